@@ -1,0 +1,41 @@
+# make demo    set up, then judge a pair: make demo PREMISE="…" HYPOTHESIS="…"
+# make test    set up, then run all tests
+# make check   lint, format and types
+
+PYTHON ?= python3
+PREMISE ?= A man is playing guitar on stage.
+HYPOTHESIS ?= A person is making music.
+
+BIN := .venv/bin
+DEPENDENCIES := pyproject.toml constraints.txt
+
+# Through the environment and unexpanded, so that quotes and dollar signs in the texts stay what they are.
+export DEMO_PREMISE := $(value PREMISE)
+export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"
+	@echo
+	@echo 'Your own pair:  make demo PREMISE="The shop opens at nine." HYPOTHESIS="The shop is open at noon."'
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/installed: $(DEPENDENCIES)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@

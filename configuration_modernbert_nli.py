@@ -1,0 +1,216 @@
+"""Configuration of ModernBERT-NLI: which frozen encoder carries the heads, and how the heads are built."""
+
+from typing import Any, Literal
+
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
+
+LABELS = ("entailment", "neutral", "contradiction")
+TASK = "nli-abstention"
+
+DEFAULT_BASE = "answerdotai/ModernBERT-large"
+DEFAULT_BASE_REVISION = "45bb4654a4d5aaff24dd11d4781fa46d39bf8c13"
+
+# One class carries one `_auto_class`, so the config itself lists every door, whichever class does the saving.
+AUTO_MAP = {
+    "AutoConfig": "configuration_modernbert_nli.ModernBertNliConfig",
+    "AutoModel": "modeling_modernbert_nli.ModernBertNliModel",
+    "AutoModelForSequenceClassification": "modeling_modernbert_nli.ModernBertNliForSequenceClassification",
+}
+CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipeline", "pt": ["AutoModel"]}}
+
+# What belongs to one load of the encoder, not to the encoder: never written to config.json.
+_LOAD_TIME_KEYS = ("_name_or_path", "transformers_version", "quantization_config", "architectures", "dtype")
+
+
+class ModernBertNliConfig(PretrainedConfig):
+    r"""
+    Configuration of [`ModernBertNliModel`]. The defaults are the published geometry: a CLS head of 593,925
+    parameters on ModernBERT-large.
+
+    Args:
+        base_model_name_or_path (`str`, *optional*, defaults to `"answerdotai/ModernBERT-large"`):
+            Repository id of the frozen base encoder: any model that `AutoModel` loads. Given to
+            `from_pretrained`, it overrides the checkpoint's base for that load alone (another repository id
+            or a local folder).
+        base_model_revision (`str`, *optional*):
+            Commit of the base, a full SHA when known. It belongs to the base, never to the repository of the
+            heads.
+        encoder_config (`PretrainedConfig` or `dict`, *optional*, defaults to that of ModernBERT-large):
+            Configuration of the base, stored so that the model can be built without a network.
+        head_type (`"cls"` or `"alignment"`, *optional*, defaults to `"cls"`):
+            Head family, see `heads_modernbert_nli.py`: `"cls"` is the published head on the [CLS] state,
+            `"alignment"` compares the tokens of premise and hypothesis.
+        encoder_layers (`list[int]`, *optional*):
+            Layers that the alignment head mixes: `k` is the output of the k-th layer, 0 the embeddings, as in
+            the `hidden_states` of transformers. Defaults to the layers at 1/2 and 2/3 of the depth. The CLS
+            head reads the last layer.
+        nli_hidden_size (`int`, *optional*):
+            Width of the NLI head's hidden vector; defaults to 512 for the CLS head, to 256 for alignment.
+        alignment_size (`int`, *optional*, defaults to 192):
+            Width in which the alignment head compares tokens.
+        abstention_hidden_size (`int`, *optional*, defaults to 128):
+            Width of the abstention head's hidden layer.
+        head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
+        abstention_weight (`float`, *optional*, defaults to 1.0):
+            Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
+        abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
+        sep_token_id, pad_token_id (`int`, *optional*):
+            Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
+            Taken from `encoder_config` where it knows them.
+    """
+
+    model_type = "modernbert_nli"
+    sub_configs = {"encoder_config": AutoConfig}  # dtype and attn_implementation are pushed down to it
+
+    def __init__(
+        self,
+        base_model_name_or_path: str = DEFAULT_BASE,
+        base_model_revision: str | None = None,
+        encoder_config: Any = None,
+        head_type: Literal["cls", "alignment"] = "cls",
+        encoder_layers: list[int] | None = None,
+        nli_hidden_size: int | None = None,
+        alignment_size: int = 192,
+        abstention_hidden_size: int = 128,
+        head_dropout: float = 0.1,
+        abstention_weight: float = 1.0,
+        abstention_threshold: float = 0.5,
+        sep_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ):
+        if encoder_config is None:
+            if base_model_name_or_path != DEFAULT_BASE:
+                raise ValueError(
+                    f"No `encoder_config` for the base {base_model_name_or_path!r}: use "
+                    f"`ModernBertNliConfig.from_base({base_model_name_or_path!r})`, which reads it there."
+                )
+            encoder_config = _modernbert_large()
+            base_model_revision = base_model_revision or DEFAULT_BASE_REVISION
+        elif isinstance(encoder_config, dict):
+            encoder_config = AutoConfig.for_model(**encoder_config)
+        self.encoder_config = encoder_config
+        self.base_model_name_or_path = base_model_name_or_path
+        self.base_model_revision = base_model_revision
+        # (name or folder, revision) to load the base from this once, instead of the two above
+        self._base_override: tuple[str, str | None] | None = None
+
+        depth = self.encoder_config.num_hidden_layers
+        if head_type not in ("cls", "alignment"):
+            raise ValueError(f"`head_type` must be 'cls' or 'alignment', got {head_type!r}.")
+        if encoder_layers is None:
+            encoder_layers = (
+                [depth] if head_type == "cls" else sorted({max(1, depth // 2), max(1, round(depth * 2 / 3))})
+            )
+        if not encoder_layers or any(not 0 <= layer <= depth for layer in encoder_layers):
+            raise ValueError(f"`encoder_layers` must lie between 0 and {depth}, got {encoder_layers}.")
+        if head_type == "cls" and encoder_layers != [depth]:
+            raise ValueError(
+                f"The CLS head reads the last layer ({depth}), got `encoder_layers={encoder_layers}`."
+            )
+        self.head_type = head_type
+        self.encoder_layers = encoder_layers
+        self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
+        self.alignment_size = alignment_size
+        self.abstention_hidden_size = abstention_hidden_size
+        self.head_dropout = head_dropout
+        self.abstention_weight = abstention_weight
+        self.abstention_threshold = abstention_threshold
+        self.initializer_range = initializer_range
+        self.sep_token_id = (
+            sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")
+        )
+        # on the top config, or Trainer "aligns" it
+        self.pad_token_id = pad_token_id if pad_token_id is not None else _token_id(encoder_config, "pad")
+
+        if kwargs.get("id2label") is None and kwargs.get("num_labels") in (None, len(LABELS)):
+            kwargs.pop("num_labels", None)
+            kwargs["id2label"] = dict(enumerate(LABELS))
+            kwargs["label2id"] = {label: index for index, label in enumerate(LABELS)}
+        kwargs["auto_map"] = dict(AUTO_MAP)
+        kwargs["custom_pipelines"] = {task: dict(info) for task, info in CUSTOM_PIPELINES.items()}
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_base(
+        cls,
+        base_model_name_or_path: str,
+        base_model_revision: str | None = None,
+        base_model_folder: str | None = None,
+        **kwargs: Any,
+    ) -> "ModernBertNliConfig":
+        """Configuration for new heads on a base, which is read from the Hub or from a folder.
+
+        Args:
+            base_model_name_or_path (`str`): The base that the checkpoint will name.
+            base_model_revision (`str`, *optional*): Its commit.
+            base_model_folder (`str`, *optional*): A local copy of that base, read instead of the Hub.
+            **kwargs: Further arguments of the constructor.
+        """
+        source = base_model_folder or base_model_name_or_path
+        revision = None if base_model_folder else base_model_revision
+        encoder_config = AutoConfig.from_pretrained(source, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        for name in ("sep_token_id", "pad_token_id"):
+            kwargs.setdefault(name, getattr(tokenizer, name))
+        config = cls(base_model_name_or_path, base_model_revision, encoder_config, **kwargs)
+        if base_model_folder:
+            config._base_override = (base_model_folder, None)
+        return config
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers, but a base named by the caller is taken for this load and not written over."""
+        name, revision = kwargs.pop("base_model_name_or_path", None), kwargs.pop("base_model_revision", None)
+        result = super().from_dict(config_dict, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        if name is not None:
+            config._base_override = (str(name), revision)
+        elif revision is not None:
+            config.base_model_revision = revision
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Serialisable form: the identity of the base, never a local path or a load-time choice."""
+        output = super().to_dict()
+        encoder_config = self.encoder_config.to_diff_dict()
+        for key in _LOAD_TIME_KEYS:
+            encoder_config.pop(key, None)
+        output["encoder_config"] = {**encoder_config, "model_type": self.encoder_config.model_type}
+        output.pop("_base_override", None)
+        # The base's dtype is chosen when it is loaded and the heads are always float32, so none is stored.
+        output.pop("dtype", None)
+        # `pipeline(config=...)` swaps strings for classes in place, which no longer serialise.
+        output["auto_map"], output["custom_pipelines"] = dict(AUTO_MAP), dict(CUSTOM_PIPELINES)
+        # sentence_transformers forces one label unless an entry ends in ForSequenceClassification.
+        output["architectures"] = ["ModernBertNliModel", "ModernBertNliForSequenceClassification"]
+        return output
+
+    @property
+    def hidden_size(self) -> int:
+        return self.encoder_config.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        return self.encoder_config.vocab_size
+
+    @property
+    def max_position_embeddings(self) -> int | None:
+        return getattr(self.encoder_config, "max_position_embeddings", None)
+
+
+def _modernbert_large() -> ModernBertConfig:
+    return ModernBertConfig(
+        hidden_size=1024,
+        intermediate_size=2624,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        max_position_embeddings=8192,
+    )
+
+
+def _token_id(encoder_config: PretrainedConfig, *names: str) -> int | None:
+    ids = (getattr(encoder_config, f"{name}_token_id", None) for name in names)
+    return next((token_id for token_id in ids if isinstance(token_id, int)), None)

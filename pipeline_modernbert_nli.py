@@ -1,0 +1,220 @@
+"""Text pairs to decisions: label, confidence and abstain, in batches of similar length.
+
+nli = pipeline(model=checkpoint, trust_remote_code=True)
+nli("A man is playing guitar on stage.", "A person is making music.")
+nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "refund": "This is about a
+refund."}) nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from transformers import Pipeline
+
+try:
+    from .tokenization_modernbert_nli import PairError, encode_pairs, max_pair_length
+except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
+    from tokenization_modernbert_nli import PairError, encode_pairs, max_pair_length
+
+BATCH_SIZE = 32
+BATCHES_PER_CHUNK = 64  # sorted by length together: enough for even batches, little enough to stream
+
+_KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
+_USAGE = (
+    "Give pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
+    "or a list or generator of such pairs"
+)
+
+
+class NliAbstentionPipeline(Pipeline):
+    """Decides whether a hypothesis follows from a premise, or declines to.
+
+    Args (beside those of every pipeline):
+        batch_size (`int`, *optional*, defaults to 32): Pairs in a batch.
+        threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
+    """
+
+    _load_tokenizer = True
+    _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # `pipeline(model_kwargs=...)` gives these to the tokenizer too, which would save them.
+        for key in ("encoder", "base_model_name_or_path", "base_model_revision"):
+            self.tokenizer.init_kwargs.pop(key, None)
+
+    def __call__(self, inputs: Any, hypothesis: Any = None, **kwargs: Any) -> Any:
+        """Judge one pair, or many.
+
+        Args:
+            inputs: A premise (`str`), with `hypothesis`; a pair, as a dict with `premise` and `hypothesis`
+            (or `text`
+                and `text_pair`) or a tuple; or a list or other iterable of pairs.
+            hypothesis (`str`, *optional*): Where `inputs` is a premise.
+            batch_size (`int`, *optional*), threshold (`float`, *optional*): For this call.
+
+        Returns:
+            `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
+            `probs`, by label. For a list, a list in the same order; for any other iterable, a generator.
+
+        Raises:
+            ValueError: something that is not a pair of texts; its position is named.
+        """
+        batch_size = kwargs.pop("batch_size", None) or self._batch_size or BATCH_SIZE
+        kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
+        _, _, postprocess = self._sanitize_parameters(**kwargs)
+        postprocess = {**self._postprocess_params, **postprocess}
+
+        if isinstance(inputs, str):
+            if hypothesis is None:
+                raise ValueError(f"One text alone cannot be judged. {_USAGE}.")
+            inputs = (inputs, hypothesis)
+        elif hypothesis is not None:
+            raise ValueError(
+                f"`hypothesis` goes with a single premise, not with {type(inputs).__name__}. {_USAGE}."
+            )
+        if isinstance(inputs, Mapping | tuple):
+            return next(self._stream([inputs], batch_size, postprocess))
+        if not isinstance(inputs, Iterable):
+            raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
+        results = self._stream(inputs, batch_size, postprocess)
+        return list(results) if isinstance(inputs, list) else results
+
+    def route(
+        self, text: str, categories: Mapping[str, str], threshold: float | None = None
+    ) -> dict[str, Any]:
+        """Choose a category for a text: the highest entailment among those that do not abstain.
+
+        Args:
+            text (`str`): The text to route.
+            categories (`Mapping[str, str]`): A hypothesis for each category, such as "This is about a
+            delivery." threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+
+        Returns:
+            `dict`: `category` and its `confidence` (probability of entailment), both `None` where all
+            abstained;
+            `reason`, `None` or "all categories abstained"; `scores`, by category, what the call itself
+            returns.
+        """
+        if not isinstance(categories, Mapping) or not categories:
+            raise ValueError(
+                "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}."
+            )
+        results = self([(text, hypothesis) for hypothesis in categories.values()], threshold=threshold)
+        scores = dict(zip(categories, results, strict=True))
+        accepted = {
+            name: score["probs"]["entailment"] for name, score in scores.items() if not score["abstain"]
+        }
+        best = max(accepted, key=lambda name: accepted[name], default=None)
+        return {
+            "category": best,
+            "confidence": accepted[best] if best is not None else None,
+            "reason": None if accepted else "all categories abstained",
+            "scores": scores,
+        }
+
+    def validate_fact(self, source: str, claim: str, threshold: float | None = None) -> dict[str, Any]:
+        """Check a claim against its source.
+
+        Args:
+            source (`str`): What is known.
+            claim (`str`): What is to be checked.
+            threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+
+        Returns:
+            `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none is
+            where the source says nothing about the claim; `confidence`, the probability of the label.
+        """
+        result = self(source, claim, threshold=threshold)
+        decided = not result["abstain"]
+        return {
+            "supported": decided and result["label"] == "entailment",
+            "contradicted": decided and result["label"] == "contradiction",
+            "uncertain": result["abstain"],
+            "confidence": result["confidence"],
+        }
+
+    def _stream(
+        self, items: Iterable[Any], batch_size: int, postprocess: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        items, done = iter(items), 0
+        while chunk := list(islice(items, batch_size * BATCHES_PER_CHUNK)):
+            try:
+                pairs = [_as_pair(item, row) for row, item in enumerate(chunk)]
+                encoding = self.preprocess(pairs)
+            except PairError as error:
+                raise PairError(done + error.row, error.reason) from None
+            yield from self._judge(encoding, batch_size, postprocess)
+            done += len(chunk)
+
+    def _judge(self, encoding: Any, batch_size: int, postprocess: dict[str, Any]) -> list[dict[str, Any]]:
+        lengths = [len(ids) for ids in encoding["input_ids"]]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        results: list[dict[str, Any]] = [{}] * len(order)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = {key: [values[row] for row in rows] for key, values in encoding.items()}
+            outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"))
+            for row, result in zip(rows, self.postprocess(outputs, **postprocess), strict=True):
+                results[row] = result
+        return results
+
+    def _sanitize_parameters(self, threshold: float | None = None, **kwargs: Any) -> tuple[dict, dict, dict]:
+        if kwargs:
+            raise TypeError(
+                f"Unknown arguments {sorted(kwargs)}: this pipeline takes `threshold` and `batch_size`."
+            )
+        if threshold is None:
+            return {}, {}, {}
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+            raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
+        return {}, {}, {"threshold": threshold}
+
+    def preprocess(self, pairs: list[tuple[str, str]], **kwargs: Any) -> Any:
+        """Pairs to token ids, not padded."""
+        window = max_pair_length(self.model.config.encoder_config, self.tokenizer)
+        return encode_pairs(self.tokenizer, pairs, window)[0]
+
+    def _forward(self, batch: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        logits, abstention_logits = self.model(**batch, mode="abstention")
+        return {
+            "probs": logits.softmax(dim=-1),
+            "uncertainty": self.model.uncertainty(logits, abstention_logits),
+        }
+
+    def postprocess(
+        self, outputs: Any, threshold: float | None = None, **kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """Probabilities of a batch to one decision for each pair."""
+        threshold = self.model.config.abstention_threshold if threshold is None else threshold
+        names = self.model.config.id2label
+        results = []
+        for probs, uncertainty in zip(
+            outputs["probs"].tolist(), outputs["uncertainty"].tolist(), strict=True
+        ):
+            best = max(range(len(probs)), key=probs.__getitem__)
+            results.append(
+                {
+                    "label": names[best],
+                    "confidence": probs[best],
+                    "abstain": uncertainty >= threshold,
+                    "uncertainty": uncertainty,
+                    "probs": {names[index]: value for index, value in enumerate(probs)},
+                }
+            )
+        return results
+
+
+def _as_pair(item: Any, row: int) -> tuple[Any, Any]:
+    if isinstance(item, Mapping):
+        for first, second in _KEYS:
+            if first in item and second in item:
+                return item[first], item[second]
+        raise PairError(
+            row, f"a pair needs the keys 'premise' and 'hypothesis', got {sorted(map(str, item))}."
+        )
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    raise PairError(row, f"expected a premise and a hypothesis, got {type(item).__name__}. {_USAGE}.")

@@ -1,0 +1,138 @@
+"""The published loader: from `task_heads.pt`, or a checkpoint of this project; and one pair at a time.
+
+    from load_model import load_modernbert_nli, predict_with_abstention
+
+    model, tokenizer = load_modernbert_nli("task_heads.pt")
+    predict_with_abstention(model, tokenizer, premise="A man is playing guitar.", hypothesis="A person makes
+    music.")
+
+For many pairs use the pipeline, which judges them in batches: `model.as_pipeline(tokenizer)`.
+"""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from configuration_modernbert_nli import DEFAULT_BASE, ModernBertNliConfig
+from modeling_modernbert_nli import ModernBertNliModel
+
+_PREFIXES = ("nli_hidden.", "nli_output.", "abstention_head.")
+
+
+def load_modernbert_nli(
+    heads: str | os.PathLike = "task_heads.pt",
+    base: str | None = None,
+    device: str | torch.device | None = None,
+    encoder: PreTrainedModel | None = None,
+) -> tuple[ModernBertNliModel, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer.
+
+    Args:
+        heads (`str` or `os.PathLike`): A file of published heads, `.pt` (read with `weights_only=True`) or
+            `.safetensors`, or a checkpoint of this project: a folder or repository id.
+        base (`str`, *optional*): The base encoder, a repository id or folder. Defaults to ModernBERT-large
+        for a file
+            of heads, and to the base that a checkpoint names.
+        device (`str` or `torch.device`, *optional*): Where the model goes.
+        encoder (`PreTrainedModel`, *optional*): The base, already loaded; `base` then says where its
+        tokenizer is.
+
+    Raises:
+        OSError: a file, the checkpoint or the base cannot be read.
+        ValueError: the file holds something other than published heads, or heads for another base.
+    """
+    if Path(heads).suffix in (".pt", ".safetensors"):
+        model = _from_head_file(Path(heads), base, encoder)
+    else:
+        where = {} if base is None else {"base_model_name_or_path": base}
+        model = ModernBertNliModel.from_pretrained(heads, encoder=encoder, **where)
+    return model.to(device or model.device).eval(), model.load_tokenizer()
+
+
+def predict_with_abstention(
+    model: ModernBertNliModel,
+    tokenizer: PreTrainedTokenizerBase,
+    premise: str,
+    hypothesis: str,
+    threshold: float | None = None,
+) -> dict[str, Any]:
+    """Judge one pair.
+
+    Args:
+        model (`ModernBertNliModel`), tokenizer (`PreTrainedTokenizerBase`): What `load_modernbert_nli`
+        returned. premise (`str`), hypothesis (`str`): The pair. threshold (`float`, *optional*): Abstain from
+        this uncertainty upwards; defaults to the checkpoint's.
+
+    Returns:
+        `dict`: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1; `probs`, by label.
+    """
+    return model.as_pipeline(tokenizer, device=model.device)(premise, hypothesis, threshold=threshold)
+
+
+def read_heads(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of published heads, by name.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds anything but those tensors. No code in it is run.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    try:
+        heads = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        )
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} was refused: it is no file of tensors, or asks for code to be run. {error}"
+        ) from None
+    except Exception as error:  # a broken file fails in as many ways as it can be broken
+        raise OSError(f"{path} cannot be read: it is truncated or of another format ({error}).") from error
+    if not isinstance(heads, dict) or not all(isinstance(value, torch.Tensor) for value in heads.values()):
+        raise ValueError(f"{path} is no flat dictionary of tensors.")
+    unknown = sorted(str(key) for key in heads if not str(key).startswith(_PREFIXES))
+    if unknown or not all(any(key.startswith(prefix) for key in heads) for prefix in _PREFIXES):
+        raise ValueError(
+            f"{path} holds no published heads: their names begin with {', '.join(_PREFIXES)}"
+            + (f", but it has {unknown[:3]}." if unknown else ", and it has not all of them.")
+        )
+    return heads
+
+
+def _from_head_file(path: Path, base: str | None, encoder: PreTrainedModel | None) -> ModernBertNliModel:
+    heads = read_heads(path)
+    try:
+        nli_hidden_size, hidden_size = heads["nli_hidden.0.weight"].shape
+        sizes: dict[str, Any] = {
+            "nli_hidden_size": nli_hidden_size,
+            "abstention_hidden_size": heads["abstention_head.0.weight"].shape[0],
+        }
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no published heads: its first layers are not where they belong ({error})."
+        ) from None
+    if base in (None, DEFAULT_BASE):
+        config = ModernBertNliConfig(**sizes)
+    else:
+        config = ModernBertNliConfig.from_base(base, **sizes)
+    if config.hidden_size != hidden_size:
+        raise ValueError(
+            f"{path} holds heads for an encoder of width {hidden_size}, but the width of "
+            f"{config.base_model_name_or_path!r} is {config.hidden_size}: name their own base."
+        )
+    model = ModernBertNliModel.from_base(config, encoder=encoder)
+    try:
+        missing, unexpected = model.load_state_dict(heads, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold the published layers: {error}") from None
+    missing = [key for key in missing if key.startswith(_PREFIXES)]
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not hold the published layers: missing {missing}, unknown {unexpected}."
+        )
+    return model

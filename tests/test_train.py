@@ -1,0 +1,276 @@
+"""Training: data are checked, states are computed once, each stage fits its own part, and the result is a checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModel
+
+import training.states as states_module
+from train import main
+from training.data import Pairs, load_pairs, summary
+from training.metrics import aurc, max_prob_uncertainty, risk_coverage, threshold_for_risk
+from training.states import PairStates, cache_states, collate
+from training.trainers import fit_temperature
+
+NOUNS = ["man", "dog", "cat", "people", "phone", "park", "food", "example"]
+HYPOTHESES = {
+    "entailment": "the {} is here",
+    "neutral": "a {} likes sports",
+    "contradiction": "nobody is outside {}",
+}
+
+
+def rows(count: int, seed: int = 0) -> list[dict]:
+    """Pairs whose label can be read off the hypothesis."""
+    draw = np.random.default_rng(seed)
+    labels = draw.choice(list(HYPOTHESES), count)
+    nouns = draw.choice(NOUNS, count)
+    return [
+        {
+            "premise": f"the {noun} number {number} runs",
+            "hypothesis": HYPOTHESES[label].format(noun),
+            "label": str(label),
+        }
+        for number, (label, noun) in enumerate(zip(labels, nouns, strict=True))
+    ]
+
+
+def write(path, lines) -> str:
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_modernbert):
+    """Folder of a small training run, with its output in `checkpoint` and its state cache in `states`."""
+    folder = tmp_path_factory.mktemp("train")
+    options = {
+        "--train_data": write(folder / "train.jsonl", rows(400)),
+        "--eval_data": write(folder / "test.jsonl", rows(100, seed=1)),
+        "--output_dir": str(folder / "checkpoint"),
+        "--cache_dir": str(folder / "states"),
+        "--base_model": "tester/tiny-base",
+        "--base_folder": tiny_modernbert,
+        "--held_out": "0.2",
+        "--learning_rate": "5e-3",
+        "--num_train_epochs": "4",
+        "--per_device_train_batch_size": "16",
+    }
+    main([word for option in options.items() for word in option])
+    return folder, options
+
+
+def test_a_run_ends_in_a_checkpoint_that_has_learnt(trained, tiny_modernbert):
+    """Both stages run, the result loads through AutoModel, and its figures are those of what was saved."""
+    folder, _ = trained
+    results = json.loads((folder / "checkpoint" / "results.json").read_text())
+    measured = results["evaluation"]["test"]
+    assert measured["accuracy"] > 0.9
+    assert 0 < measured["coverage"] <= 1
+    assert measured["selective_accuracy"] >= measured["accuracy"]
+    assert results["pairs"]["fitted"] + results["pairs"]["held_out"] == 400
+
+    checkpoint = str(folder / "checkpoint")
+    model = AutoModel.from_pretrained(
+        checkpoint, trust_remote_code=True, base_model_name_or_path=tiny_modernbert
+    )
+    assert model.config.base_model_name_or_path == "tester/tiny-base"
+    assert model.config.abstention_threshold == results["threshold"]
+    nli = model.as_pipeline()
+    test = rows(100, seed=1)
+    decisions = nli([(row["premise"], row["hypothesis"]) for row in test])
+    right = [decision["label"] == row["label"] for decision, row in zip(decisions, test, strict=True)]
+    assert np.mean(right) == pytest.approx(measured["accuracy"], abs=0.011)
+    assert np.mean([not decision["abstain"] for decision in decisions]) == pytest.approx(
+        measured["coverage"], abs=0.011
+    )
+
+
+def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, monkeypatch, tmp_path):
+    """With the states in the cache nothing is encoded again, and one seed gives one result."""
+    folder, options = trained
+    monkeypatch.setattr(states_module, "_encode", lambda *_: pytest.fail("the encoder ran again"))
+    again = {**options, "--output_dir": str(tmp_path / "again")}
+    main([word for option in again.items() for word in option])
+    first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_finished_run_can_be_resumed(trained, tmp_path):
+    """`--resume_from_checkpoint true` after the last epoch ends with the same heads."""
+    folder, options = trained
+    before = (folder / "checkpoint" / "model.safetensors").read_bytes()
+    main([word for option in options.items() for word in option] + ["--resume_from_checkpoint", "true"])
+    assert (folder / "checkpoint" / "model.safetensors").read_bytes() == before
+
+
+def test_an_interrupted_cache_goes_on_where_it_was(tiny_modernbert, tmp_path, monkeypatch):
+    """Killed in the middle, the computation does not start over, and its states are those of one that was not."""
+    model = make_model(tiny_modernbert)
+    tokenizer, pairs = model.load_tokenizer(), load_pairs(write(tmp_path / "pairs.jsonl", rows(60)))
+    whole = cache_states(model, tokenizer, pairs, tmp_path / "whole", batch_size=8)
+
+    encode, calls = model.encode, []
+
+    def fail_later(**inputs):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return encode(**inputs)
+
+    monkeypatch.setattr(states_module, "_BATCHES_BETWEEN_NOTES", 2)
+    monkeypatch.setattr(model, "encode", fail_later)
+    with pytest.raises(KeyboardInterrupt):
+        cache_states(model, tokenizer, pairs, tmp_path / "cut", batch_size=8)
+    calls[:] = [1] * 5
+    resumed = cache_states(model, tokenizer, pairs, tmp_path / "cut", batch_size=8)
+    assert len(calls) - 5 == 8 - 4  # 60 pairs are 8 batches, of which 4 were noted as done
+    np.testing.assert_array_equal(resumed.files[0].states, whole.files[0].states)
+
+
+@pytest.mark.parametrize("head_type", ["cls", "alignment"])
+def test_cached_states_give_the_logits_of_the_pairs(tiny_bert, tmp_path, head_type):
+    """What the stages see from the cache is what the model says of the text, up to the cache's half precision."""
+    model = make_model(tiny_bert, head_type)
+    tokenizer, pairs = model.load_tokenizer(), load_pairs(write(tmp_path / "pairs.jsonl", rows(12)))
+    states = cache_states(model, tokenizer, pairs, tmp_path / "states")
+    with torch.no_grad():
+        cached = model(**collate([states[index] for index in range(12)])).logits
+        inputs = tokenizer(pairs.premises, pairs.hypotheses, padding=True, return_tensors="pt")
+        torch.testing.assert_close(cached, model(**inputs).logits, atol=5e-3, rtol=0)
+
+
+def test_states_of_several_files_are_one_data_set(tiny_bert, tmp_path):
+    """Concatenated and cut, every row still has its own states and label."""
+    model = make_model(tiny_bert)
+    tokenizer = model.load_tokenizer()
+    parts = [
+        cache_states(
+            model,
+            tokenizer,
+            load_pairs(write(tmp_path / f"{seed}.jsonl", rows(7, seed))),
+            tmp_path / "states",
+        )
+        for seed in (1, 2)
+    ]
+    both = PairStates.concatenate(parts).take(np.array([9, 0, 6, 13]))
+    for index, (part, row) in enumerate([(1, 2), (0, 0), (0, 6), (1, 6)]):
+        np.testing.assert_array_equal(both[index]["encoder_states"], parts[part][row]["encoder_states"])
+        assert both[index]["labels"] == parts[part][row]["labels"]
+    assert both.lengths.tolist() == [len(both[index]["input_ids"]) for index in range(4)]
+
+
+def test_the_same_pairs_are_read_from_every_kind_of_file(tmp_path):
+    """JSONL, CSV and Parquet, with names or with 0, 1, 2 as labels."""
+    data = rows(9)
+    numbered = [{**row, "label": list(HYPOTHESES).index(row["label"])} for row in data]
+    Dataset.from_list(data).to_csv(tmp_path / "named.csv")
+    Dataset.from_list(numbered).to_parquet(tmp_path / "numbered.parquet")
+    expected = load_pairs(write(tmp_path / "pairs.jsonl", data))
+    for name in ("named.csv", "numbered.parquet"):
+        read = load_pairs(str(tmp_path / name))
+        assert (read.premises, read.hypotheses) == (expected.premises, expected.hypotheses)
+        np.testing.assert_array_equal(read.labels, expected.labels)
+
+
+def test_rows_without_consensus_are_dropped_and_counted(tmp_path):
+    """-1 and null are no labels, and the summary says how many there were."""
+    data = [*rows(5), {**rows(1)[0], "label": None}, {**rows(1)[0], "label": "-"}]
+    pairs = load_pairs(write(tmp_path / "pairs.jsonl", data))
+    assert len(pairs) == 5
+    assert pairs.dropped == {"no label": 2}
+    assert "2 no label" in summary([pairs], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{not json", "row 2: not a JSON object"),
+        ("[1, 2]", "row 2: not a JSON object but list"),
+        (
+            '{"premise": "a", "hypothesis": "b", "label": "maybe"}',
+            "row 2: the label 'maybe' is none of entailment",
+        ),
+        ('{"premise": "", "hypothesis": "b", "label": "neutral"}', "row 2: the premise is empty"),
+        (
+            '{"premise": "a", "hypothesis": null, "label": "neutral"}',
+            "row 2: the hypothesis must be a string",
+        ),
+    ],
+)
+def test_a_malformed_row_is_named(tmp_path, line, complaint):
+    """File and row are in the message."""
+    path = write(tmp_path / "pairs.jsonl", [rows(1)[0], line])
+    with pytest.raises(ValueError, match=complaint) as caught:
+        load_pairs(path)
+    assert path in str(caught.value)
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    """A missing file, a missing column, invalid UTF-8."""
+    with pytest.raises(ValueError, match="no file"):
+        load_pairs(str(tmp_path / "none.jsonl"))
+    with pytest.raises(ValueError, match="no column 'label'"):
+        load_pairs(write(tmp_path / "columns.jsonl", [{"premise": "a", "hypothesis": "b"}]))
+    (tmp_path / "bytes.jsonl").write_bytes(b'{"premise": "\xff", "hypothesis": "b", "label": 0}\n')
+    with pytest.raises(ValueError, match="row 1: not a JSON object in UTF-8"):
+        load_pairs(str(tmp_path / "bytes.jsonl"))
+
+
+@given(st.lists(st.sampled_from("abcdefghij"), min_size=1), st.integers(0, 3), st.floats(0, 1))
+def test_no_premise_is_on_both_sides(premises, seed, share):
+    """All pairs of a premise are fitted to, or all are held out."""
+    held = Pairs("pairs", premises, premises, np.zeros(len(premises))).held_out(share, seed)
+    sides = {
+        premise: {bool(side) for other, side in zip(premises, held, strict=True) if other == premise}
+        for premise in premises
+    }
+    assert all(len(side) == 1 for side in sides.values())
+
+
+outcomes = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=1, max_size=40)
+
+
+@given(outcomes, st.sampled_from([0.0, 0.05, 0.1, 0.3, 1.0]))
+def test_the_threshold_keeps_the_risk_and_no_larger_one_does(outcomes, target):
+    """Of all thresholds, the one chosen accepts most among those whose accepted answers err within the target."""
+    errors = np.array([error for error, _ in outcomes])
+    uncertainty = np.array([step / 21 for _, step in outcomes])
+    threshold = threshold_for_risk(errors, uncertainty, target)
+
+    def risk_and_count(limit: float) -> tuple[float, int]:
+        accepted = uncertainty < limit
+        return (errors[accepted].mean() if accepted.any() else 0.0), int(accepted.sum())
+
+    allowed = [count for risk, count in map(risk_and_count, [*np.unique(uncertainty), 1.0]) if risk <= target]
+    assert risk_and_count(threshold)[0] <= target
+    assert risk_and_count(threshold)[1] == max(allowed)
+
+
+@given(outcomes)
+def test_aurc_is_the_mean_risk_over_all_coverages(outcomes):
+    """As computed directly, answer by answer."""
+    errors = np.array([error for error, _ in outcomes], float)
+    uncertainty = np.array([step for _, step in outcomes], float)
+    order = sorted(range(len(errors)), key=lambda index: uncertainty[index])
+    direct = np.mean([np.mean([errors[i] for i in order[: count + 1]]) for count in range(len(order))])
+    assert aurc(errors, uncertainty) == pytest.approx(direct)
+    coverage, risk = risk_coverage(errors, uncertainty)
+    assert coverage[-1] == 1
+    assert risk[-1] == pytest.approx(errors.mean())
+
+
+def test_temperature_is_recovered():
+    """Logits that were made three times too sharp are found to be so, and MaxProb is theirs."""
+    draw = torch.Generator().manual_seed(0)
+    honest = torch.randn(20000, 3, generator=draw) * 2
+    labels = torch.multinomial(honest.softmax(-1), 1, generator=draw)[:, 0].numpy()
+    assert fit_temperature(3 * honest.numpy(), labels) == pytest.approx(3, rel=0.05)
+    expected = 1 - honest.softmax(-1).amax(-1)
+    np.testing.assert_allclose(max_prob_uncertainty(honest.numpy()), expected, atol=1e-6)

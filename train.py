@@ -1,0 +1,258 @@
+"""Train heads of your own: the NLI head, then the abstention head, on a frozen base.
+
+    python train.py --train_data train.jsonl --eval_data test.jsonl --output_dir runs/mine
+    python train.py --train_data stanfordnlp/snli nyu-mll/multi_nli --base_model answerdotai/ModernBERT-large
+    \
+        --output_dir runs/large --bf16
+    python train.py recipe.yaml
+
+Without `--base_model` the embedded all-MiniLM-L6-v2 is used, and nothing is downloaded. The base runs once
+over the data; both stages read its states from a cache. All options: `python train.py --help`.
+"""
+
+import copy
+import json
+import platform
+import sys
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+import quickstart
+from configuration_modernbert_nli import ModernBertNliConfig
+from modeling_modernbert_nli import ModernBertNliModel
+from training.data import Pairs, load_pairs, summary
+from training.metrics import decisions, threshold_for_risk
+from training.states import PairStates, cache_states
+from training.trainers import AbstentionTrainer, NliTrainer, fit_temperature, fold_temperature, predict
+
+
+@dataclass
+class DataArguments:
+    """What to learn from."""
+
+    train_data: list[str] = field(
+        metadata={"help": "JSONL, CSV or Parquet files, or Hub datasets as id, id:split or id/config:split."}
+    )
+    eval_data: list[str] = field(
+        default_factory=list, metadata={"help": "The same, to measure the result on."}
+    )
+    held_out: float = field(
+        default=0.05,
+        metadata={
+            "help": "Share of the premises kept from stage 1, for stage 2, the temperature and the threshold."
+        },
+    )
+    max_train_pairs: int | None = field(
+        default=None, metadata={"help": "A random part of the data, of this size."}
+    )
+    cache_dir: str = field(default="runs/states", metadata={"help": "Folder of the encoder states."})
+
+
+@dataclass
+class HeadArguments:
+    """What to train."""
+
+    base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the frozen base."})
+    base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
+    base_folder: str | None = field(
+        default=None, metadata={"help": "A local copy of the base, to use no Hub."}
+    )
+    head_type: str = field(
+        default="alignment", metadata={"help": "Head family.", "choices": ["alignment", "cls"]}
+    )
+    encoder_layers: list[int] | None = field(
+        default=None, metadata={"help": "Layers that the alignment head mixes."}
+    )
+    head_dropout: float = field(default=0.1, metadata={"help": "Dropout of the heads."})
+    abstention_weight: float = field(
+        default=0.5,
+        metadata={"help": "Share of the abstention head in the uncertainty; the rest is 1 - MaxProb."},
+    )
+    target_risk: float = field(
+        default=0.1,
+        metadata={"help": "Share of wrong answers, among the held-out ones accepted, at the threshold."},
+    )
+
+
+@dataclass
+class StageArguments(TrainingArguments):
+    """Arguments of Trainer, with defaults for small heads; stage 2 shares all but its epochs."""
+
+    output_dir: str = field(default="runs/nli", metadata={"help": "Where the checkpoint goes."})
+    abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
+    num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
+    per_device_train_batch_size: int = 64
+    per_device_eval_batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    lr_scheduler_type: str = "cosine"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int = 1
+    logging_steps: float = 100
+    report_to: str = "none"
+    remove_unused_columns: bool = False
+    dataloader_pin_memory: bool = False
+    label_names: list[str] = field(default_factory=lambda: ["labels"])
+    ddp_find_unused_parameters: bool = False
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run both stages and save the checkpoint with its results."""
+    argv = sys.argv[1:] if argv is None else argv
+    data, head, args = _parse(argv)
+    set_seed(args.seed)
+
+    train = [load_pairs(source) for source in data.train_data]
+    evaluation = [load_pairs(source) for source in data.eval_data]
+    print(summary(train, evaluation))
+
+    model = _new_model(head)
+    tokenizer = model.load_tokenizer()
+    fitted, held_out, test = _states(model, tokenizer, train, evaluation, data, args.seed)
+    common = {"model": model, "processing_class": tokenizer}
+
+    trainer: Any = NliTrainer(args=_stage(args, "nli"), train_dataset=fitted, eval_dataset=held_out, **common)
+    _train(trainer, args)
+    held = predict(trainer, held_out)
+    temperature = fit_temperature(held["logits"], held["labels"])
+    fold_temperature(model, temperature)
+
+    # The threshold is chosen on pairs that neither head was fitted to.
+    for_threshold = np.random.default_rng(args.seed).random(len(held_out)) < 1 / 4
+    trainer = AbstentionTrainer(
+        args=_stage(args, "abstention"),
+        train_dataset=held_out.take(~for_threshold),
+        eval_dataset=held_out.take(for_threshold),
+        **common,
+    )
+    _train(trainer, args)
+    kept = predict(trainer, held_out.take(for_threshold))
+    errors = kept["logits"].argmax(axis=-1) != kept["labels"]
+    threshold = threshold_for_risk(errors, kept["uncertainty"], head.target_risk)
+    model.config.abstention_threshold = threshold
+
+    results = {
+        "date": date.today().isoformat(),
+        "command": "python train.py " + " ".join(argv),
+        "base": {"name": model.config.base_model_name_or_path, "revision": model.config.base_model_revision},
+        "seed": args.seed,
+        "train": {pairs.name: len(pairs) for pairs in train},
+        "pairs": {"fitted": len(fitted), "held_out": len(held_out)},
+        "parameters": sum(
+            p.numel() for name, p in model.named_parameters() if not name.startswith("encoder.")
+        ),
+        "temperature": temperature,
+        "threshold": threshold,
+        "target_risk": head.target_risk,
+        "held_out": decisions(**kept, threshold=threshold),
+        "evaluation": {
+            name: decisions(**predict(trainer, states), threshold=threshold) for name, states in test.items()
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+    if trainer.is_world_process_zero():
+        _save(model, tokenizer, results, Path(args.output_dir))
+        print(_report(results, args.output_dir))
+
+
+def _parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArguments]:
+    parser = HfArgumentParser((DataArguments, HeadArguments, StageArguments))
+    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
+        return parser.parse_yaml_file(argv[0])
+    if len(argv) == 1 and argv[0].endswith(".json"):
+        return parser.parse_json_file(argv[0])
+    return parser.parse_args_into_dataclasses(argv)
+
+
+def _new_model(head: HeadArguments) -> ModernBertNliModel:
+    folder, revision = head.base_folder, head.base_revision
+    if head.base_model == quickstart.BASE and folder is None and revision in (None, quickstart.BASE_REVISION):
+        folder, revision = str(quickstart.base_folder()), quickstart.BASE_REVISION
+    config = ModernBertNliConfig.from_base(
+        head.base_model,
+        revision,
+        folder,
+        head_type=head.head_type,
+        encoder_layers=head.encoder_layers,
+        head_dropout=head.head_dropout,
+        abstention_weight=head.abstention_weight,
+    )
+    return ModernBertNliModel.from_base(config)
+
+
+def _states(
+    model: ModernBertNliModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: list[Pairs],
+    evaluation: list[Pairs],
+    data: DataArguments,
+    seed: int,
+) -> tuple[PairStates, PairStates, dict[str, PairStates]]:
+    """What stage 1 is fitted to, what is held out from it, and the evaluation sets by name."""
+    cache = Path(data.cache_dir)
+    sources = [cache_states(model, tokenizer, pairs, cache) for pairs in train]
+    held = np.concatenate([pairs.held_out(data.held_out, seed) for pairs in train])
+    states = PairStates.concatenate(sources)
+    fitted, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+    if data.max_train_pairs is not None:
+        fitted = np.random.default_rng(seed).permutation(fitted)[: data.max_train_pairs]
+    if len(fitted) == 0 or len(held_out) < 8:
+        raise ValueError(
+            f"{len(fitted)} pairs to fit and {len(held_out)} held out are too few: give more data, or change "
+            "`--held_out`."
+        )
+    tests = {pairs.name: cache_states(model, tokenizer, pairs, cache) for pairs in evaluation}
+    return states.take(fitted), states.take(held_out), tests
+
+
+def _stage(args: StageArguments, name: str) -> StageArguments:
+    stage = copy.copy(args)
+    stage.output_dir = str(Path(args.output_dir) / "trainer" / name)
+    if name == "abstention":
+        stage.num_train_epochs = args.abstention_epochs
+    return stage
+
+
+def _train(trainer: Any, args: StageArguments) -> None:
+    """From the start, or from the stage's last checkpoint with `--resume_from_checkpoint true`."""
+    folder = Path(trainer.args.output_dir)
+    last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+
+
+def _save(
+    model: ModernBertNliModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any], folder: Path
+) -> None:
+    """All files of the checkpoint aside, then each into place: no reader finds half a file."""
+    aside = folder / "trainer" / "checkpoint"
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    (aside / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    for path in aside.iterdir():
+        path.replace(folder / path.name)
+
+
+def _report(results: dict[str, Any], folder: str) -> str:
+    lines = [f"\n{'set':<28} {'pairs':>7} {'accuracy':>9} {'coverage':>9} {'selective accuracy':>19}"]
+    for name, row in {"held out": results["held_out"], **results["evaluation"]}.items():
+        shown = f"{row['accuracy']:>9.1%} {row['coverage']:>9.1%} {row['selective_accuracy']:>19.1%}"
+        lines.append(f"{name:<28} {row['pairs']:>7,} {shown}")
+    lines.append(f"\nSaved in {folder}. Try it: python predict.py --model {folder} PREMISE HYPOTHESIS")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -306,8 +306,9 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 Instead of `input_ids`, for the embedding modes and the CLS head.
             encoder_states (`torch.Tensor` of shape `(batch, layers, tokens, hidden_size)`, *optional*):
                 What `encode` returned for these `input_ids`: the encoder is not run again.
-            labels (`torch.LongTensor` of shape `(batch,)`, *optional*): Classes; adds their cross-entropy as
-            `loss`. abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
+            labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
+                Classes; adds their cross-entropy as `loss`.
+            abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
                 1 (or a probability) where the NLI head errs; the loss is then the abstention head's.
             mode (`str`, *optional*): What to compute and return, below.
 
@@ -387,7 +388,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         return weight * learned + (1 - weight) * (1 - max_prob)
 
     def _segments(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """(batch, tokens): 1 in the premise and its special tokens, 2 in the hypothesis and its, 0 for padding."""
+        """(batch, tokens): 1 in the premise, 2 in the hypothesis, special tokens included; 0 for padding."""
         if input_ids is None:
             raise ValueError(
                 "The alignment head finds the hypothesis by its separator in `input_ids`: give them too."

@@ -1,4 +1,4 @@
-"""Training: data are checked, states are computed once, each stage fits its own part, and the result is a checkpoint."""
+"""Training: checked data, states computed once, and two stages that end in a checkpoint that has learnt."""
 
 import json
 
@@ -111,7 +111,7 @@ def test_a_finished_run_can_be_resumed(trained, tmp_path):
 
 
 def test_an_interrupted_cache_goes_on_where_it_was(tiny_modernbert, tmp_path, monkeypatch):
-    """Killed in the middle, the computation does not start over, and its states are those of one that was not."""
+    """Killed in the middle, it does not start over, and its states are those of one that was not."""
     model = make_model(tiny_modernbert)
     tokenizer, pairs = model.load_tokenizer(), load_pairs(write(tmp_path / "pairs.jsonl", rows(60)))
     whole = cache_states(model, tokenizer, pairs, tmp_path / "whole", batch_size=8)
@@ -136,7 +136,7 @@ def test_an_interrupted_cache_goes_on_where_it_was(tiny_modernbert, tmp_path, mo
 
 @pytest.mark.parametrize("head_type", ["cls", "alignment"])
 def test_cached_states_give_the_logits_of_the_pairs(tiny_bert, tmp_path, head_type):
-    """What the stages see from the cache is what the model says of the text, up to the cache's half precision."""
+    """What the stages see from the cache is what the model says of the text, up to half precision."""
     model = make_model(tiny_bert, head_type)
     tokenizer, pairs = model.load_tokenizer(), load_pairs(write(tmp_path / "pairs.jsonl", rows(12)))
     states = cache_states(model, tokenizer, pairs, tmp_path / "states")
@@ -239,7 +239,7 @@ outcomes = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=1, ma
 
 @given(outcomes, st.sampled_from([0.0, 0.05, 0.1, 0.3, 1.0]))
 def test_the_threshold_keeps_the_risk_and_no_larger_one_does(outcomes, target):
-    """Of all thresholds, the one chosen accepts most among those whose accepted answers err within the target."""
+    """It accepts most among all thresholds whose accepted answers err within the target."""
     errors = np.array([error for error, _ in outcomes])
     uncertainty = np.array([step / 21 for _, step in outcomes])
     threshold = threshold_for_risk(errors, uncertainty, target)

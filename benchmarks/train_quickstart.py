@@ -1,0 +1,106 @@
+"""Train the quick start checkpoint over several seeds, publish the first, and write the figures of all.
+
+    python benchmarks/quickstart.py --data DATA --output checkpoints/quickstart
+
+DATA holds `train/` and `eval/` with the files named below. Finished seeds under `runs/quickstart` are not
+trained again. Writes the checkpoint of the first seed (the best would flatter it) and `results.json` beside it.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import train  # noqa: E402
+
+TRAIN = ("snli", "multi_nli", "ling_nli", "new_protocols", "counterfactual_snli", "conj_nli")
+EVAL = ("snli_test_a", "multi_nli_matched_a", "ling_nli_a")
+SEEDS = (1, 2, 3)
+RECIPE = ("--learning_rate", "1e-3", "--num_train_epochs", "4")
+# The code is one set of files in this repository: a checkpoint in it links to them.
+CODE = ("configuration", "encoder", "heads", "modeling", "pipeline", "tokenization")
+FIGURES = ("accuracy", "coverage", "selective_accuracy", "aurc", "aurc_max_prob")
+
+
+def main() -> None:
+    """Train what is missing, then publish."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/")
+    parser.add_argument("--output", type=Path, default=ROOT / "checkpoints" / "quickstart")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "quickstart")
+    args = parser.parse_args()
+
+    runs = [_run(args.data, args.runs / f"seed-{seed}", seed) for seed in SEEDS]
+    results = summarise(runs)
+    _publish(args.runs / f"seed-{SEEDS[0]}", args.output, results)
+    print(table(results))
+
+
+def _run(data: Path, folder: Path, seed: int) -> dict[str, Any]:
+    results = folder / "results.json"
+    if not results.exists():
+        sources = [str(data / "train" / f"{name}.jsonl") for name in TRAIN]
+        evaluation = [str(data / "eval" / f"{name}.jsonl") for name in EVAL]
+        arguments = ["--train_data", *sources, "--eval_data", *evaluation, "--output_dir", str(folder)]
+        train.main([*arguments, "--seed", str(seed), "--resume_from_checkpoint", "true", *RECIPE])
+    return json.loads(results.read_text())
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first run's results, with mean and standard deviation over all runs for each set and figure."""
+    first = runs[0]
+    over_seeds = {
+        name: {
+            figure: {
+                "mean": statistics.mean(run["evaluation"][name][figure] for run in runs),
+                "sd": statistics.stdev(run["evaluation"][name][figure] for run in runs),
+            }
+            for figure in FIGURES
+        }
+        for name in first["evaluation"]
+    }
+    return {
+        **{key: value for key, value in first.items() if key != "command"},
+        "command": "python benchmarks/quickstart.py --data DATA",
+        "seeds": [run["seed"] for run in runs],
+        "over_seeds": over_seeds,
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown: a row for each evaluation set, mean ± standard deviation over the seeds."""
+    heads = ("accuracy", "coverage", "selective accuracy", "AURC", "AURC of MaxProb")
+    lines = ["| Set | Pairs | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
+    for name, figures in results["over_seeds"].items():
+        cells = []
+        for figure in FIGURES:
+            mean, sd = figures[figure]["mean"], figures[figure]["sd"]
+            cells.append(f"{mean:.4f} ± {sd:.4f}" if "aurc" in figure else f"{mean:.1%} ± {100 * sd:.1f}")
+        lines.append(f"| {name} | {results['evaluation'][name]['pairs']:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _publish(run: Path, output: Path, results: dict[str, Any]) -> None:
+    aside = output.with_name(output.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(run / name, aside / name)
+    for part in CODE:
+        name = f"{part}_modernbert_nli.py"
+        (aside / name).symlink_to(Path("..") / ".." / name)
+    (aside / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    shutil.rmtree(output, ignore_errors=True)
+    aside.rename(output)
+
+
+if __name__ == "__main__":
+    main()

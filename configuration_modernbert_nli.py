@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
 
 LABELS = ("entailment", "neutral", "contradiction")
+ENCODINGS = ("joint", "separate")
 TASK = "nli-abstention"
 
 DEFAULT_BASE = "answerdotai/ModernBERT-large"
@@ -41,14 +42,18 @@ class ModernBertNliConfig(PretrainedConfig):
         head_type (`"cls"` or `"alignment"`, *optional*, defaults to `"cls"`):
             Head family, see `heads_modernbert_nli.py`: `"cls"` is the published head on the [CLS] state,
             `"alignment"` compares the tokens of premise and hypothesis.
-        encoder_layers (`list[int]`, *optional*):
-            Layers that the alignment head mixes: `k` is the output of the k-th layer, 0 the embeddings, as in
-            the `hidden_states` of transformers. Defaults to the layers at 1/2 and 2/3 of the depth. The CLS
-            head reads the last layer.
+        encoding (`"joint"` or `"separate"`, *optional*, defaults to `"joint"`):
+            How pairs are encoded unless the caller chooses: `"joint"`, premise and hypothesis in one pass, or
+            `"separate"`, each text alone, so that its states serve every pair that it is in.
+        encoder_layers (`dict[str, list[int]]`, *optional*):
+            For each encoding that the heads were trained for, the layers that they read: `k` is the output of
+            the k-th layer, 0 the embeddings, as in the `hidden_states` of transformers. Defaults to the last
+            layer, joint, for the CLS head; for alignment to those at 1/2 and 2/3 of the depth when joint, and
+            at 1/3, 2/3 and its end when separate.
         nli_hidden_size (`int`, *optional*):
             Width of the NLI head's hidden vector; defaults to 512 for the CLS head, to 256 for alignment.
-        alignment_size (`int`, *optional*, defaults to 192):
-            Width in which the alignment head compares tokens.
+        alignment_size (`int`, *optional*, defaults to 224): Width in which the alignment head aligns tokens.
+        comparison_size (`int`, *optional*, defaults to 160): Width of its comparisons.
         abstention_hidden_size (`int`, *optional*, defaults to 128):
             Width of the abstention head's hidden layer.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
@@ -69,9 +74,11 @@ class ModernBertNliConfig(PretrainedConfig):
         base_model_revision: str | None = None,
         encoder_config: Any = None,
         head_type: Literal["cls", "alignment"] = "cls",
-        encoder_layers: list[int] | None = None,
+        encoding: Literal["joint", "separate"] = "joint",
+        encoder_layers: dict[str, list[int]] | None = None,
         nli_hidden_size: int | None = None,
-        alignment_size: int = 192,
+        alignment_size: int = 224,
+        comparison_size: int = 160,
         abstention_hidden_size: int = 128,
         head_dropout: float = 0.1,
         abstention_weight: float = 1.0,
@@ -97,23 +104,15 @@ class ModernBertNliConfig(PretrainedConfig):
         # (name or folder, revision) to load the base from this once, instead of the two above
         self._base_override: tuple[str, str | None] | None = None
 
-        depth = self.encoder_config.num_hidden_layers
         if head_type not in ("cls", "alignment"):
             raise ValueError(f"`head_type` must be 'cls' or 'alignment', got {head_type!r}.")
-        if encoder_layers is None:
-            encoder_layers = (
-                [depth] if head_type == "cls" else sorted({max(1, depth // 2), max(1, round(depth * 2 / 3))})
-            )
-        if not encoder_layers or any(not 0 <= layer <= depth for layer in encoder_layers):
-            raise ValueError(f"`encoder_layers` must lie between 0 and {depth}, got {encoder_layers}.")
-        if head_type == "cls" and encoder_layers != [depth]:
-            raise ValueError(
-                f"The CLS head reads the last layer ({depth}), got `encoder_layers={encoder_layers}`."
-            )
         self.head_type = head_type
-        self.encoder_layers = encoder_layers
+        self.encoder_layers = encoder_layers or _default_layers(head_type, encoder_config.num_hidden_layers)
+        self.encoding = encoding
+        self._check_layers()
         self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
         self.alignment_size = alignment_size
+        self.comparison_size = comparison_size
         self.abstention_hidden_size = abstention_hidden_size
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight
@@ -132,6 +131,22 @@ class ModernBertNliConfig(PretrainedConfig):
         kwargs["auto_map"] = dict(AUTO_MAP)
         kwargs["custom_pipelines"] = {task: dict(info) for task, info in CUSTOM_PIPELINES.items()}
         super().__init__(**kwargs)
+
+    def _check_layers(self) -> None:
+        depth = self.encoder_config.num_hidden_layers
+        for encoding, layers in self.encoder_layers.items():
+            if encoding not in ENCODINGS:
+                raise ValueError(
+                    f"`encoder_layers` has the keys {' and '.join(ENCODINGS)}, got {encoding!r}."
+                )
+            if not layers or any(not 0 <= layer <= depth for layer in layers):
+                raise ValueError(f"`encoder_layers` must lie between 0 and {depth}, got {layers}.")
+        if self.encoding not in self.encoder_layers:
+            raise ValueError(
+                f"`encoding={self.encoding!r}`, but `encoder_layers` has only {list(self.encoder_layers)}."
+            )
+        if self.head_type == "cls" and self.encoder_layers != {"joint": [depth]}:
+            raise ValueError(f"The CLS head reads layer {depth} of joint pairs, got {self.encoder_layers}.")
 
     @classmethod
     def from_base(
@@ -199,6 +214,13 @@ class ModernBertNliConfig(PretrainedConfig):
     @property
     def max_position_embeddings(self) -> int | None:
         return getattr(self.encoder_config, "max_position_embeddings", None)
+
+
+def _default_layers(head_type: str, depth: int) -> dict[str, list[int]]:
+    if head_type == "cls":
+        return {"joint": [depth]}
+    shares = {"joint": (1 / 2, 2 / 3), "separate": (1 / 3, 2 / 3, 1)}
+    return {name: sorted({max(1, round(depth * share)) for share in shares[name]}) for name in ENCODINGS}
 
 
 def _modernbert_large() -> ModernBertConfig:

@@ -1,9 +1,11 @@
-"""States to logits: the head families. Each maps the encoder's states of a pair to one hidden vector.
+"""States to logits: the head families. Each maps a pair's states to one hidden vector, in two steps.
 
-A family is a module with `output_size` that is called with
-- `states`: one tensor of shape (batch, tokens, hidden_size) for each of `config.encoder_layers`,
-- `segments`: (batch, tokens), 0 where a token is ignored, 1 in the premise, 2 in the hypothesis,
-and returns (batch, output_size). The linear layer to the labels and the abstention head are the same for all.
+`project(states, encoding)`: one tensor of shape (batch, tokens, hidden_size) for each layer read
+    -> (batch, tokens, size). It looks at each token alone, so a text's result serves every pair it is in.
+`compare(tokens, segments)`: (batch, tokens) with 0 where a token is ignored, 1 in the premise, 2 in the hypothesis
+    -> (batch, output_size).
+
+The linear layer to the labels and the abstention head are the same for all families.
 """
 
 from collections.abc import Sequence
@@ -29,58 +31,63 @@ class ClsHead(nn.Sequential):
         )
         self.output_size = size
 
-    def forward(self, states: Sequence[torch.Tensor], segments: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        weight = next(self.parameters())
-        return super().forward(states[-1][:, 0].to(weight.dtype))
+    def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
+        return states[-1][:, :1].to(next(self.parameters()).dtype)
+
+    def compare(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
+        return self(tokens[:, 0])
 
 
 class AlignmentHead(nn.Module):
     """Compares each token with its soft counterpart on the other side, then pools the comparisons.
 
     Attend, compare, aggregate as in Parikh et al. 2016 (arXiv:1606.01933), with the comparison [x; y; x - y;
-    x * y] and the pooling of Chen et al. 2017 (arXiv:1609.06038), over a learned mix of layers as in Peters
-    et al. 2018 (arXiv:1802.05365). Each layer is normalised first, because some channels of ModernBERT reach
-    10^4.
+    x * y] and the pooling of Chen et al. 2017 (arXiv:1609.06038), over a learned mix of layers as in Peters et
+    al. 2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT reach 10^4. The
+    projection is linear, and special tokens take part, as something to align to where nothing else fits.
     """
 
     def __init__(self, config: PretrainedConfig):
         super().__init__()
-        size = config.alignment_size
+        size, dropout = config.alignment_size, config.head_dropout
         self.output_size = config.nli_hidden_size
-        self.layer_weights = nn.Parameter(torch.zeros(len(config.encoder_layers)))
-        self.project = nn.Sequential(
-            nn.Dropout(config.head_dropout), nn.Linear(config.hidden_size, size), nn.GELU()
+        # All that tells the encodings apart: which layers are read, and how they are mixed.
+        self.layer_weights = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
         )
-        self.compare = nn.Sequential(nn.Dropout(config.head_dropout), nn.Linear(4 * size, size), nn.GELU())
-        self.aggregate = nn.Sequential(
-            nn.Dropout(config.head_dropout),
-            nn.Linear(4 * size, config.nli_hidden_size),
+        self.projection = nn.Sequential(nn.Linear(config.hidden_size, size), nn.Dropout(dropout))
+        self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
+        self.comparison = nn.Sequential(
+            nn.Linear(4 * size, config.comparison_size), nn.GELU(), nn.Dropout(dropout)
+        )
+        self.aggregation = nn.Sequential(
+            nn.Linear(4 * config.comparison_size, config.nli_hidden_size),
             nn.LayerNorm(config.nli_hidden_size),
             nn.GELU(),
-            nn.Dropout(config.head_dropout),
+            nn.Dropout(dropout),
         )
 
-    def forward(self, states: Sequence[torch.Tensor], segments: torch.Tensor) -> torch.Tensor:
-        tokens = self.project(self.mix(states))
+    def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
+        weights = self.layer_weights[encoding].softmax(dim=0)
+        mixed = sum(
+            weight * functional.layer_norm(layer.to(weights.dtype), layer.shape[-1:])
+            for weight, layer in zip(weights, states, strict=True)
+        )
+        return self.projection(mixed)
+
+    def compare(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         premise, hypothesis = segments == PREMISE, segments == HYPOTHESIS
-        counterparts = self.align(tokens, premise, hypothesis)
-        compared = self.compare(
-            torch.cat([tokens, counterparts, tokens - counterparts, tokens * counterparts], dim=-1)
-        )
-        return self.aggregate(torch.cat([*_pool(compared, premise), *_pool(compared, hypothesis)], dim=-1))
+        counterparts = self._align(tokens, premise, hypothesis)
+        features = [tokens, counterparts, tokens - counterparts, tokens * counterparts]
+        compared = self.comparison(torch.cat(features, dim=-1))
+        return self.aggregation(torch.cat([*_pool(compared, premise), *_pool(compared, hypothesis)], dim=-1))
 
-    def mix(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Layers -> their weighted mean, each normalised: (batch, tokens, hidden_size)."""
-        weights = self.layer_weights.softmax(dim=0)
-        normed = (functional.layer_norm(layer.to(weights), layer.shape[-1:]) for layer in states)
-        return sum(weight * layer for weight, layer in zip(weights, normed, strict=True))
-
-    def align(self, tokens: torch.Tensor, premise: torch.Tensor, hypothesis: torch.Tensor) -> torch.Tensor:
-        """For each token the attention-weighted mean of the other side: (batch, tokens, alignment_size)."""
+    def _align(self, tokens: torch.Tensor, premise: torch.Tensor, hypothesis: torch.Tensor) -> torch.Tensor:
+        """For each token the attention-weighted mean of the other side, (batch, tokens, size)."""
         other = (premise[:, :, None] & hypothesis[:, None, :]) | (
             hypothesis[:, :, None] & premise[:, None, :]
         )
-        scores = tokens @ tokens.mT * tokens.shape[-1] ** -0.5
+        scores = tokens @ tokens.mT * (self.sharpness.exp() * tokens.shape[-1] ** -0.5)
         # The smallest number, not -inf: a token without any counterpart must not become NaN.
         scores = scores.masked_fill(~other, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1) @ tokens
@@ -89,8 +96,7 @@ class AlignmentHead(nn.Module):
 def _pool(tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and maximum over the tokens of one side; zeros where it has none."""
     mask = mask[:, :, None]
-    count = mask.sum(dim=1).clamp(min=1)
-    mean = (tokens * mask).sum(dim=1) / count
+    mean = (tokens * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
     maximum = tokens.masked_fill(~mask, torch.finfo(tokens.dtype).min).amax(dim=1)
     return mean, torch.where(mask.any(dim=1), maximum, 0.0)
 

@@ -9,50 +9,33 @@ outputs are bit-identical to those of the plain `AutoModel`, so that embeddings 
 existing index.
 """
 
-import copy
-import inspect
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
-from transformers.utils import cached_file, logging
-from transformers.utils.hub import extract_commit_hash
 
 try:
     from .configuration_modernbert_nli import ModernBertNliConfig
-    from .encoder_modernbert_nli import check_encoder, install_hooks, layer_states, load_encoder
+    from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
-    from .tokenization_modernbert_nli import load_tokenizer
+    from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
+    from .states_modernbert_nli import TokenStates
+    from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
-    from encoder_modernbert_nli import check_encoder, install_hooks, layer_states, load_encoder
+    from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
-    from tokenization_modernbert_nli import load_tokenizer
-
-logger = logging.get_logger(__name__)
+    from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
+    from states_modernbert_nli import TokenStates
+    from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
+Encoding = Literal["joint", "separate"]
 MODES = ("embed", "late_interaction", "nli", "abstention")
-
-# Arguments of `from_pretrained` by what they concern: both repositories, base and heads, or the base alone.
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "proxies")
-_PLACEMENT_ARGUMENTS = (
-    "dtype",
-    "torch_dtype",
-    "device_map",
-    "max_memory",
-    "offload_folder",
-    "offload_buffers",
-)
-_BASE_ARGUMENTS = ("attn_implementation", "quantization_config")
-_PUSH_ARGUMENTS = ("repo_id", "commit_message", "private", "token", "revision", "create_pr", "tags")
 
 
 @dataclass
@@ -74,185 +57,6 @@ class ModernBertNliOutput(ModelOutput):
     uncertainty: torch.Tensor | None = None
 
 
-class ModernBertNliPreTrainedModel(PreTrainedModel):
-    """The base as a guest: loaded beside the heads, frozen, and left out of what is saved."""
-
-    config_class = ModernBertNliConfig
-    base_model_prefix = "encoder"
-    _no_split_modules: Any = None
-    supports_gradient_checkpointing = False  # nothing flows back through the encoder
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
-    # Small, and confidences are calibrated in float32.
-    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head"]
-
-    def attach_encoder(self, encoder: PreTrainedModel) -> None:
-        """Take a loaded encoder as the frozen base."""
-        check_encoder(encoder, self.config)
-        self.encoder = encoder.requires_grad_(False).eval()
-        self.config.encoder_config = encoder.config
-        # Exact names: `save_pretrained` drops them and Trainer's resume expects them missing.
-        self._keys_to_ignore_on_save = {f"encoder.{key}" for key in encoder.state_dict()}
-        self._no_split_modules = set(self._no_split_modules or ()) | set(encoder._no_split_modules or ())
-        self._hooked = install_hooks(encoder, self.config.encoder_layers)
-        self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
-
-    def train(self, mode: bool = True) -> "ModernBertNliPreTrainedModel":
-        """Training mode for what is trained; frozen parts, the encoder among them, stay as at inference."""
-        super().train(mode)
-        for part in self.children():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
-        return self
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.encoder.get_input_embeddings()
-
-    @classmethod
-    def from_base(
-        cls, config: ModernBertNliConfig, encoder: PreTrainedModel | None = None, **kwargs: Any
-    ) -> "ModernBertNliPreTrainedModel":
-        """New, untrained heads on the pretrained base that the configuration names.
-
-        Args:
-            config (`ModernBertNliConfig`): See `ModernBertNliConfig.from_base`.
-            encoder (`PreTrainedModel`, *optional*): That base, already loaded.
-            **kwargs: Arguments of `AutoModel.from_pretrained` for the base.
-        """
-        model = cls(config, encoder=encoder or load_encoder(config, **kwargs))
-        model._remember_base(kwargs, pin=encoder is None)
-        return model
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike,
-        *model_args: Any,
-        config: Any = None,
-        encoder: PreTrainedModel | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Load heads from a checkpoint and their base from its own repository.
-
-        Args:
-            pretrained_model_name_or_path (`str`): Checkpoint of the heads: repository id or folder.
-            config (`PretrainedConfig` or `str`, *optional*): To use instead of the checkpoint's.
-            encoder (`PreTrainedModel`, *optional*): The base, already loaded, to be used as it is.
-            **kwargs: As in transformers. `dtype`, `device_map`, `attn_implementation`, `quantization_config`
-                concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads;
-                `base_model_name_or_path`, `base_model_revision` say where to take the base from this time.
-
-        Raises:
-            OSError: the checkpoint or its base cannot be reached or read.
-            ValueError: the heads and the base do not belong together, or the heads are incomplete.
-        """
-        return_info = kwargs.pop("output_loading_info", False)
-        placement = {key: kwargs.pop(key) for key in _PLACEMENT_ARGUMENTS if key in kwargs}
-        for_base = {key: kwargs.pop(key) for key in _BASE_ARGUMENTS if key in kwargs}
-        location = {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}
-        hub = {key: value for key, value in location.items() if key in _HUB_ARGUMENTS}
-
-        if not isinstance(config, PretrainedConfig):  # the auto classes give a ready one
-            config, unused = cls.config_class.from_pretrained(
-                config or pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs
-            )
-            kwargs = {**unused, **location}
-        elif (base := kwargs.pop("base_model_name_or_path", None)) is not None:
-            config = copy.deepcopy(config)
-            config._base_override = (str(base), kwargs.pop("base_model_revision", None))
-
-        loaded_here = encoder is None
-        if encoder is None:
-            encoder = load_encoder(config, **for_base, **placement, **hub)
-        dtype = {key: value for key, value in placement.items() if "dtype" in key}
-        model, info = cls._load_heads(
-            pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
-        )
-        model._place_beside(encoder)
-        model._tokenizer_sources.append((pretrained_model_name_or_path, location))
-        model._remember_base(hub, pin=loaded_here)
-        return (model, info) if return_info else model
-
-    @classmethod
-    def _load_heads(
-        cls, name: str | os.PathLike, *model_args: Any, **kwargs: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        try:
-            model, info = super().from_pretrained(
-                name, *model_args, _without_encoder=True, output_loading_info=True, **kwargs
-            )
-        except SafetensorError as error:
-            raise OSError(
-                f"The heads in {str(name)!r} cannot be read: model.safetensors is truncated or of another "
-                f"format ({error}). Download or copy it again."
-            ) from error
-        except RuntimeError as error:
-            if "mismatch" not in str(error):
-                raise
-            raise ValueError(
-                f"The heads in {str(name)!r} do not fit their config.json (hidden_size = "
-                f"{kwargs['config'].hidden_size}, head_type = {kwargs['config'].head_type!r}): the two files "
-                f"belong to different checkpoints. {error}"
-            ) from error
-        if info["missing_keys"]:  # transformers would leave these random
-            raise ValueError(
-                f"The heads in {str(name)!r} are incomplete: {sorted(info['missing_keys'])} are missing"
-                + (f" and {sorted(info['unexpected_keys'])} unknown" if info["unexpected_keys"] else "")
-                + f". A checkpoint for `head_type={kwargs['config'].head_type!r}` is needed."
-            )
-        for parameter in model.parameters():
-            # Out of the mapped file, whose odd addresses make kernels round otherwise than before the save.
-            parameter.data = parameter.data.clone()
-        return model, info
-
-    def _place_beside(self, encoder: PreTrainedModel) -> None:
-        device_map = getattr(encoder, "hf_device_map", None) or {}
-        devices = [device for device in device_map.values() if device not in ("disk", "meta")]
-        if devices or not device_map:
-            self.to(devices[0] if devices else encoder.device)
-        self.attach_encoder(encoder)
-        if device_map:
-            self.hf_device_map = {
-                f"encoder.{key}" if key else "encoder": device for key, device in device_map.items()
-            }
-
-    def _remember_base(self, hub: dict[str, Any], pin: bool) -> None:
-        """Know where the base's tokenizer is, and pin the commit of a base that was taken from the Hub."""
-        name, revision = self.config._base_override or (
-            self.config.base_model_name_or_path,
-            self.config.base_model_revision,
-        )
-        hub = {key: value for key, value in hub.items() if key in _HUB_ARGUMENTS and key != "force_download"}
-        if pin and self.config._base_override is None and not os.path.isdir(name):
-            path = cached_file(name, "config.json", **{**hub, "revision": revision, "local_files_only": True})
-            self.config.base_model_revision = extract_commit_hash(path, None) or revision
-        self._tokenizer_sources.append((name, {**hub, "revision": revision}))
-
-    def save_pretrained(
-        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
-    ) -> None:
-        """Save the heads, the configuration, the code and, unless one is there already, the tokenizer."""
-        hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
-        super().save_pretrained(save_directory, **kwargs)
-        if self._tokenizer_sources and not (Path(save_directory) / "tokenizer_config.json").exists():
-            self.load_tokenizer().save_pretrained(save_directory)
-        if push_to_hub:  # here, because transformers would push before the tokenizer is there
-            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
-
-    def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the checkpoint that this model came from, else that of its base.
-
-        Raises:
-            OSError: neither has one, or neither can be reached.
-        """
-        reasons = []
-        for name, location in self._tokenizer_sources:
-            try:
-                return load_tokenizer(name, self.config.encoder_config, **location)
-            except OSError as error:
-                reasons.append(f"{str(name)!r}: {error}")
-        raise OSError("No tokenizer could be loaded for this model. " + " ".join(reasons))
-
-
 class ModernBertNliModel(ModernBertNliPreTrainedModel):
     """NLI head and abstention head on a frozen encoder.
 
@@ -271,8 +75,6 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         _without_encoder: bool = False,
     ):
         super().__init__(config)
-        self._tokenizer_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
-        self.register_module("encoder", None)
         self.nli_hidden = HEADS[config.head_type](config)
         size = self.nli_hidden.output_size
         self.nli_output = nn.Linear(size, config.num_labels)
@@ -291,10 +93,12 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
-        encoder_states: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
-        abstention_labels: torch.Tensor | None = None,
+        abstention_labels: Any = None,
         mode: Mode | None = None,
+        encoding: Encoding | None = None,
+        encoder_states: dict[str, torch.Tensor] | None = None,
+        segments: dict[str, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -304,13 +108,18 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             attention_mask, token_type_ids (of the same shape, *optional*): From the base's tokenizer.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`, *optional*):
                 Instead of `input_ids`, for the embedding modes and the CLS head.
-            encoder_states (`torch.Tensor` of shape `(batch, layers, tokens, hidden_size)`, *optional*):
-                What `encode` returned for these `input_ids`: the encoder is not run again.
             labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
                 Classes; adds their cross-entropy as `loss`.
             abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
-                1 (or a probability) where the NLI head errs; the loss is then the abstention head's.
+                1 (or a probability) where the NLI head errs; the loss is then the abstention head's. With
+                `encoder_states`, a dict of such tensors by encoding.
             mode (`str`, *optional*): What to compute and return, below.
+            encoding (`"joint"` or `"separate"`, *optional*): Defaults to the configuration's.
+            encoder_states (`dict[str, torch.Tensor]`, *optional*):
+                For training: states by encoding, `(batch, layers, tokens, hidden_size)`; no encoder is run. The
+                loss and the logits are means over the encodings.
+            segments (`dict[str, torch.Tensor]`, *optional*):
+                For each of them, `(batch, tokens)`: 1 in the premise, 2 in the hypothesis, 0 for padding.
 
         Returns:
             - `mode="embed"`: the [CLS] state, `(batch, hidden_size)`
@@ -320,24 +129,29 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             - without a mode: [`ModernBertNliOutput`]
 
         Raises:
-            ValueError: an unknown mode, or inputs that do not show where the hypothesis begins.
+            ValueError: an unknown mode or encoding, or inputs that do not show where the hypothesis begins.
         """
         if mode is not None and mode not in MODES:
             raise ValueError(f"`mode` must be one of {', '.join(MODES)} or None, got {mode!r}.")
+        if encoder_states is not None:
+            return self._judge_cached(encoder_states, segments or {}, labels, abstention_labels)
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
         if token_type_ids is not None and self._takes_token_types:
             inputs["token_type_ids"] = token_type_ids
         if mode in ("embed", "late_interaction"):
-            with torch.no_grad():
-                tokens = self.encoder(**inputs).last_hidden_state
+            tokens = self._plain_pass(inputs)
             return tokens[:, 0] if mode == "embed" else tokens
 
         last_hidden_state = None
-        if encoder_states is None:
-            states, last_hidden_state = self._run_encoder(inputs, whole=mode is None)
+        if self._chosen(encoding) == "joint":
+            states, last_hidden_state = self._run_encoder(inputs, "joint", whole=mode is None)
+            needs_segments = self.config.head_type != "cls"
+            where = self._segments(input_ids, attention_mask) if needs_segments else None
+            output = self._judge(self._project(states, "joint"), where)
         else:
-            states = list(encoder_states.unbind(dim=1))
-        output = self._judge(states, input_ids, attention_mask)
+            output = self._judge(*self._text_pairs(input_ids, attention_mask))
+            if mode is None:
+                last_hidden_state = self._plain_pass(inputs)
         if mode == "nli":
             return output.logits
         if mode == "abstention":
@@ -346,40 +160,181 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         loss = _loss(output, labels, abstention_labels)
         return ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output)
 
-    @torch.no_grad()
-    def encode(self, **inputs: Any) -> torch.Tensor:
-        """The states that the heads read, `(batch, layers, tokens, hidden_size)`, to be kept and used again.
+    # Texts whose states are kept ---------------------------------------------------------------------------
+
+    def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:
+        """Encode texts alone, each distinct one once, for `classify`.
 
         Args:
-            **inputs: What the base's tokenizer returns for a batch of pairs.
+            texts (`str` or `Sequence[str]`): One text or many.
+            batch_size (`int`, *optional*, defaults to 32): Texts in a batch; long ones meet long ones.
+            cut (`bool`, *optional*, defaults to `True`):
+                Leave out the end of a text that exceeds the encoder's window, with a warning; otherwise raise.
+
+        Raises:
+            PairError: something that is no text, or too long without `cut`; its position is named.
+            ValueError: the heads were not trained for separate encoding.
         """
-        if not self._takes_token_types:
-            inputs.pop("token_type_ids", None)
-        return torch.stack(self._run_encoder(inputs, whole=False)[0], dim=1)
+        self._chosen("separate")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        window = max_pair_length(self.config.encoder_config, self.tokenizer)
+        ids = [tuple(row) for row in encode_texts(self.tokenizer, texts, window, cut)]
+        states = self._encode_ids(ids, batch_size)
+        return TokenStates.gather([states[row] for row in ids], self.states_source)
+
+    def classify(
+        self, premises: TokenStates, hypotheses: TokenStates, batch_size: int = 256
+    ) -> ModernBertNliOutput:
+        """Judge pairs of encoded texts, without the encoder.
+
+        Args:
+            premises, hypotheses (`TokenStates`): As many of each; or one on one side, which meets all others.
+            batch_size (`int`, *optional*, defaults to 256): Pairs in a batch.
+
+        Raises:
+            ValueError: states of another encoder, or sides that do not match in number.
+        """
+        for side in (premises, hypotheses):
+            side.require(self.states_source)
+        count = max(len(premises), len(hypotheses))
+        if {len(premises), len(hypotheses)} - {1, count} or 0 in (len(premises), len(hypotheses)):
+            raise ValueError(
+                f"{len(premises)} premises and {len(hypotheses)} hypotheses: give as many of each, or one of either."
+            )
+        lengths = premises.lengths.expand(count) + hypotheses.lengths.expand(count)
+        order = lengths.argsort(stable=True)
+        parts = []
+        for rows in order.split(batch_size):
+            sides = [
+                [side.text(0)] if len(side) == 1 else [side.text(row) for row in rows.tolist()]
+                for side in (premises, hypotheses)
+            ]
+            parts.append(self._judge(*self._side_by_side(*sides)))
+        place = order.argsort().to(parts[0].logits.device)
+        return ModernBertNliOutput(
+            **{key: torch.cat([part[key] for part in parts])[place] for key in parts[0]}
+        )
+
+    @property
+    def states_source(self) -> dict[str, Any]:
+        """What makes this model's states: those of another base, revision or choice of layers do not fit."""
+        config = self.config
+        return {
+            "base": config.base_model_name_or_path,
+            "revision": config.base_model_revision,
+            "layers": list(config.encoder_layers.get("separate", [])),
+        }
+
+    def _text_pairs(
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
+        if input_ids is None:
+            raise ValueError("Texts are told apart in `input_ids`: give them too.")
+        premises, hypotheses = split_pairs(input_ids, attention_mask, self.config.sep_token_id)
+        states = self._encode_ids([*premises, *hypotheses], batch_size=len(premises))
+        return self._side_by_side(*([states[ids] for ids in side] for side in (premises, hypotheses)))
+
+    def _encode_ids(
+        self, texts: Sequence[tuple[int, ...]], batch_size: int
+    ) -> dict[tuple[int, ...], torch.Tensor]:
+        """States, `(tokens, layers, hidden_size)` in float16, of each distinct text, given as its tokens."""
+        known = {ids: self._state_cache.get(ids) for ids in dict.fromkeys(texts)}
+        missing = sorted((ids for ids, states in known.items() if states is None), key=len)
+        for start in range(0, len(missing), batch_size):
+            batch = missing[start : start + batch_size]
+            longest, device = len(batch[-1]), self.encoder.device
+            pad = self.config.pad_token_id or 0
+            input_ids = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in batch], device=device)
+            mask = torch.arange(longest, device=device) < torch.tensor(
+                [[len(ids)] for ids in batch], device=device
+            )
+            inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
+            states, _ = self._run_encoder(inputs, "separate", whole=False)
+            stacked = torch.stack(states, dim=2).to(torch.float16)
+            for ids, text in zip(batch, stacked, strict=True):
+                known[ids] = text[: len(ids)].clone()
+                self._state_cache.put(ids, known[ids])
+        return known
+
+    def _side_by_side(
+        self, premises: Sequence[torch.Tensor], hypotheses: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of texts to projected tokens and segments of pairs; a text that is in many is projected once."""
+        tokens, segments = [], []
+        pairs = max(len(premises), len(hypotheses))
+        for side, number in ((premises, PREMISE), (hypotheses, HYPOTHESIS)):
+            distinct = {id(text): text for text in side}
+            place = {key: index for index, key in enumerate(distinct)}
+            padded = nn.utils.rnn.pad_sequence(list(distinct.values()), batch_first=True)
+            projected = self._project(list(padded.unbind(dim=2)), "separate")
+            lengths = torch.tensor([len(text) for text in distinct.values()], device=projected.device)
+            present = torch.arange(projected.shape[1], device=projected.device) < lengths[:, None]
+            rows = torch.tensor([place[id(text)] for text in side], device=projected.device).expand(pairs)
+            tokens.append(projected[rows])
+            segments.append(present[rows] * number)
+        return torch.cat(tokens, dim=1), torch.cat(segments, dim=1)
+
+    # States to logits --------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encoder_states(self, inputs: dict[str, Any], encoding: Encoding) -> torch.Tensor:
+        """The states that the heads read of a padded batch, `(batch, layers, tokens, hidden_size)`.
+
+        Args:
+            inputs (`dict`): What the base's tokenizer returns, for pairs (joint) or for texts (separate).
+            encoding (`"joint"` or `"separate"`): Which layers.
+        """
+        inputs = {
+            key: value for key, value in inputs.items() if key != "token_type_ids" or self._takes_token_types
+        }
+        return torch.stack(self._run_encoder(inputs, encoding, whole=False)[0], dim=1)
+
+    def _judge_cached(
+        self,
+        states: dict[str, torch.Tensor],
+        segments: dict[str, torch.Tensor],
+        labels: Any,
+        abstention_labels: Any,
+    ) -> ModernBertNliOutput:
+        outputs = []
+        for encoding, batch in states.items():
+            output = self._judge(self._project(list(batch.unbind(dim=1)), encoding), segments[encoding])
+            loss = _loss(output, labels, (abstention_labels or {}).get(encoding))
+            outputs.append(ModernBertNliOutput(loss=loss, **output))
+        means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
+        return ModernBertNliOutput(**means)
+
+    def _plain_pass(self, inputs: dict[str, Any]) -> torch.Tensor:
+        with torch.no_grad():
+            return self.encoder(**inputs).last_hidden_state
 
     def _run_encoder(
-        self, inputs: dict[str, Any], whole: bool
+        self, inputs: dict[str, Any], encoding: str, whole: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        return layer_states(self.encoder, self.config.encoder_layers, inputs, self._hooked, whole)
+        return layer_states(self.encoder, self.config.encoder_layers[encoding], inputs, self._hooked, whole)
 
-    def _judge(
-        self,
-        states: Sequence[torch.Tensor],
-        input_ids: torch.Tensor | None,
-        attention_mask: torch.Tensor | None,
-    ) -> ModernBertNliOutput:
-        """States to logits and uncertainty."""
+    def _project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         device = self.nli_output.weight.device
-        segments = (
-            None if self.config.head_type == "cls" else self._segments(input_ids, attention_mask).to(device)
-        )
-        hidden = self.nli_hidden([layer.to(device) for layer in states], segments)
+        return self.nli_hidden.project([layer.to(device) for layer in states], encoding)
+
+    def _judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
+        """Projected tokens of pairs to logits and uncertainty."""
+        hidden = self.nli_hidden.compare(tokens, None if segments is None else segments.to(tokens.device))
         logits = self.nli_output(hidden)
         abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
         uncertainty = self.uncertainty(logits, abstention_logits)
         return ModernBertNliOutput(
             logits=logits, abstention_logits=abstention_logits, uncertainty=uncertainty
         )
+
+    def _chosen(self, encoding: str | None) -> str:
+        encoding = encoding or self.config.encoding
+        if encoding not in self.config.encoder_layers:
+            raise ValueError(
+                f"These heads were trained for the encodings {list(self.config.encoder_layers)}, not {encoding!r}."
+            )
+        return encoding
 
     def uncertainty(self, logits: torch.Tensor, abstention_logits: torch.Tensor) -> torch.Tensor:
         """(batch,): how likely the label is wrong, as a mean of the abstention head and 1 - MaxProb."""
@@ -410,7 +365,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             from .pipeline_modernbert_nli import NliAbstentionPipeline
         except ImportError:
             from pipeline_modernbert_nli import NliAbstentionPipeline
-        return NliAbstentionPipeline(model=self, tokenizer=tokenizer or self.load_tokenizer(), **kwargs)
+        return NliAbstentionPipeline(model=self, tokenizer=tokenizer or self.tokenizer, **kwargs)
 
 
 class ModernBertNliForSequenceClassification(ModernBertNliModel):

@@ -175,7 +175,7 @@ class NliAbstentionPipeline(Pipeline):
     def preprocess(self, pairs: list[tuple[str, str]], **kwargs: Any) -> Any:
         """Pairs to token ids, not padded."""
         window = max_pair_length(self.model.config.encoder_config, self.tokenizer)
-        return encode_pairs(self.tokenizer, pairs, window)[0]
+        return encode_pairs(self.tokenizer, pairs, window, apart=self.model.config.encoding == "separate")
 
     def _forward(self, batch: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         logits, abstention_logits = self.model(**batch, mode="abstention")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -53,29 +54,32 @@ def load_tokenizer(
 
 
 def check_pair(premise: Any, hypothesis: Any, row: int = 0) -> None:
-    """Raise `PairError` unless both are texts: not empty, and without lone surrogates (a wrong decoding)."""
-    for text, what in ((premise, "premise"), (hypothesis, "hypothesis")):
-        if not isinstance(text, str):
+    """Raise `PairError` unless both are texts, see `check_text`."""
+    check_text(premise, "premise", row)
+    check_text(hypothesis, "hypothesis", row)
+
+
+def check_text(text: Any, what: str, row: int = 0) -> None:
+    """Raise `PairError` unless this is a text: not empty, and without lone surrogates (a wrong decoding)."""
+    if not isinstance(text, str):
+        raise PairError(row, f"the {what} must be a string, got {type(text).__name__}: {str(text)[:40]!r}.")
+    if not text or text.isspace():
+        raise PairError(row, f"the {what} is empty. Give it some text, or leave this pair out.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
             raise PairError(
-                row, f"the {what} must be a string, got {type(text).__name__}: {str(text)[:40]!r}."
-            )
-        if not text or text.isspace():
-            raise PairError(row, f"the {what} is empty. Give it some text, or leave this pair out.")
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise PairError(
-                    row,
-                    f"the {what} is not valid Unicode at character {error.start}. Read its source as UTF-8 "
-                    "(`errors='replace'` marks what cannot be read).",
-                ) from None
+                row,
+                f"the {what} is not valid Unicode at character {error.start}. Read its source as UTF-8 "
+                "(`errors='replace'` marks what cannot be read).",
+            ) from None
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], max_length: int
-) -> tuple[BatchEncoding, list[int]]:
-    """Tokenise pairs as "[CLS] premise [SEP] hypothesis [SEP]", in the base's own format.
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], max_length: int, apart: bool = False
+) -> BatchEncoding:
+    """Tokenise pairs as "[CLS] premise [SEP] hypothesis [SEP]", in the base's own format, without padding.
 
     Where a pair is longer than the window, the end of its premise is left out; a hypothesis is never cut.
 
@@ -83,9 +87,7 @@ def encode_pairs(
         tokenizer (`PreTrainedTokenizerBase`): Tokenizer of the base.
         pairs (`Sequence[tuple[str, str]]`): Premises and hypotheses.
         max_length (`int`): Window in tokens, see `max_pair_length`.
-
-    Returns:
-        The encoding, as lists without padding, and the positions of the pairs whose premise was cut.
+        apart (`bool`, *optional*): Each text has the window to itself (separate encoding).
 
     Raises:
         PairError: something that is no text, or a hypothesis that leaves no room for a premise.
@@ -93,49 +95,98 @@ def encode_pairs(
     for row, (premise, hypothesis) in enumerate(pairs):
         check_pair(premise, hypothesis, row)
     encoding = _tokenize(tokenizer, pairs)
-    cut = [row for row, ids in enumerate(encoding["input_ids"]) if len(ids) > max_length]
-    if cut:
-        for row in cut:
-            length = len(tokenizer(pairs[row][1], split_special_tokens=True, verbose=False)["input_ids"])
-            if (
-                length > max_length - 2
-            ):  # with its own special tokens; a premise token and a [SEP] come on top
-                raise PairError(
-                    row,
-                    f"the hypothesis has {length} tokens, but the encoder reads {max_length} at once and a "
-                    "hypothesis is never cut. Split it into shorter claims. It begins "
-                    f"{pairs[row][1][:60]!r}.",
-                )
-        shorter = _tokenize(
-            tokenizer, [pairs[row] for row in cut], truncation="only_first", max_length=max_length
-        )
+    limits = {}
+    for row, ids in enumerate(encoding["input_ids"]):
+        if len(ids) > max_length:
+            own = _tokens(tokenizer, pairs[row][1])  # with its special tokens
+            if own > (
+                max_length if apart else max_length - 2
+            ):  # a premise token and its separator come on top
+                raise PairError(row, _too_long("hypothesis", pairs[row][1], own, max_length))
+            limit = max_length + own - 1 if apart else max_length
+            if len(ids) > limit:
+                limits[row] = limit
+    for row, limit in limits.items():
+        shorter = _tokenize(tokenizer, [pairs[row]], truncation="only_first", max_length=limit)
         for key, rows in shorter.items():
-            for row, value in zip(cut, rows, strict=True):
-                encoding[key][row] = value
-        logger.warning_once(
-            f"A premise was longer than the encoder's window of {max_length} tokens: its end was left out. "
-            "Split long sources into passages to have all of them read. (Said once.)"
-        )
-    return encoding, cut
-
-
-def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], **kwargs: Any
-) -> BatchEncoding:
-    premises, hypotheses = map(list, zip(*pairs, strict=True))
-    encoding = tokenizer(premises, hypotheses, split_special_tokens=True, verbose=False, **kwargs)
-    # Some sentencepiece vocabularies hold "[SEP]" as an ordinary piece, which no option splits.
-    separators = _separators(tokenizer)
-    if any(ids.count(tokenizer.sep_token_id) != separators for ids in encoding["input_ids"]):
-        premises, hypotheses = (
-            [_break_up(text, tokenizer) for text in texts] for texts in (premises, hypotheses)
-        )
-        encoding = tokenizer(premises, hypotheses, split_special_tokens=True, verbose=False, **kwargs)
+            encoding[key][row] = rows[0]
+    if limits:
+        _warn_of_cut(max_length)
     return encoding
 
 
-def _separators(tokenizer: PreTrainedTokenizerBase) -> int:
-    return tokenizer("a", "b")["input_ids"].count(tokenizer.sep_token_id)
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, cut: bool
+) -> list[list[int]]:
+    """Tokenise texts alone, as "[CLS] text [SEP]"; what exceeds the window is cut with a warning, or raises.
+
+    Raises:
+        PairError: something that is no text, or too long without `cut`; its position is named.
+    """
+    for row, text in enumerate(texts):
+        check_text(text, "text", row)
+    if not texts:
+        return []
+    rows = _tokenize(tokenizer, [(text,) for text in texts])["input_ids"]
+    for row, ids in enumerate(rows):
+        if len(ids) > max_length:
+            if not cut:
+                raise PairError(row, _too_long("text", texts[row], len(ids), max_length))
+            rows[row] = _tokenize(tokenizer, [(texts[row],)], truncation=True, max_length=max_length)[
+                "input_ids"
+            ][0]
+            _warn_of_cut(max_length)
+    return rows
+
+
+def split_pairs(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, sep_token_id: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """ "[CLS] premise [SEP] hypothesis [SEP]" to "[CLS] premise [SEP]" and "[CLS] hypothesis [SEP]", row by row."""
+    rows = input_ids.tolist()
+    masks = [[1] * len(row) for row in rows] if attention_mask is None else attention_mask.tolist()
+    premises, hypotheses = [], []
+    for row, mask in zip(rows, masks, strict=True):
+        ids = [token for token, present in zip(row, mask, strict=True) if present]
+        end = ids.index(sep_token_id) + 1 if sep_token_id in ids else len(ids)
+        rest = ids[end:]
+        while rest and rest[0] == sep_token_id:  # some formats put two between the texts
+            rest.pop(0)
+        premises.append(tuple(ids[:end]))
+        hypotheses.append((ids[0], *rest))
+    return premises, hypotheses
+
+
+def _too_long(what: str, text: str, tokens: int, max_length: int) -> str:
+    return (
+        f"the {what} has {tokens} tokens, but the encoder reads {max_length} at once and a hypothesis is never cut. "
+        f"Split it into shorter claims. It begins {text[:60]!r}."
+    )
+
+
+def _warn_of_cut(max_length: int) -> None:
+    logger.warning_once(
+        f"A premise was longer than the encoder's window of {max_length} tokens: its end was left out. "
+        "Split long sources into passages to have all of them read. (Said once.)"
+    )
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    return len(_tokenize(tokenizer, [(text,)])["input_ids"][0])
+
+
+def _tokenize(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], **kwargs: Any
+) -> BatchEncoding:
+    """Rows of one text or of two, with special tokens typed in them taken as text."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    encoding = tokenizer(*columns, split_special_tokens=True, verbose=False, **kwargs)
+    # Some sentencepiece vocabularies hold "[SEP]" as an ordinary piece, which no option splits.
+    expected = tokenizer(*["a"] * len(columns))["input_ids"].count(tokenizer.sep_token_id)
+    if any(ids.count(tokenizer.sep_token_id) != expected for ids in encoding["input_ids"]):
+        columns = [[_break_up(text, tokenizer) for text in column] for column in columns]
+        encoding = tokenizer(*columns, split_special_tokens=True, verbose=False, **kwargs)
+    return encoding
 
 
 def _break_up(text: str, tokenizer: PreTrainedTokenizerBase) -> str:

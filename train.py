@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainingArguments, set_seed
+from transformers import HfArgumentParser, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 import quickstart
@@ -31,7 +31,14 @@ from modeling_modernbert_nli import ModernBertNliModel
 from training.data import Pairs, load_pairs, summary
 from training.metrics import decisions, threshold_for_risk
 from training.states import PairStates, cache_states
-from training.trainers import AbstentionTrainer, NliTrainer, fit_temperature, fold_temperature, predict
+from training.trainers import (
+    AbstentionTrainer,
+    NliTrainer,
+    StageTrainer,
+    fit_temperature,
+    fold_temperature,
+    predict,
+)
 
 
 @dataclass
@@ -68,10 +75,13 @@ class HeadArguments:
     head_type: str = field(
         default="alignment", metadata={"help": "Head family.", "choices": ["alignment", "cls"]}
     )
-    encoder_layers: list[int] | None = field(
-        default=None, metadata={"help": "Layers that the alignment head mixes."}
+    encodings: list[str] = field(
+        default_factory=lambda: ["separate", "joint"],
+        metadata={"help": "Encodings to train for, the default one first. The CLS head knows only joint."},
     )
-    head_dropout: float = field(default=0.1, metadata={"help": "Dropout of the heads."})
+    alignment_size: int | None = field(default=None, metadata={"help": "Width in which tokens are compared."})
+    nli_hidden_size: int | None = field(default=None, metadata={"help": "Width of the hidden vector."})
+    head_dropout: float = field(default=0.2, metadata={"help": "Dropout of the heads."})
     abstention_weight: float = field(
         default=0.5,
         metadata={"help": "Share of the abstention head in the uncertainty; the rest is 1 - MaxProb."},
@@ -93,6 +103,7 @@ class StageArguments(TrainingArguments):
     per_device_eval_batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    warmup_steps: float = 0.06
     lr_scheduler_type: str = "cosine"
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
@@ -116,29 +127,27 @@ def main(argv: list[str] | None = None) -> None:
     print(summary(train, evaluation))
 
     model = _new_model(head)
-    tokenizer = model.load_tokenizer()
-    fitted, held_out, test = _states(model, tokenizer, train, evaluation, data, args.seed)
-    common = {"model": model, "processing_class": tokenizer}
-
-    trainer: Any = NliTrainer(args=_stage(args, "nli"), train_dataset=fitted, eval_dataset=held_out, **common)
-    _train(trainer, args)
-    held = predict(trainer, held_out)
-    temperature = fit_temperature(held["logits"], held["labels"])
+    fitted, held_out, tests = _states(model, train, evaluation, data, args.seed)
+    trainer = _train(NliTrainer, model, fitted, held_out, args)
+    kept = {encoding: predict(trainer, held_out.only(encoding)) for encoding in held_out.encoded}
+    logits = np.concatenate([figures["logits"] for figures in kept.values()])
+    temperature = fit_temperature(logits, np.tile(held_out.labels, len(kept)))
     fold_temperature(model, temperature)
 
     # The threshold is chosen on pairs that neither head was fitted to.
     for_threshold = np.random.default_rng(args.seed).random(len(held_out)) < 1 / 4
-    trainer = AbstentionTrainer(
-        args=_stage(args, "abstention"),
-        train_dataset=held_out.take(~for_threshold),
-        eval_dataset=held_out.take(for_threshold),
-        **common,
-    )
-    _train(trainer, args)
-    kept = predict(trainer, held_out.take(for_threshold))
-    errors = kept["logits"].argmax(axis=-1) != kept["labels"]
-    threshold = threshold_for_risk(errors, kept["uncertainty"], head.target_risk)
+    fitted_to_errors, unseen = held_out.take(~for_threshold), held_out.take(for_threshold)
+    trainer = _train(AbstentionTrainer, model, fitted_to_errors, unseen, args)
+    figures = predict(trainer, unseen.only(model.config.encoding))
+    errors = figures["logits"].argmax(axis=-1) != figures["labels"]
+    threshold = threshold_for_risk(errors, figures["uncertainty"], head.target_risk)
     model.config.abstention_threshold = threshold
+
+    def measured(pairs: PairStates) -> dict[str, Any]:
+        return {
+            name: decisions(**predict(trainer, pairs.only(name)), threshold=threshold)
+            for name in pairs.encoded
+        }
 
     results = {
         "date": date.today().isoformat(),
@@ -150,13 +159,12 @@ def main(argv: list[str] | None = None) -> None:
         "parameters": sum(
             p.numel() for name, p in model.named_parameters() if not name.startswith("encoder.")
         ),
+        "encoding": model.config.encoding,
         "temperature": temperature,
         "threshold": threshold,
         "target_risk": head.target_risk,
-        "held_out": decisions(**kept, threshold=threshold),
-        "evaluation": {
-            name: decisions(**predict(trainer, states), threshold=threshold) for name, states in test.items()
-        },
+        "held_out": measured(unseen),
+        "evaluation": {name: measured(pairs) for name, pairs in tests.items()},
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -164,7 +172,7 @@ def main(argv: list[str] | None = None) -> None:
         },
     }
     if trainer.is_world_process_zero():
-        _save(model, tokenizer, results, Path(args.output_dir))
+        _save(model, results, Path(args.output_dir))
         print(_report(results, args.output_dir))
 
 
@@ -181,31 +189,29 @@ def _new_model(head: HeadArguments) -> ModernBertNliModel:
     folder, revision = head.base_folder, head.base_revision
     if head.base_model == quickstart.BASE and folder is None and revision in (None, quickstart.BASE_REVISION):
         folder, revision = str(quickstart.base_folder()), quickstart.BASE_REVISION
+    encodings = ["joint"] if head.head_type == "cls" else head.encodings
+    sizes = {"alignment_size": head.alignment_size, "nli_hidden_size": head.nli_hidden_size}
     config = ModernBertNliConfig.from_base(
         head.base_model,
         revision,
         folder,
         head_type=head.head_type,
-        encoder_layers=head.encoder_layers,
+        encoding=encodings[0],
         head_dropout=head.head_dropout,
         abstention_weight=head.abstention_weight,
+        **{name: size for name, size in sizes.items() if size is not None},
     )
+    config.encoder_layers = {name: config.encoder_layers[name] for name in encodings}
     return ModernBertNliModel.from_base(config)
 
 
 def _states(
-    model: ModernBertNliModel,
-    tokenizer: PreTrainedTokenizerBase,
-    train: list[Pairs],
-    evaluation: list[Pairs],
-    data: DataArguments,
-    seed: int,
+    model: ModernBertNliModel, train: list[Pairs], evaluation: list[Pairs], data: DataArguments, seed: int
 ) -> tuple[PairStates, PairStates, dict[str, PairStates]]:
     """What stage 1 is fitted to, what is held out from it, and the evaluation sets by name."""
     cache = Path(data.cache_dir)
-    sources = [cache_states(model, tokenizer, pairs, cache) for pairs in train]
+    states = PairStates.concatenate([cache_states(model, pairs, cache) for pairs in train])
     held = np.concatenate([pairs.held_out(data.held_out, seed) for pairs in train])
-    states = PairStates.concatenate(sources)
     fitted, held_out = np.flatnonzero(~held), np.flatnonzero(held)
     if data.max_train_pairs is not None:
         fitted = np.random.default_rng(seed).permutation(fitted)[: data.max_train_pairs]
@@ -214,42 +220,49 @@ def _states(
             f"{len(fitted)} pairs to fit and {len(held_out)} held out are too few: give more data, or change "
             "`--held_out`."
         )
-    tests = {pairs.name: cache_states(model, tokenizer, pairs, cache) for pairs in evaluation}
+    tests = {pairs.name: cache_states(model, pairs, cache) for pairs in evaluation}
     return states.take(fitted), states.take(held_out), tests
 
 
-def _stage(args: StageArguments, name: str) -> StageArguments:
-    stage = copy.copy(args)
-    stage.output_dir = str(Path(args.output_dir) / "trainer" / name)
-    if name == "abstention":
-        stage.num_train_epochs = args.abstention_epochs
-    return stage
+def _train(
+    stage: type[StageTrainer],
+    model: ModernBertNliModel,
+    fitted: PairStates,
+    unseen: PairStates,
+    args: StageArguments,
+) -> StageTrainer:
+    """Run a stage, from the start or from its last checkpoint with `--resume_from_checkpoint true`."""
+    own = copy.copy(args)
+    own.output_dir = str(Path(args.output_dir) / "trainer" / stage.__name__)
+    if stage is AbstentionTrainer:
+        own.num_train_epochs = args.abstention_epochs
+    trainer = stage(
+        model=model,
+        args=own,
+        train_dataset=fitted,
+        eval_dataset={encoding: unseen.only(encoding) for encoding in unseen.encoded},
+        processing_class=model.tokenizer,
+    )
+    started = args.resume_from_checkpoint and Path(own.output_dir).is_dir()
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(own.output_dir) if started else None)
+    return trainer
 
 
-def _train(trainer: Any, args: StageArguments) -> None:
-    """From the start, or from the stage's last checkpoint with `--resume_from_checkpoint true`."""
-    folder = Path(trainer.args.output_dir)
-    last = get_last_checkpoint(str(folder)) if args.resume_from_checkpoint and folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-
-
-def _save(
-    model: ModernBertNliModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any], folder: Path
-) -> None:
+def _save(model: ModernBertNliModel, results: dict[str, Any], folder: Path) -> None:
     """All files of the checkpoint aside, then each into place: no reader finds half a file."""
     aside = folder / "trainer" / "checkpoint"
     model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
     (aside / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     for path in aside.iterdir():
         path.replace(folder / path.name)
 
 
 def _report(results: dict[str, Any], folder: str) -> str:
-    lines = [f"\n{'set':<28} {'pairs':>7} {'accuracy':>9} {'coverage':>9} {'selective accuracy':>19}"]
-    for name, row in {"held out": results["held_out"], **results["evaluation"]}.items():
-        shown = f"{row['accuracy']:>9.1%} {row['coverage']:>9.1%} {row['selective_accuracy']:>19.1%}"
-        lines.append(f"{name:<28} {row['pairs']:>7,} {shown}")
+    lines = [f"\n{'set':<32} {'pairs':>7} {'accuracy':>9} {'coverage':>9} {'selective accuracy':>19}"]
+    for name, encodings in {"held out": results["held_out"], **results["evaluation"]}.items():
+        for encoding, row in encodings.items():
+            shown = f"{row['accuracy']:>9.1%} {row['coverage']:>9.1%} {row['selective_accuracy']:>19.1%}"
+            lines.append(f"{name + ', ' + encoding:<32} {row['pairs']:>7,} {shown}")
     lines.append(f"\nSaved in {folder}. Try it: python predict.py --model {folder} PREMISE HYPOTHESIS")
     return "\n".join(lines)
 

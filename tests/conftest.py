@@ -130,7 +130,13 @@ def _spread(model: torch.nn.Module) -> None:
 def make_model(base: str, head_type: str = "alignment", **kwargs) -> ModernBertNliModel:
     """Random heads on a base, named "tester/tiny-base" and read from its folder."""
     torch.manual_seed(1)
-    sizes = {"nli_hidden_size": 32, "alignment_size": 16, "abstention_hidden_size": 8, **kwargs}
+    sizes = {
+        "nli_hidden_size": 32,
+        "alignment_size": 16,
+        "comparison_size": 12,
+        "abstention_hidden_size": 8,
+        **kwargs,
+    }
     config = ModernBertNliConfig.from_base("tester/tiny-base", None, base, head_type=head_type, **sizes)
     return ModernBertNliModel.from_base(config).eval()
 

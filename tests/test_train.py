@@ -70,9 +70,10 @@ def test_a_run_ends_in_a_checkpoint_that_has_learnt(trained, tiny_modernbert):
     """Both stages run, the result loads through AutoModel, and its figures are those of what was saved."""
     folder, _ = trained
     results = json.loads((folder / "checkpoint" / "results.json").read_text())
-    measured = results["evaluation"]["test"]
-    assert measured["accuracy"] > 0.9
-    assert 0 < measured["coverage"] <= 1
+    for measured in results["evaluation"]["test"].values():
+        assert measured["accuracy"] > 0.9
+        assert 0 < measured["coverage"] <= 1
+    measured = results["evaluation"]["test"]["separate"]
     assert measured["selective_accuracy"] >= measured["accuracy"]
     assert results["pairs"]["fitted"] + results["pairs"]["held_out"] == 400
 
@@ -113,57 +114,61 @@ def test_a_finished_run_can_be_resumed(trained, tmp_path):
 def test_an_interrupted_cache_goes_on_where_it_was(tiny_modernbert, tmp_path, monkeypatch):
     """Killed in the middle, it does not start over, and its states are those of one that was not."""
     model = make_model(tiny_modernbert)
-    tokenizer, pairs = model.load_tokenizer(), load_pairs(write(tmp_path / "pairs.jsonl", rows(60)))
-    whole = cache_states(model, tokenizer, pairs, tmp_path / "whole", batch_size=8)
+    model.config.encoder_layers = {"joint": [1, 2]}
+    pairs = load_pairs(write(tmp_path / "pairs.jsonl", rows(60)))
+    whole = cache_states(model, pairs, tmp_path / "whole", batch_size=8)
 
-    encode, calls = model.encode, []
+    encode, calls = model.encoder_states, []
 
-    def fail_later(**inputs):
+    def fail_later(*arguments):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return encode(**inputs)
+        return encode(*arguments)
 
     monkeypatch.setattr(states_module, "_BATCHES_BETWEEN_NOTES", 2)
-    monkeypatch.setattr(model, "encode", fail_later)
+    monkeypatch.setattr(model, "encoder_states", fail_later)
     with pytest.raises(KeyboardInterrupt):
-        cache_states(model, tokenizer, pairs, tmp_path / "cut", batch_size=8)
+        cache_states(model, pairs, tmp_path / "cut", batch_size=8)
     calls[:] = [1] * 5
-    resumed = cache_states(model, tokenizer, pairs, tmp_path / "cut", batch_size=8)
+    resumed = cache_states(model, pairs, tmp_path / "cut", batch_size=8)
     assert len(calls) - 5 == 8 - 4  # 60 pairs are 8 batches, of which 4 were noted as done
-    np.testing.assert_array_equal(resumed.files[0].states, whole.files[0].states)
+    files = [states.encoded["joint"].files[0] for states in (resumed, whole)]
+    np.testing.assert_array_equal(files[0].states, files[1].states)
 
 
-@pytest.mark.parametrize("head_type", ["cls", "alignment"])
-def test_cached_states_give_the_logits_of_the_pairs(tiny_bert, tmp_path, head_type):
+@pytest.mark.parametrize(
+    ("head_type", "encoding"), [("cls", "joint"), ("alignment", "joint"), ("alignment", "separate")]
+)
+def test_cached_states_give_the_logits_of_the_pairs(tiny_bert, tmp_path, head_type, encoding):
     """What the stages see from the cache is what the model says of the text, up to half precision."""
     model = make_model(tiny_bert, head_type)
-    tokenizer, pairs = model.load_tokenizer(), load_pairs(write(tmp_path / "pairs.jsonl", rows(12)))
-    states = cache_states(model, tokenizer, pairs, tmp_path / "states")
+    pairs = load_pairs(write(tmp_path / "pairs.jsonl", rows(12)))
+    states = cache_states(model, pairs, tmp_path / "states").only(encoding)
     with torch.no_grad():
         cached = model(**collate([states[index] for index in range(12)])).logits
-        inputs = tokenizer(pairs.premises, pairs.hypotheses, padding=True, return_tensors="pt")
-        torch.testing.assert_close(cached, model(**inputs).logits, atol=5e-3, rtol=0)
+        inputs = model.tokenizer(pairs.premises, pairs.hypotheses, padding=True, return_tensors="pt")
+        direct = model(**inputs, encoding=encoding).logits
+    torch.testing.assert_close(cached, direct, atol=5e-3, rtol=0)
 
 
 def test_states_of_several_files_are_one_data_set(tiny_bert, tmp_path):
-    """Concatenated and cut, every row still has its own states and label."""
+    """Concatenated and cut, every row still has its own states and label, in both encodings."""
     model = make_model(tiny_bert)
-    tokenizer = model.load_tokenizer()
     parts = [
-        cache_states(
-            model,
-            tokenizer,
-            load_pairs(write(tmp_path / f"{seed}.jsonl", rows(7, seed))),
-            tmp_path / "states",
-        )
+        cache_states(model, load_pairs(write(tmp_path / f"{seed}.jsonl", rows(7, seed))), tmp_path / "states")
         for seed in (1, 2)
     ]
     both = PairStates.concatenate(parts).take(np.array([9, 0, 6, 13]))
+    assert list(both.encoded) == ["joint", "separate"]
     for index, (part, row) in enumerate([(1, 2), (0, 0), (0, 6), (1, 6)]):
-        np.testing.assert_array_equal(both[index]["encoder_states"], parts[part][row]["encoder_states"])
         assert both[index]["labels"] == parts[part][row]["labels"]
-    assert both.lengths.tolist() == [len(both[index]["input_ids"]) for index in range(4)]
+        for encoding, sides in both[index]["sides"].items():
+            for side, expected in zip(sides, parts[part][row]["sides"][encoding], strict=True):
+                np.testing.assert_array_equal(side, expected)
+    for encoding in both.encoded:
+        sizes = [sum(map(len, both[index]["sides"][encoding])) for index in range(4)]
+        assert both.only(encoding).lengths.tolist() == sizes
 
 
 def test_the_same_pairs_are_read_from_every_kind_of_file(tmp_path):

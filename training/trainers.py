@@ -55,8 +55,11 @@ class AbstentionTrainer(StageTrainer):
 
     def __init__(self, model: ModernBertNliModel, train_dataset: PairStates, **kwargs: Any):
         super().__init__(model=model, train_dataset=train_dataset, **kwargs)
-        logits = predict(self, train_dataset)["logits"]
-        train_dataset.abstention_labels = (logits.argmax(axis=-1) != train_dataset.labels).astype(np.int64)
+        errors = {}
+        for encoding in train_dataset.encoded:
+            logits = predict(self, train_dataset.only(encoding))["logits"]
+            errors[encoding] = (logits.argmax(axis=-1) != train_dataset.labels).astype(np.int64)
+        train_dataset.abstention_labels = errors
 
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
@@ -65,7 +68,7 @@ class AbstentionTrainer(StageTrainer):
 
 
 def predict(trainer: Trainer, dataset: PairStates) -> dict[str, np.ndarray]:
-    """`logits` (n, 3), `labels` (n,) and `uncertainty` (n,) of a dataset, in its order."""
+    """`logits` (n, 3), `labels` (n,) and `uncertainty` (n,) of a dataset in one encoding, in its order."""
     output = trainer.predict(dataset, metric_key_prefix="predict")
     logits, _, uncertainty = output.predictions
     return {"logits": logits, "labels": output.label_ids, "uncertainty": uncertainty}

@@ -1,0 +1,240 @@
+"""The base as a guest: loaded beside the heads from its own repository, frozen, and left out of what is saved."""
+
+import copy
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+try:
+    from .configuration_modernbert_nli import ModernBertNliConfig
+    from .encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
+    from .states_modernbert_nli import StateCache
+    from .tokenization_modernbert_nli import load_tokenizer
+except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
+    from configuration_modernbert_nli import ModernBertNliConfig
+    from encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
+    from states_modernbert_nli import StateCache
+    from tokenization_modernbert_nli import load_tokenizer
+
+# Arguments of `from_pretrained` by what they concern: both repositories, base and heads, or the base alone.
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "proxies")
+_PLACEMENT_ARGUMENTS = (
+    "dtype",
+    "torch_dtype",
+    "device_map",
+    "max_memory",
+    "offload_folder",
+    "offload_buffers",
+)
+_BASE_ARGUMENTS = ("attn_implementation", "quantization_config")
+_PUSH_ARGUMENTS = ("repo_id", "commit_message", "private", "token", "revision", "create_pr", "tags")
+
+
+class ModernBertNliPreTrainedModel(PreTrainedModel):
+    """The base as a guest: loaded beside the heads, frozen, and left out of what is saved."""
+
+    config_class = ModernBertNliConfig
+    base_model_prefix = "encoder"
+    _no_split_modules: Any = None
+    supports_gradient_checkpointing = False  # nothing flows back through the encoder
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+    # Small, and confidences are calibrated in float32.
+    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head"]
+
+    def __init__(self, config: ModernBertNliConfig):
+        super().__init__(config)
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._tokenizer_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
+        self._state_cache = StateCache()
+        self.register_module("encoder", None)
+
+    def attach_encoder(self, encoder: PreTrainedModel) -> None:
+        """Take a loaded encoder as the frozen base."""
+        check_encoder(encoder, self.config)
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.config.encoder_config = encoder.config
+        # Exact names: `save_pretrained` drops them and Trainer's resume expects them missing.
+        self._keys_to_ignore_on_save = {f"encoder.{key}" for key in encoder.state_dict()}
+        self._no_split_modules = set(self._no_split_modules or ()) | set(encoder._no_split_modules or ())
+        layers = {layer for layers in self.config.encoder_layers.values() for layer in layers}
+        self._hooked = install_hooks(encoder, sorted(layers))
+        self._state_cache.clear()
+        self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+    def train(self, mode: bool = True) -> "ModernBertNliPreTrainedModel":
+        """Training mode for what is trained; frozen parts, the encoder among them, stay as at inference."""
+        super().train(mode)
+        for part in self.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._state_cache.clear()  # the states are of another device or dtype than the encoder will be
+        return super()._apply(*args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.encoder.get_input_embeddings()
+
+    @classmethod
+    def from_base(
+        cls, config: ModernBertNliConfig, encoder: PreTrainedModel | None = None, **kwargs: Any
+    ) -> "ModernBertNliPreTrainedModel":
+        """New, untrained heads on the pretrained base that the configuration names.
+
+        Args:
+            config (`ModernBertNliConfig`): See `ModernBertNliConfig.from_base`.
+            encoder (`PreTrainedModel`, *optional*): That base, already loaded.
+            **kwargs: Arguments of `AutoModel.from_pretrained` for the base.
+        """
+        build: Any = cls  # a subclass, which takes the encoder
+        model = build(config, encoder=encoder or load_encoder(config, **kwargs))
+        model._remember_base(kwargs, pin=encoder is None)
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *model_args: Any,
+        config: Any = None,
+        encoder: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Load heads from a checkpoint and their base from its own repository.
+
+        Args:
+            pretrained_model_name_or_path (`str`): Checkpoint of the heads: repository id or folder.
+            config (`PretrainedConfig` or `str`, *optional*): To use instead of the checkpoint's.
+            encoder (`PreTrainedModel`, *optional*): The base, already loaded, to be used as it is.
+            **kwargs: As in transformers. `dtype`, `device_map`, `attn_implementation`, `quantization_config`
+                concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads;
+                `base_model_name_or_path`, `base_model_revision` say where to take the base from this time.
+
+        Raises:
+            OSError: the checkpoint or its base cannot be reached or read.
+            ValueError: the heads and the base do not belong together, or the heads are incomplete.
+        """
+        return_info = kwargs.pop("output_loading_info", False)
+        placement = {key: kwargs.pop(key) for key in _PLACEMENT_ARGUMENTS if key in kwargs}
+        for_base = {key: kwargs.pop(key) for key in _BASE_ARGUMENTS if key in kwargs}
+        location = {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}
+        hub = {key: value for key, value in location.items() if key in _HUB_ARGUMENTS}
+
+        if not isinstance(config, PretrainedConfig):  # the auto classes give a ready one
+            config, unused = cls.config_class.from_pretrained(
+                config or pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs
+            )
+            kwargs = {**unused, **location}
+        elif (base := kwargs.pop("base_model_name_or_path", None)) is not None:
+            config = copy.deepcopy(config)
+            config._base_override = (str(base), kwargs.pop("base_model_revision", None))
+
+        if config._attn_implementation is not None:  # where the auto classes put the argument
+            for_base.setdefault("attn_implementation", config._attn_implementation)
+
+        loaded_here = encoder is None
+        if encoder is None:
+            encoder = load_encoder(config, **for_base, **placement, **hub)
+        dtype = {key: value for key, value in placement.items() if "dtype" in key}
+        model, info = cls._load_heads(
+            pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
+        )
+        model._place_beside(encoder)
+        model._tokenizer_sources.append((pretrained_model_name_or_path, location))
+        model._remember_base(hub, pin=loaded_here)
+        return (model, info) if return_info else model
+
+    @classmethod
+    def _load_heads(
+        cls, name: str | os.PathLike, *model_args: Any, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        try:
+            model, info = super().from_pretrained(
+                name, *model_args, _without_encoder=True, output_loading_info=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise OSError(
+                f"The heads in {str(name)!r} cannot be read: model.safetensors is truncated or of another "
+                f"format ({error}). Download or copy it again."
+            ) from error
+        except RuntimeError as error:
+            if "mismatch" not in str(error):
+                raise
+            raise ValueError(
+                f"The heads in {str(name)!r} do not fit their config.json (hidden_size = "
+                f"{kwargs['config'].hidden_size}, head_type = {kwargs['config'].head_type!r}): the two files "
+                f"belong to different checkpoints. {error}"
+            ) from error
+        if info["missing_keys"]:  # transformers would leave these random
+            raise ValueError(
+                f"The heads in {str(name)!r} are incomplete: {sorted(info['missing_keys'])} are missing"
+                + (f" and {sorted(info['unexpected_keys'])} unknown" if info["unexpected_keys"] else "")
+                + f". A checkpoint for `head_type={kwargs['config'].head_type!r}` is needed."
+            )
+        for parameter in model.parameters():
+            # Out of the mapped file, whose odd addresses make kernels round otherwise than before the save.
+            parameter.data = parameter.data.clone()
+        return model, info
+
+    def _place_beside(self, encoder: PreTrainedModel) -> None:
+        device_map = getattr(encoder, "hf_device_map", None) or {}
+        devices = [device for device in device_map.values() if device not in ("disk", "meta")]
+        if devices or not device_map:
+            self.to(devices[0] if devices else encoder.device)
+        self.attach_encoder(encoder)
+        if device_map:
+            self.hf_device_map = {
+                f"encoder.{key}" if key else "encoder": device for key, device in device_map.items()
+            }
+
+    def _remember_base(self, hub: dict[str, Any], pin: bool) -> None:
+        """Know where the base's tokenizer is, and pin the commit of a base that was taken from the Hub."""
+        name, revision = self.config._base_override or (
+            self.config.base_model_name_or_path,
+            self.config.base_model_revision,
+        )
+        hub = {key: value for key, value in hub.items() if key in _HUB_ARGUMENTS and key != "force_download"}
+        if pin and self.config._base_override is None and not os.path.isdir(name):
+            path = cached_file(name, "config.json", **{**hub, "revision": revision, "local_files_only": True})
+            self.config.base_model_revision = extract_commit_hash(path, None) or revision
+        self._tokenizer_sources.append((name, {**hub, "revision": revision}))
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Save the heads, the configuration, the code and, unless one is there already, the tokenizer."""
+        hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
+        super().save_pretrained(save_directory, **kwargs)
+        if self._tokenizer_sources and not (Path(save_directory) / "tokenizer_config.json").exists():
+            self.load_tokenizer().save_pretrained(save_directory)
+        if push_to_hub:  # here, because transformers would push before the tokenizer is there
+            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """What `load_tokenizer` returns, loaded once."""
+        if self._tokenizer is None:
+            self._tokenizer = self.load_tokenizer()
+        return self._tokenizer
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the checkpoint that this model came from, else that of its base.
+
+        Raises:
+            OSError: neither has one, or neither can be reached.
+        """
+        reasons = []
+        for name, location in self._tokenizer_sources:
+            try:
+                return load_tokenizer(name, self.config.encoder_config, **location)
+            except OSError as error:
+                reasons.append(f"{str(name)!r}: {error}")
+        raise OSError("No tokenizer could be loaded for this model. " + " ".join(reasons))

@@ -1,0 +1,136 @@
+"""States of texts, kept: each text is encoded once, alone, and judged against any number of others.
+
+passages = model.encode(texts)
+passages.save("passages.safetensors")
+passages = TokenStates.load("passages.safetensors")  # mapped, not read
+model.classify(passages, model.encode("A person is making music."))
+"""
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+_FORMAT = "modernbert_nli.token_states"
+
+
+class StatesMismatch(ValueError):
+    """States that another encoder, revision or choice of layers made."""
+
+
+@dataclass
+class TokenStates:
+    """States of the tokens of some texts, without padding.
+
+    Args:
+        states (`torch.Tensor` of shape `(tokens of all texts, layers, hidden_size)`): In float16.
+        offsets (`torch.LongTensor` of shape `(texts + 1,)`): Text `i` has the tokens `offsets[i]` to `offsets[i + 1]`.
+        source (`dict`): What made them: `base`, `revision` and `layers`.
+    """
+
+    states: torch.Tensor
+    offsets: torch.Tensor
+    source: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, which: int | slice | Sequence[int]) -> "TokenStates":
+        """Some of the texts, in the order asked for; those of a slice share their memory with all."""
+        rows = torch.arange(len(self))
+        if isinstance(which, slice) and which.step in (None, 1):
+            rows = rows[which]
+            first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+            offsets = self.offsets[first : last + 1]
+            return TokenStates(self.states[offsets[0] : offsets[-1]], offsets - offsets[0], self.source)
+        rows = rows[[which] if isinstance(which, int) else which]
+        return self.gather([self.text(int(row)) for row in rows], self.source)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Tokens of each text, `(texts,)`."""
+        return self.offsets.diff()
+
+    def text(self, index: int) -> torch.Tensor:
+        """States of one text, `(tokens, layers, hidden_size)`, without a copy."""
+        return self.states[self.offsets[index] : self.offsets[index + 1]]
+
+    @classmethod
+    def gather(cls, texts: Sequence[torch.Tensor], source: dict[str, Any]) -> "TokenStates":
+        """From the states of each text, `(tokens, layers, hidden_size)`."""
+        lengths = torch.tensor([0, *(len(text) for text in texts)])
+        return cls(torch.cat(list(texts)), lengths.cumsum(dim=0), source)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a safetensors file, aside first: an interruption leaves no half file under that name."""
+        path = Path(path)
+        aside = path.with_name(path.name + ".partial")
+        metadata = {"format": _FORMAT, "source": json.dumps(self.source)}
+        save_file({"states": self.states.contiguous(), "offsets": self.offsets}, aside, metadata)
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "TokenStates":
+        """Map a file that `save` wrote: what is not looked at is not read.
+
+        Raises:
+            OSError: the file is missing, truncated or of another format.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"There is no file {str(path)!r}.")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != _FORMAT:
+                    raise OSError(f"{path} holds no token states: write them with `TokenStates.save`.")
+                return cls(
+                    file.get_tensor("states"), file.get_tensor("offsets"), json.loads(metadata["source"])
+                )
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be read, it is truncated or of another format: {error}") from error
+
+    def require(self, source: dict[str, Any]) -> None:
+        """Raise `StatesMismatch`, naming both, unless these states come from `source`."""
+        if self.source != source:
+            raise StatesMismatch(
+                f"These states are of {self.source}, but the model reads {source}: encode the texts again."
+            )
+
+
+class StateCache:
+    """The texts that were encoded last, by their tokens, up to a number of bytes."""
+
+    def __init__(self, max_bytes: int = 64 * 2**20):
+        self.max_bytes, self.bytes = max_bytes, 0
+        self._texts: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, ids: tuple[int, ...]) -> torch.Tensor | None:
+        with self._lock:
+            if ids in self._texts:
+                self._texts.move_to_end(ids)
+            return self._texts.get(ids)
+
+    def put(self, ids: tuple[int, ...], states: torch.Tensor) -> None:
+        with self._lock:
+            if ids not in self._texts:
+                self.bytes += states.nbytes
+            self._texts[ids] = states
+            while self.bytes > self.max_bytes:
+                self.bytes -= self._texts.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        with self._lock:
+            self._texts.clear()
+            self.bytes = 0
+
+    def __reduce__(self) -> Any:  # a copy of a model starts with an empty cache
+        return type(self), (self.max_bytes,)

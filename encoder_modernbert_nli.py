@@ -141,7 +141,9 @@ def layer_states(
         # The compiler cannot trace context variables and exceptions; embeddings have no hook.
         if not hooked or 0 in layers or torch.compiler.is_compiling():
             output = encoder(**inputs, output_hidden_states=True)
-            return [output.hidden_states[layer] for layer in layers], output.last_hidden_state
+            # Not in every release is the last of the hidden states the one after the final norm.
+            states = {depth: output.last_hidden_state}
+            return [states.get(layer, output.hidden_states[layer]) for layer in layers], states[depth]
         recording: dict[int, torch.Tensor] = {}
         tokens = _recording.set(recording), _stop_after.set(None if whole else max(layers))
         try:

@@ -2,7 +2,7 @@
 
 `project(states, encoding)`: one tensor of shape (batch, tokens, hidden_size) for each layer read
     -> (batch, tokens, size). It looks at each token alone, so a text's result serves every pair it is in.
-`compare(tokens, segments)`: (batch, tokens) with 0 where a token is ignored, 1 in the premise, 2 in the hypothesis
+`compare(tokens, segments)`: segments (batch, tokens), 1 in the premise, 2 in the hypothesis, 0 for padding
     -> (batch, output_size).
 
 The linear layer to the labels and the abstention head are the same for all families.
@@ -42,9 +42,9 @@ class AlignmentHead(nn.Module):
     """Compares each token with its soft counterpart on the other side, then pools the comparisons.
 
     Attend, compare, aggregate as in Parikh et al. 2016 (arXiv:1606.01933), with the comparison [x; y; x - y;
-    x * y] and the pooling of Chen et al. 2017 (arXiv:1609.06038), over a learned mix of layers as in Peters et
-    al. 2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT reach 10^4. The
-    projection is linear, and special tokens take part, as something to align to where nothing else fits.
+    x * y] and the pooling of Chen et al. 2017 (arXiv:1609.06038), over a learned mix of layers as in Peters
+    et al. 2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT reach 10^4.
+    The projection is linear, and special tokens take part: something to align to where nothing else fits.
     """
 
     def __init__(self, config: PretrainedConfig):

@@ -116,8 +116,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             mode (`str`, *optional*): What to compute and return, below.
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to the configuration's.
             encoder_states (`dict[str, torch.Tensor]`, *optional*):
-                For training: states by encoding, `(batch, layers, tokens, hidden_size)`; no encoder is run. The
-                loss and the logits are means over the encodings.
+                For training: states by encoding, `(batch, layers, tokens, hidden_size)`; no encoder is run.
+                The loss and the logits are means over the encodings.
             segments (`dict[str, torch.Tensor]`, *optional*):
                 For each of them, `(batch, tokens)`: 1 in the premise, 2 in the hypothesis, 0 for padding.
 
@@ -169,7 +169,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             texts (`str` or `Sequence[str]`): One text or many.
             batch_size (`int`, *optional*, defaults to 32): Texts in a batch; long ones meet long ones.
             cut (`bool`, *optional*, defaults to `True`):
-                Leave out the end of a text that exceeds the encoder's window, with a warning; otherwise raise.
+                Leave out the end of a text that exceeds the window, with a warning; otherwise raise.
 
         Raises:
             PairError: something that is no text, or too long without `cut`; its position is named.
@@ -183,32 +183,35 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         return TokenStates.gather([states[row] for row in ids], self.states_source)
 
     def classify(
-        self, premises: TokenStates, hypotheses: TokenStates, batch_size: int = 256
+        self,
+        premises: TokenStates,
+        hypotheses: TokenStates,
+        rows: torch.Tensor | None = None,
+        batch_size: int = 256,
     ) -> ModernBertNliOutput:
         """Judge pairs of encoded texts, without the encoder.
 
         Args:
-            premises, hypotheses (`TokenStates`): As many of each; or one on one side, which meets all others.
-            batch_size (`int`, *optional*, defaults to 256): Pairs in a batch.
+            premises, hypotheses (`TokenStates`): What `encode` returned, or `TokenStates.load`.
+            rows (`torch.LongTensor` of shape `(pairs, 2)`, *optional*):
+                Which premise meets which hypothesis. By default the first meets the first, and so on; where
+                there is one on a side, it meets all others.
+            batch_size (`int`, *optional*, defaults to 256): Pairs in a batch; long ones meet long ones.
 
         Raises:
             ValueError: states of another encoder, or sides that do not match in number.
         """
         for side in (premises, hypotheses):
             side.require(self.states_source)
-        count = max(len(premises), len(hypotheses))
-        if {len(premises), len(hypotheses)} - {1, count} or 0 in (len(premises), len(hypotheses)):
-            raise ValueError(
-                f"{len(premises)} premises and {len(hypotheses)} hypotheses: give as many of each, or one of either."
-            )
-        lengths = premises.lengths.expand(count) + hypotheses.lengths.expand(count)
+        rows = _paired(len(premises), len(hypotheses)) if rows is None else rows
+        lengths = premises.lengths[rows[:, 0]] + hypotheses.lengths[rows[:, 1]]
         order = lengths.argsort(stable=True)
         parts = []
-        for rows in order.split(batch_size):
-            sides = [
-                [side.text(0)] if len(side) == 1 else [side.text(row) for row in rows.tolist()]
-                for side in (premises, hypotheses)
-            ]
+        for batch in rows[order].split(batch_size):
+            sides = []
+            for side, column in zip((premises, hypotheses), batch.unbind(dim=1), strict=True):
+                distinct, place = column.unique(return_inverse=True)
+                sides.append(([side.text(row) for row in distinct.tolist()], place))
             parts.append(self._judge(*self._side_by_side(*sides)))
         place = order.argsort().to(parts[0].logits.device)
         return ModernBertNliOutput(
@@ -231,9 +234,14 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
         if input_ids is None:
             raise ValueError("Texts are told apart in `input_ids`: give them too.")
-        premises, hypotheses = split_pairs(input_ids, attention_mask, self.config.sep_token_id)
-        states = self._encode_ids([*premises, *hypotheses], batch_size=len(premises))
-        return self._side_by_side(*([states[ids] for ids in side] for side in (premises, hypotheses)))
+        sides = split_pairs(input_ids, attention_mask, self.config.sep_token_id)
+        states = self._encode_ids([*sides[0], *sides[1]], batch_size=len(input_ids))
+        distinct_sides = []
+        for texts in sides:
+            place = {ids: row for row, ids in enumerate(dict.fromkeys(texts))}
+            rows = torch.tensor([place[ids] for ids in texts])
+            distinct_sides.append(([states[ids] for ids in place], rows))
+        return self._side_by_side(*distinct_sides)
 
     def _encode_ids(
         self, texts: Sequence[tuple[int, ...]], batch_size: int
@@ -258,19 +266,16 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         return known
 
     def _side_by_side(
-        self, premises: Sequence[torch.Tensor], hypotheses: Sequence[torch.Tensor]
+        self, *sides: tuple[list[torch.Tensor], torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """States of texts to projected tokens and segments of pairs; a text that is in many is projected once."""
+        """By side, distinct texts and which of them each pair has, to projected tokens and segments."""
         tokens, segments = [], []
-        pairs = max(len(premises), len(hypotheses))
-        for side, number in ((premises, PREMISE), (hypotheses, HYPOTHESIS)):
-            distinct = {id(text): text for text in side}
-            place = {key: index for index, key in enumerate(distinct)}
-            padded = nn.utils.rnn.pad_sequence(list(distinct.values()), batch_first=True)
+        for (texts, rows), number in zip(sides, (PREMISE, HYPOTHESIS), strict=True):
+            padded = nn.utils.rnn.pad_sequence(texts, batch_first=True)
             projected = self._project(list(padded.unbind(dim=2)), "separate")
-            lengths = torch.tensor([len(text) for text in distinct.values()], device=projected.device)
+            lengths = torch.tensor([len(text) for text in texts], device=projected.device)
             present = torch.arange(projected.shape[1], device=projected.device) < lengths[:, None]
-            rows = torch.tensor([place[id(text)] for text in side], device=projected.device).expand(pairs)
+            rows = rows.to(projected.device)
             tokens.append(projected[rows])
             segments.append(present[rows] * number)
         return torch.cat(tokens, dim=1), torch.cat(segments, dim=1)
@@ -332,7 +337,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         encoding = encoding or self.config.encoding
         if encoding not in self.config.encoder_layers:
             raise ValueError(
-                f"These heads were trained for the encodings {list(self.config.encoder_layers)}, not {encoding!r}."
+                f"These heads know {' and '.join(self.config.encoder_layers)} encoding, not {encoding!r}."
             )
         return encoding
 
@@ -384,6 +389,20 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         logits = super().forward(input_ids, attention_mask, token_type_ids, inputs_embeds, mode="nli")
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def _paired(premises: int, hypotheses: int) -> torch.Tensor:
+    """Rows of one to one, or of one to all, (pairs, 2)."""
+    if 0 in (premises, hypotheses) or (premises != hypotheses and 1 not in (premises, hypotheses)):
+        raise ValueError(
+            f"{premises} premises, {hypotheses} hypotheses: give as many of each, one of either, or `rows`."
+        )
+    count = max(premises, hypotheses)
+    sides = [
+        torch.arange(count) if size == count else torch.zeros(count, dtype=torch.long)
+        for size in (premises, hypotheses)
+    ]
+    return torch.stack(sides, dim=1)
 
 
 def _loss(

@@ -36,6 +36,7 @@ class NliAbstentionPipeline(Pipeline):
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
     """
 
+    modelcard = None  # transformers 5.0 reads it on saving, but sets it no more
     _load_tokenizer = True
     _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
 
@@ -82,59 +83,73 @@ class NliAbstentionPipeline(Pipeline):
         results = self._stream(inputs, batch_size, postprocess)
         return list(results) if isinstance(inputs, list) else results
 
-    def route(
-        self, text: str, categories: Mapping[str, str], threshold: float | None = None
-    ) -> dict[str, Any]:
+    def route(self, text: Any, categories: Mapping[str, str], threshold: float | None = None) -> Any:
         """Choose a category for a text: the highest entailment among those that do not abstain.
 
+        With separate encoding each text is encoded once, and a category's hypothesis once for all calls.
+
         Args:
-            text (`str`): The text to route.
-            categories (`Mapping[str, str]`): A hypothesis for each category, such as "This is about a
-            delivery." threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+            text (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
+            categories (`Mapping[str, str]`): A hypothesis by category, such as "This is about a delivery."
+            threshold (`float`, *optional*): Abstain from this uncertainty upwards.
 
         Returns:
             `dict`: `category` and its `confidence` (probability of entailment), both `None` where all
-            abstained;
-            `reason`, `None` or "all categories abstained"; `scores`, by category, what the call itself
-            returns.
+            abstained; `reason`, `None` or "all categories abstained"; `scores`, by category, what the call
+            itself returns. A list of them for more than a text.
         """
         if not isinstance(categories, Mapping) or not categories:
             raise ValueError(
                 "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}."
             )
-        results = self([(text, hypothesis) for hypothesis in categories.values()], threshold=threshold)
-        scores = dict(zip(categories, results, strict=True))
-        accepted = {
-            name: score["probs"]["entailment"] for name, score in scores.items() if not score["abstain"]
-        }
-        best = max(accepted, key=lambda name: accepted[name], default=None)
-        return {
-            "category": best,
-            "confidence": accepted[best] if best is not None else None,
-            "reason": None if accepted else "all categories abstained",
-            "scores": scores,
-        }
+        judged = self._judge_all(text, list(categories.values()), threshold)
+        routes = [_best(dict(zip(categories, results, strict=True))) for results in judged]
+        return routes[0] if isinstance(text, str) else routes
 
-    def validate_fact(self, source: str, claim: str, threshold: float | None = None) -> dict[str, Any]:
-        """Check a claim against its source.
+    def validate_fact(self, source: Any, claim: str, threshold: float | None = None) -> Any:
+        """Check a claim against its source, or against many.
 
         Args:
-            source (`str`): What is known.
+            source (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
             claim (`str`): What is to be checked.
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
 
         Returns:
             `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none is
-            where the source says nothing about the claim; `confidence`, the probability of the label.
+            where the source says nothing about the claim; `confidence`, the probability of the label. A list
+            of them for more than a source.
         """
-        result = self(source, claim, threshold=threshold)
-        decided = not result["abstain"]
-        return {
-            "supported": decided and result["label"] == "entailment",
-            "contradicted": decided and result["label"] == "contradiction",
-            "uncertain": result["abstain"],
-            "confidence": result["confidence"],
-        }
+        facts = []
+        for (result,) in self._judge_all(source, [claim], threshold):
+            decided = not result["abstain"]
+            facts.append(
+                {
+                    "supported": decided and result["label"] == "entailment",
+                    "contradicted": decided and result["label"] == "contradiction",
+                    "uncertain": result["abstain"],
+                    "confidence": result["confidence"],
+                }
+            )
+        return facts[0] if isinstance(source, str) else facts
+
+    def _judge_all(
+        self, texts: Any, hypotheses: list[str], threshold: float | None
+    ) -> list[list[dict[str, Any]]]:
+        """Every text against every hypothesis."""
+        if isinstance(texts, str):
+            texts = [texts]
+        if isinstance(texts, list) and self.model.config.encoding == "joint":
+            results = self(
+                [(text, hypothesis) for text in texts for hypothesis in hypotheses], threshold=threshold
+            )
+        else:
+            states = self.model.encode(texts) if isinstance(texts, list) else texts
+            others = self.model.encode(hypotheses, cut=False)
+            rows = torch.cartesian_prod(torch.arange(len(states)), torch.arange(len(others))).reshape(-1, 2)
+            with torch.no_grad():
+                output = self.model.classify(states, others, rows)
+            results = self._decide(output.logits, output.uncertainty, threshold)
+        return [results[start : start + len(hypotheses)] for start in range(0, len(results), len(hypotheses))]
 
     def _stream(
         self, items: Iterable[Any], batch_size: int, postprocess: dict[str, Any]
@@ -179,32 +194,49 @@ class NliAbstentionPipeline(Pipeline):
 
     def _forward(self, batch: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         logits, abstention_logits = self.model(**batch, mode="abstention")
-        return {
-            "probs": logits.softmax(dim=-1),
-            "uncertainty": self.model.uncertainty(logits, abstention_logits),
-        }
+        return {"logits": logits, "uncertainty": self.model.uncertainty(logits, abstention_logits)}
 
     def postprocess(
         self, outputs: Any, threshold: float | None = None, **kwargs: Any
     ) -> list[dict[str, Any]]:
-        """Probabilities of a batch to one decision for each pair."""
-        threshold = self.model.config.abstention_threshold if threshold is None else threshold
+        """Logits of a batch to one decision for each pair."""
+        return self._decide(outputs["logits"], outputs["uncertainty"], threshold)
+
+    def _decide(
+        self, logits: torch.Tensor, uncertainty: torch.Tensor, threshold: float | None
+    ) -> list[dict[str, Any]]:
+        if threshold is None:
+            threshold = self.threshold
         names = self.model.config.id2label
         results = []
-        for probs, uncertainty in zip(
-            outputs["probs"].tolist(), outputs["uncertainty"].tolist(), strict=True
-        ):
+        for probs, doubt in zip(logits.softmax(dim=-1).tolist(), uncertainty.tolist(), strict=True):
             best = max(range(len(probs)), key=probs.__getitem__)
             results.append(
                 {
                     "label": names[best],
                     "confidence": probs[best],
-                    "abstain": uncertainty >= threshold,
-                    "uncertainty": uncertainty,
+                    "abstain": doubt >= threshold,
+                    "uncertainty": doubt,
                     "probs": {names[index]: value for index, value in enumerate(probs)},
                 }
             )
         return results
+
+    @property
+    def threshold(self) -> float:
+        """Uncertainty from which this pipeline abstains: its own, else the checkpoint's."""
+        return self._postprocess_params.get("threshold", self.model.config.abstention_threshold)
+
+
+def _best(scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    accepted = {name: score["probs"]["entailment"] for name, score in scores.items() if not score["abstain"]}
+    best = max(accepted, key=lambda name: accepted[name], default=None)
+    return {
+        "category": best,
+        "confidence": accepted[best] if best is not None else None,
+        "reason": None if accepted else "all categories abstained",
+        "scores": scores,
+    }
 
 
 def _as_pair(item: Any, row: int) -> tuple[Any, Any]:

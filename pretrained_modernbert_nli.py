@@ -1,4 +1,4 @@
-"""The base as a guest: loaded beside the heads from its own repository, frozen, and left out of what is saved."""
+"""The base as a guest: loaded from its own repository, frozen, and left out of what is saved."""
 
 import copy
 import inspect
@@ -133,9 +133,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
                 config or pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs
             )
             kwargs = {**unused, **location}
-        elif (base := kwargs.pop("base_model_name_or_path", None)) is not None:
+        else:
+            base, revision = (kwargs.pop(f"base_model_{key}", None) for key in ("name_or_path", "revision"))
             config = copy.deepcopy(config)
-            config._base_override = (str(base), kwargs.pop("base_model_revision", None))
+            if base is not None:
+                config._base_override = (str(base), revision)
+            elif revision is not None:
+                config.base_model_revision = revision
 
         if config._attn_implementation is not None:  # where the auto classes put the argument
             for_base.setdefault("attn_implementation", config._attn_implementation)
@@ -213,7 +217,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         """Save the heads, the configuration, the code and, unless one is there already, the tokenizer."""
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         super().save_pretrained(save_directory, **kwargs)
-        if self._tokenizer_sources and not (Path(save_directory) / "tokenizer_config.json").exists():
+        complete = (Path(save_directory) / "tokenizer_config.json").exists()
+        if self._tokenizer_sources and not complete and kwargs.get("is_main_process", True):
             self.load_tokenizer().save_pretrained(save_directory)
         if push_to_hub:  # here, because transformers would push before the tokenizer is there
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)

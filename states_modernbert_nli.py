@@ -32,7 +32,7 @@ class TokenStates:
 
     Args:
         states (`torch.Tensor` of shape `(tokens of all texts, layers, hidden_size)`): In float16.
-        offsets (`torch.LongTensor` of shape `(texts + 1,)`): Text `i` has the tokens `offsets[i]` to `offsets[i + 1]`.
+        offsets (`torch.LongTensor` of shape `(texts + 1,)`): Where each text begins, and the last one ends.
         source (`dict`): What made them: `base`, `revision` and `layers`.
     """
 

@@ -142,7 +142,7 @@ def encode_texts(
 def split_pairs(
     input_ids: torch.Tensor, attention_mask: torch.Tensor | None, sep_token_id: int
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """ "[CLS] premise [SEP] hypothesis [SEP]" to "[CLS] premise [SEP]" and "[CLS] hypothesis [SEP]", row by row."""
+    """Rows of "[CLS] premise [SEP] hypothesis [SEP]" to the tokens of each text as "[CLS] text [SEP]"."""
     rows = input_ids.tolist()
     masks = [[1] * len(row) for row in rows] if attention_mask is None else attention_mask.tolist()
     premises, hypotheses = [], []
@@ -159,8 +159,8 @@ def split_pairs(
 
 def _too_long(what: str, text: str, tokens: int, max_length: int) -> str:
     return (
-        f"the {what} has {tokens} tokens, but the encoder reads {max_length} at once and a hypothesis is never cut. "
-        f"Split it into shorter claims. It begins {text[:60]!r}."
+        f"the {what} has {tokens} tokens, but the encoder reads {max_length} at once and a hypothesis is "
+        f"never cut. Split it into shorter claims. It begins {text[:60]!r}."
     )
 
 

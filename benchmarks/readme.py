@@ -28,7 +28,8 @@ def rendered(readme: str) -> str:
             table(results),
             "",
             f"Base `{base['name']}` at `{base['revision']}`, {results['parameters']:,} parameters of heads. "
-            f"Fitted to {pairs['fitted']:,} pairs ({', '.join(results['train'])}), {pairs['held_out']:,} held out; "
+            f"Fitted to {pairs['fitted']:,} pairs ({', '.join(results['train'])}), "
+            f"{pairs['held_out']:,} held out; "
             f"the threshold lets {results['target_risk']:.0%} of those accepted be wrong. "
             f"Mean ± standard deviation over {len(results['seeds'])} seeds, {results['date']}.",
             f"Written by `{results['command']}`.",

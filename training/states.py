@@ -150,7 +150,7 @@ def cache_states(
     An interrupted computation goes on where it was; a finished one is never written again.
 
     Args:
-        model (`ModernBertNliModel`): Its encoder makes the states, its configuration names encodings and layers.
+        model (`ModernBertNliModel`): Its encoder makes the states that its configuration names.
         pairs (`Pairs`): What to encode.
         cache_dir (`Path`): Folder of all caches.
         batch_size (`int`): Rows in a batch of the encoder.

@@ -1,0 +1,324 @@
+"""Judge pairs of texts: one on the command line, or a file of them.
+
+    python predict.py "A man is playing guitar on stage." "A person is making music."
+    python predict.py --json "It rained all day." "The streets are dry."
+    python predict.py --input pairs.jsonl --output decisions.parquet
+    python predict.py --model CHECKPOINT --base BASE --input pairs.csv --output decisions.csv --threshold 0.3
+
+Without `--model`, the checkpoint of this repository is used, nothing downloaded; no remote code is ever run.
+Files are JSONL (.jsonl, .json), CSV (.csv: commas, header, UTF-8) or Parquet (.parquet), in any combination.
+The output has all rows and columns of the input, in order, and for each row
+
+    label, confidence       the most probable label and its probability
+    abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
+    p_entailment, p_neutral, p_contradiction
+    error                   why the pair could not be judged; all of the above are then null
+
+Where the input has a column of that name, ours is called `predicted_…`. A line that is no row (broken JSON,
+a wrong number of CSV fields) goes to a column `raw`. From JSONL to CSV or Parquet, lists, objects and columns
+of mixed types become JSON text; bytes that are not UTF-8 become the text `\\udc…`.
+
+Results are collected in OUTPUT.partial, and the same command continues after an interruption. `--batch_size`
+and `--device` may then differ: they change no more than the rounding.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from pair_files import WRITERS, InputError, Table, check_output, file_state, free_name, json_line, open_table
+
+# transformers and torch are imported by the functions that need them: a mistyped option is told at once.
+
+BATCH_SIZE = 32
+BATCHES_PER_CHUNK = 8  # sorted by length, judged and stored together: what an interruption costs at most
+FIRST_ROWS = 5  # of those that could not be judged, named in the summary
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        if args.input is None:
+            pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+            print(judge_pair(pipe, args.premise, args.hypothesis, args.threshold, args.json))
+            return 0
+        columns = (args.premise_column, args.hypothesis_column)
+        check_output(args.input, args.output, args.overwrite)
+        table = open_table(args.input, columns)
+        pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+        options = (args.threshold, args.batch_size, args.overwrite)
+        summary = judge_file(pipe, table, args.output, *columns, *options)
+        text = f"{args.output}: {summary.rows} rows, {summary.abstained} abstained"
+        if summary.not_judged:
+            rows = ", ".join(map(str, summary.first_not_judged)) + ", …" * (summary.not_judged > FIRST_ROWS)
+            text += f", {summary.not_judged} could not be judged (row {rows}): the column 'error' says why"
+        print(f"{text}.", file=sys.stderr)
+        return 0
+    except (InputError, OSError, pa.ArrowException) as error:
+        print(f"predict.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Judge pairs of texts, or abstain.", allow_abbrev=False)
+    add = parser.add_argument
+    add("premise", nargs="?", help="what is known")
+    add("hypothesis", nargs="?", help="what is to be judged")
+    add("--input", type=Path, help="file of pairs: .jsonl, .csv or .parquet")
+    add("--output", type=Path, help="file for the decisions: .jsonl, .csv or .parquet")
+    add("--premise_column", default="premise", metavar="NAME", help="default: %(default)s")
+    add("--hypothesis_column", default="hypothesis", metavar="NAME", help="default: %(default)s")
+    add("--overwrite", action="store_true", help="replace an existing OUTPUT")
+    add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
+    add("--base", help="folder or repository id to take the checkpoint's base encoder from")
+    add("--revision", help="commit or branch of the checkpoint's repository")
+    add("--threshold", type=float, help="abstain from this uncertainty upwards (default: the checkpoint's)")
+    add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
+    add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    add("--json", action="store_true", help="print the decision on a pair as a JSON object")
+    args = parser.parse_args(argv)
+    texts, files = (args.premise, args.hypothesis), (args.input, args.output)
+    if (None in texts or files != (None, None)) and (None in files or texts != (None, None)):
+        parser.error('give either "PREMISE" "HYPOTHESIS", or --input FILE --output FILE')
+    if args.json and args.input:
+        parser.error("--json is for a single pair; for a file, let the name of --output end in .jsonl")
+    if args.revision and not args.model:
+        parser.error("--revision goes with --model, a repository id")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error(f"--threshold is an uncertainty between 0 and 1, not {args.threshold}")
+    if args.batch_size < 1:
+        parser.error(f"--batch_size must be at least 1, not {args.batch_size}")
+    return args
+
+
+def load_pipeline(
+    model: str | None = None, base: str | None = None, revision: str | None = None, device: str | None = None
+) -> Any:
+    """The pipeline of a checkpoint (by default that of this repository), with this repository's classes."""
+    from transformers import PretrainedConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    import quickstart
+    from modeling_modernbert_nli import ModernBertNliModel
+
+    disable_progress_bar()
+    location: dict[str, Any] = {"revision": revision} if revision else {}
+    if model is None and not quickstart.CHECKPOINT.is_dir():
+        raise InputError(f"There is no checkpoint in {quickstart.CHECKPOINT}: name one by --model.")
+    try:
+        if model is None:
+            model, base = str(quickstart.CHECKPOINT), base or str(quickstart.base_folder())
+        model_type = PretrainedConfig.get_config_dict(model, **location)[0].get("model_type")
+        if model_type != ModernBertNliModel.config_class.model_type:
+            raise ValueError(f"its config.json says model_type {model_type!r}, not 'modernbert_nli'.")
+        if base:
+            location["base_model_name_or_path"] = base
+        return ModernBertNliModel.from_pretrained(model, **location).as_pipeline(device=device)
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last for an unknown device
+        raise InputError(f"The model {model!r} could not be loaded: {error}") from error
+
+
+def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None, as_json: bool) -> str:
+    """The decision on one pair, for a reader or as JSON."""
+    from tokenization_modernbert_nli import PairError
+
+    try:
+        decision = pipe(premise, hypothesis, threshold=threshold)
+    except PairError as error:
+        raise InputError(error.reason) from None
+    if as_json:
+        return json.dumps(_flat(decision))
+    abstains = decision["abstain"]
+    lines = [
+        f"{decision['label']}, confidence {decision['confidence']:.1%}",
+        "abstains: treat this pair as undecided" if abstains else "decides: does not abstain",
+        f"uncertainty {decision['uncertainty']:.3f}, {'not ' * abstains}below the threshold of "
+        f"{_threshold(pipe, threshold):g}",
+    ]
+    for label, probability in decision["probs"].items():
+        lines.append(f"  {label:<13} {probability:6.1%}  {'#' * round(40 * probability)}".rstrip())
+    return "\n".join(lines)
+
+
+def _threshold(pipe: Any, threshold: float | None) -> float:
+    default = pipe._postprocess_params.get("threshold", pipe.model.config.abstention_threshold)
+    return default if threshold is None else threshold
+
+
+def _flat(decision: dict[str, Any]) -> dict[str, Any]:
+    probabilities = {f"p_{label}": value for label, value in decision["probs"].items()}
+    return {**{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
+
+
+class Summary(NamedTuple):
+    rows: int
+    abstained: int
+    not_judged: int
+    first_not_judged: list[int]  # counted from 1, as in the input
+
+
+def judge_file(
+    pipe: Any,
+    input: str | Path | Table,
+    output: str | Path,
+    premise_column: str = "premise",
+    hypothesis_column: str = "hypothesis",
+    threshold: float | None = None,
+    batch_size: int = BATCH_SIZE,
+    overwrite: bool = False,
+) -> Summary:
+    """Judge a file of pairs into another, continuing an interrupted run where there is one.
+
+    Args:
+        pipe (`NliAbstentionPipeline`): See `load_pipeline`.
+        input, output (`str` or `Path`): Files, see above. The input may be what `open_table` returned.
+        threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the pipeline's.
+        overwrite (`bool`, *optional*): Replace an existing output, and an interrupted run of other settings.
+
+    Raises:
+        InputError: a file that cannot be read, or that must not be written.
+    """
+    output = Path(output)
+    if not isinstance(input, Table):
+        check_output(Path(input), output, overwrite)
+        input = open_table(Path(input), (premise_column, hypothesis_column))
+    table, partial = input, output.with_name(f"{output.name}.partial")
+    settings = {
+        "model": _fingerprint(pipe.model),
+        "threshold": _threshold(pipe, threshold),
+        "premise_column": premise_column,
+        "hypothesis_column": hypothesis_column,
+        "input": str(table.path.resolve()),
+        "size and time of the input": table.state,
+    }
+    chunk_rows = batch_size * BATCHES_PER_CHUNK
+    done = _resume(partial, settings, chunk_rows, table.total, overwrite)
+    if done:
+        print(f"{partial}: continuing after {done} of {table.total} rows.", file=sys.stderr)
+
+    # Chunks are counted from the first row, so that a row meets the same neighbours after an interruption.
+    rows = islice(table.rows([premise_column, hypothesis_column]), done, None)
+    bar = tqdm(total=table.total, initial=done, unit="row", disable=None)
+    try:
+        with bar, partial.open("ab") as file:
+            while chunk := list(islice(rows, chunk_rows)):
+                pairs = [(values.get(premise_column), values.get(hypothesis_column)) for values, _ in chunk]
+                problems = [problem for _, problem in chunk]
+                results = judge_pairs(pipe, pairs, problems, threshold=threshold, batch_size=batch_size)
+                file.write(b"".join(map(json_line, results)))
+                file.flush()
+                done += len(chunk)
+                bar.update(len(chunk))
+        if file_state(table.path) != table.state:
+            raise InputError(f"{table.path} was changed meanwhile: delete {partial} and run this again.")
+        return _finish(table, partial, output, list(pipe.model.config.id2label.values()))
+    except KeyboardInterrupt:
+        at = f"{done} of {table.total} rows are done"
+        print(f"\nInterrupted: {at}. The same command continues after them.", file=sys.stderr)
+        raise
+
+
+def judge_pairs(
+    pipe: Any, pairs: Sequence[tuple[Any, Any]], problems: Sequence[str | None], **options: Any
+) -> list[dict[str, Any]]:
+    """The decision on each pair, or the `error` that stands in its way. Some `problems` are known already."""
+    from tokenization_modernbert_nli import PairError
+
+    def judge() -> Iterator[dict[str, Any]]:
+        good = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
+        return iter(pipe(good, **options))
+
+    def why_not(pair: tuple[Any, Any]) -> str | None:
+        try:
+            pipe.preprocess([pair])
+        except PairError as error:
+            return error.reason
+        return None
+
+    try:
+        decisions = judge()
+    except PairError:  # the first of perhaps many: each is looked at by itself
+        problems = [problem or why_not(pair) for pair, problem in zip(pairs, problems, strict=True)]
+        decisions = judge()
+    return [{"error": text} if text else {**_flat(next(decisions)), "error": None} for text in problems]
+
+
+def _fingerprint(model: Any) -> str:
+    """Of all that decides on the results: the configuration and every weight, the base's included."""
+    config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _resume(partial: Path, settings: dict[str, Any], chunk_rows: int, total: int, overwrite: bool) -> int:
+    """Cut a partial file back to its last complete chunk, or begin one. Returns the rows that it holds."""
+    header = json_line(settings)
+    done, end = 0, len(header)
+    with partial.open("r+b" if partial.exists() else "w+b") as file:
+        first, position = file.readline(), end
+        if first == header:
+            for number, line in enumerate(file, 1):
+                position += len(line)
+                if line[:1] != b"{" or line[-2:] != b"}\n":  # the torn end of an interrupted run
+                    break
+                if number % chunk_rows == 0 or number == total:
+                    done, end = number, position
+        elif first.endswith(b"\n") and not overwrite:
+            found = json.loads(first) if first[:1] == b"{" else {}
+            other = ", ".join(key for key, value in settings.items() if found.get(key) != value)
+            raise InputError(
+                f"{partial} is from an interrupted run with other settings ({other}). Repeat that run to "
+                "continue it, or start over with --overwrite."
+            )
+        file.seek(0)
+        file.write(header)
+        file.truncate(end)
+    return done
+
+
+def _finish(table: Table, partial: Path, output: Path, labels: list[str]) -> Summary:
+    """Write rows and results beside the output, then put them in its place all at once."""
+    names = ("label", "confidence", "abstain", "uncertainty", *(f"p_{label}" for label in labels), "error")
+    not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "error": pa.string()}
+    types = {name: not_numbers.get(name, pa.float64()) for name in names}
+    abstained, not_judged, first = 0, 0, []
+
+    def results() -> Iterator[list[Any]]:
+        nonlocal abstained, not_judged
+        with partial.open("rb") as file:
+            for number, line in enumerate(islice(file, 1, None), 1):
+                result = json.loads(line)
+                abstained += bool(result.get("abstain"))
+                if result["error"] is not None:
+                    not_judged += 1
+                    first.append(number)
+                    del first[FIRST_ROWS:]
+                yield [result.get(name) for name in types]
+
+    beside = output.with_name(f"{output.name}.finishing")
+    added = {free_name(name, table.columns): type_ for name, type_ in types.items()}
+    try:
+        WRITERS[output.suffix.lower()](beside, table, results(), added)
+        os.replace(beside, output)
+    finally:
+        beside.unlink(missing_ok=True)
+    partial.unlink()
+    return Summary(table.total, abstained, not_judged, first)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,409 @@
+"""Loading and saving: each argument reaches its part, nothing local is saved, errors say what to do."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PAIRS, fresh, make_model, tokenize
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+from transformers import AutoModel, BertConfig, BertModel, ModernBertConfig, ModernBertModel, pipeline
+
+from configuration_modernbert_nli import ModernBertNliConfig
+from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+
+
+def load(checkpoint: str | Path, base: str | None, **kwargs):
+    """The model, as the auto classes give it."""
+    if base is not None:
+        kwargs["base_model_name_or_path"] = base
+    return AutoModel.from_pretrained(checkpoint, trust_remote_code=True, **kwargs)
+
+
+def load_in_pipeline(checkpoint: str | Path, base: str | None, **kwargs):
+    """The model inside the pipeline."""
+    if base is not None:
+        kwargs["base_model_name_or_path"] = base
+    return pipeline(model=str(checkpoint), trust_remote_code=True, model_kwargs=kwargs).model
+
+
+def saved_json(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.glob("*.json")}
+
+
+def head_parameters(model) -> list[torch.nn.Parameter]:
+    return [value for name, value in model.named_parameters() if not name.startswith("encoder.")]
+
+
+@pytest.fixture
+def broken(checkpoints, tmp_path) -> Path:
+    """A copy of the CLS checkpoint, to be spoilt."""
+    return Path(shutil.copytree(checkpoints["cls"], tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("loader", [load, load_in_pipeline])
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, torch.float32),
+        ({"dtype": torch.bfloat16}, torch.bfloat16),
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+        ({"torch_dtype": torch.float16}, torch.float16),
+        ({"dtype": "auto"}, torch.float32),
+    ],
+    ids=str,
+)
+def test_dtype(checkpoint, tiny_modernbert, loader, kwargs, expected, tmp_path):
+    """The type concerns the encoder alone; the heads are float32, and no type is saved."""
+    model = loader(checkpoint, tiny_modernbert, **kwargs)
+    assert {parameter.dtype for parameter in model.encoder.parameters()} == {expected}
+    assert {parameter.dtype for parameter in head_parameters(model)} == {torch.float32}
+    assert model(**tokenize(model)).logits.dtype == torch.float32
+    model.save_pretrained(tmp_path)
+    assert not re.search(r'"(torch_)?dtype"', (tmp_path / "config.json").read_text())
+
+
+@pytest.mark.parametrize("loader", [load, load_in_pipeline])
+@pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}], ids=str)
+def test_device_map(checkpoint, tiny_modernbert, model, batch, loader, device_map):
+    """A device map places the encoder, and the heads beside it, without changing a logit."""
+    loaded = loader(checkpoint, tiny_modernbert, device_map=device_map)
+    assert {parameter.device.type for parameter in loaded.parameters()} == {"cpu"}
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("loader", [load, load_in_pipeline])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention(checkpoint, tiny_modernbert, loader, attention):
+    """The attention implementation reaches the encoder."""
+    model = loader(checkpoint, tiny_modernbert, attn_implementation=attention)
+    assert model.encoder.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize("loader", [load, load_in_pipeline])
+def test_given_encoder(checkpoint, tiny_modernbert, model, batch, loader):
+    """A loaded encoder is used as it is, so that one encoder can carry many heads."""
+    encoder = AutoModel.from_pretrained(tiny_modernbert)
+    loaded = loader(checkpoint, None, encoder=encoder)
+    assert loaded.encoder is encoder
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+
+
+def test_other_arguments(checkpoint, tiny_modernbert, batch, model, tmp_path):
+    """Loading info, a subfolder, and a configuration of one's own work as in transformers."""
+    shutil.copytree(checkpoint, tmp_path / "repo" / "heads")
+    for path in Path(checkpoint).glob("*.py"):  # transformers looks for code at the top
+        shutil.copy(path, tmp_path / "repo")
+    loaded, info = load(tmp_path / "repo", tiny_modernbert, subfolder="heads", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+    assert loaded.load_tokenizer()("a", "b")["input_ids"][-1] == loaded.config.sep_token_id
+
+    config = ModernBertNliConfig.from_pretrained(checkpoint, abstention_threshold=0.25)
+    loaded = ModernBertNliModel.from_pretrained(
+        checkpoint, config=config, base_model_name_or_path=tiny_modernbert
+    )
+    assert loaded.config.abstention_threshold == 0.25
+    loaded = load(checkpoint, tiny_modernbert, abstention_threshold=0.75)
+    assert loaded.config.abstention_threshold == 0.75
+
+
+def test_quantized_base(checkpoint, tiny_modernbert, batch, model, tmp_path):
+    """A quantized base carries heads that are not, and what is saved does not know of it."""
+    torchao = pytest.importorskip(
+        "torchao.quantization", reason="torchao is not installed (pip install torchao)"
+    )
+    from transformers import TorchAoConfig
+
+    quantization = TorchAoConfig(torchao.Int8WeightOnlyConfig())
+    try:
+        plain = AutoModel.from_pretrained(tiny_modernbert, quantization_config=quantization)
+    except NotImplementedError as error:
+        pytest.skip(f"this transformers cannot load any model with this torchao: {error}")
+    loaded = load(checkpoint, tiny_modernbert, quantization_config=quantization)
+    weight = loaded.encoder.layers[0].mlp.Wi.weight
+    assert type(weight) is not torch.nn.Parameter
+    assert torch.equal(loaded(**batch).last_hidden_state, plain(**batch).last_hidden_state)
+    assert {parameter.dtype for parameter in head_parameters(loaded)} == {torch.float32}
+    assert_close(loaded(**batch).logits, model(**batch).logits, atol=0.1, rtol=0.1)
+    loaded.save_pretrained(tmp_path)
+    assert "quantization" not in (tmp_path / "config.json").read_text()
+    assert torch.equal(load(tmp_path, tiny_modernbert)(**batch).logits, model(**batch).logits)
+
+
+def test_nothing_local_is_saved(checkpoint, tiny_modernbert, tmp_path):
+    """No path and no choice of one load is in any saved file, however often it is saved and loaded."""
+    how = {"dtype": torch.bfloat16, "attn_implementation": "eager", "device_map": "cpu"}
+    source = checkpoint
+    for step in ("once", "twice"):
+        load(source, tiny_modernbert, **how).save_pretrained(tmp_path / step)
+        source = tmp_path / step
+    pipe = pipeline(
+        model=checkpoint, trust_remote_code=True, model_kwargs={"base_model_name_or_path": tiny_modernbert}
+    )
+    pipe.save_pretrained(tmp_path / "pipe")
+    for step in ("once", "twice", "pipe"):
+        for name, text in saved_json(tmp_path / step).items():
+            for trace in ("/tmp", str(tmp_path), tiny_modernbert, "bfloat16", "eager", "device_map"):
+                assert trace not in text, (step, name, trace)
+        config = json.loads((tmp_path / step / "config.json").read_text())
+        assert config["base_model_name_or_path"] == "tester/tiny-base"
+        assert config == json.loads((Path(checkpoint) / "config.json").read_text())
+
+
+def test_config_round_trip(checkpoint, tmp_path):
+    """A configuration is the same after it was saved, and builds the same model."""
+    config = ModernBertNliConfig.from_pretrained(checkpoint)
+    config.save_pretrained(tmp_path)
+    again = ModernBertNliConfig.from_pretrained(tmp_path)
+    assert again.to_dict() == config.to_dict()
+    assert type(again.encoder_config) is ModernBertConfig
+    assert again.id2label == {0: "entailment", 1: "neutral", 2: "contradiction"}
+    assert ModernBertNliModel(again).state_dict().keys() == ModernBertNliModel(config).state_dict().keys()
+
+
+def test_own_labels(tiny_modernbert, tmp_path):
+    """Other labels, in number and name, are kept."""
+    labels = {0: "yes", 1: "no"}
+    model = make_model(tiny_modernbert, id2label=labels, label2id={"yes": 0, "no": 1})
+    assert model(**tokenize(model)).logits.shape == (len(PAIRS), 2)
+    model.save_pretrained(tmp_path)
+    assert load(tmp_path, tiny_modernbert).config.id2label == labels
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"head_type": "tree"}, "cls.*alignment"),
+        ({"head_type": "alignment", "encoder_layers": {"joint": [40]}}, "between 0 and 28"),
+        ({"head_type": "alignment", "encoder_layers": {"joint": []}}, "between 0 and 28"),
+        ({"head_type": "cls", "encoder_layers": {"joint": [3]}}, "reads layer 28"),
+        ({"base_model_name_or_path": "tester/other"}, "from_base"),
+    ],
+)
+def test_bad_configuration(kwargs, match):
+    """What cannot be built is refused when it is configured."""
+    with pytest.raises(ValueError, match=match):
+        ModernBertNliConfig(**kwargs)
+
+
+def test_heads_of_another_width(broken, tiny_modernbert):
+    """Heads that do not fit their configuration are refused with both files named."""
+    weights = load_file(broken / "model.safetensors")
+    weights["nli_hidden.0.weight"] = torch.zeros(32, 48)
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"do not fit their config\.json .*hidden_size = 64"):
+        load(broken, tiny_modernbert)
+
+
+def test_renamed_keys(broken, tiny_modernbert):
+    """Missing heads are an error, never random numbers."""
+    weights = load_file(broken / "model.safetensors")
+    save_file({f"old_{key}": value for key, value in weights.items()}, broken / "model.safetensors")
+    with pytest.raises(ValueError, match=r"incomplete.*nli_hidden.*missing.*old_nli.*head_type='cls'"):
+        load(broken, tiny_modernbert)
+
+
+@pytest.mark.parametrize("size", [0, 5, 600])
+def test_truncated_file(broken, tiny_modernbert, size):
+    """Half a file is an error that says so."""
+    path = broken / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(OSError, match=r"truncated.*again"):
+        load(broken, tiny_modernbert)
+
+
+@pytest.mark.parametrize("target", ["heads.safetensors", None])
+def test_no_heads_file(broken, tiny_modernbert, target):
+    """A folder without the weights file is an error that names the file, also where it has another name."""
+    path = broken / "model.safetensors"
+    path.rename(broken / target) if target else path.unlink()
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        load(broken, tiny_modernbert)
+
+
+def test_heads_of_another_family(broken, checkpoints, tiny_modernbert):
+    """The heads of one family under the configuration of the other are refused."""
+    shutil.copy(Path(checkpoints["alignment"]) / "model.safetensors", broken)
+    with pytest.raises(ValueError, match="cls"):
+        load(broken, tiny_modernbert)
+
+
+def test_base_with_missing_keys(checkpoint, tiny_modernbert, tmp_path):
+    """A base that lacks weights is refused, where transformers would go on with random ones."""
+    base = shutil.copytree(tiny_modernbert, tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if "layers.1." not in k},
+        base / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(ValueError, match=r"is incomplete.*layers\.1\..*Download it again"):
+        load(checkpoint, str(base))
+
+
+_SHAPE = {"vocab_size": 400, "intermediate_size": 96, "num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        (
+            "hidden_size",
+            lambda v: ModernBertModel(ModernBertConfig(hidden_size=32, num_hidden_layers=3, **v)),
+        ),
+        (
+            "num_hidden_layers",
+            lambda v: ModernBertModel(ModernBertConfig(hidden_size=64, num_hidden_layers=2, **v)),
+        ),
+        ("model_type", lambda v: BertModel(BertConfig(hidden_size=64, num_hidden_layers=3, **v))),
+    ],
+)
+def test_another_base(checkpoint, tiny_modernbert, tmp_path, key, other):
+    """A base of another type, depth or width is refused with both values, as an object and as a folder."""
+    vocab_size = ModernBertNliConfig.from_pretrained(checkpoint).vocab_size
+    encoder = other({**_SHAPE, "vocab_size": vocab_size, "pad_token_id": 0})
+    encoder.save_pretrained(tmp_path)
+    for how in ({"base": None, "encoder": encoder}, {"base": str(tmp_path)}):
+        with pytest.raises(ValueError, match=f"tester/tiny-base.*{key} = .*{key} = .*load the base"):
+            load(checkpoint, **how)
+
+
+def test_unreachable_base(checkpoint):
+    """Without a network, the error names the base and three ways out."""
+    with pytest.raises(
+        OSError, match=r"(?s)tester/tiny-base.*hf download.*base_model_name_or_path.*encoder="
+    ):
+        load(checkpoint, None)
+
+
+def test_one_checkpoint_for_both_classes(checkpoint, tiny_modernbert, batch, model, tmp_path):
+    """The plain classifier loads the same checkpoint, judges the same and saves the same configuration."""
+    how = {"base_model_name_or_path": tiny_modernbert}
+    classifier = ModernBertNliForSequenceClassification.from_pretrained(checkpoint, **how)
+    assert_close(classifier(**batch).logits, model(**batch).logits)
+    labels = torch.tensor([0, 1, 2])
+    assert_close(classifier(**batch, labels=labels).loss, model(**batch, labels=labels).loss)
+    classifier.save_pretrained(tmp_path)
+    assert saved_json(tmp_path)["config.json"] == saved_json(Path(checkpoint))["config.json"]
+
+
+def load_from_hub(checkpoint: str, first: str, cache: str) -> dict:
+    """Names, revisions, caches and tokens of a base on the Hub, whose `first` commit is not its newest."""
+    import json
+    import os
+    import tempfile
+    from pathlib import Path
+
+    from huggingface_hub import HfApi
+    from transformers import AutoModel, pipeline
+
+    HfApi().create_repo("tester/revisions")
+    HfApi().upload_folder(repo_id="tester/revisions", folder_path=checkpoint)
+    HfApi().create_tag("tester/revisions", tag="v1")
+
+    def load(name, **kwargs):
+        return AutoModel.from_pretrained(name, trust_remote_code=True, **kwargs)
+
+    def weight(model):
+        return model.encoder.get_input_embeddings().weight[7, 7].item()
+
+    def saved_revision(model):
+        folder = tempfile.mkdtemp()
+        model.save_pretrained(folder)
+        return json.loads((Path(folder) / "config.json").read_text())["base_model_revision"]
+
+    newest = load(checkpoint)
+    tagged = load("tester/revisions", revision="v1", cache_dir=cache, token="hf_mine")
+    pinned = load(checkpoint, base_model_revision=first)
+    other = load(checkpoint, base_model_name_or_path="tester/moved-base")
+    try:
+        load(checkpoint, base_model_revision="nowhere")
+        error = ""
+    except OSError as failure:
+        error = str(failure)
+    local = load("tester/revisions", revision="v1", cache_dir=cache, local_files_only=True)
+    piped = pipeline(
+        model="tester/revisions",
+        revision="v1",
+        trust_remote_code=True,
+        model_kwargs={"cache_dir": cache},
+    )
+    return {
+        "weights": [weight(model) for model in (newest, tagged, pinned, other, local, piped.model)],
+        "saved": [saved_revision(model) for model in (newest, tagged, pinned)],
+        "other": [other.config.base_model_name_or_path, saved_revision(other)],
+        "cached": sorted(path for path in os.listdir(cache) if path.startswith("models--")),
+        "error": error,
+    }
+
+
+@pytest.fixture(scope="module")
+def on_hub(checkpoints, hub, tiny_modernbert, base_revision, tmp_path_factory) -> dict:
+    """Two commits of the base: the second is newer and has other weights."""
+    newer = Path(shutil.copytree(tiny_modernbert, tmp_path_factory.mktemp("newer") / "base"))
+    weights = load_file(newer / "model.safetensors")
+    save_file(
+        {key: 2 * value for key, value in weights.items()}, newer / "model.safetensors", {"format": "pt"}
+    )
+    hub.add("tester/moved-base", tiny_modernbert)
+    newest = hub.add("tester/tiny-base", newer)
+    cache, home = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("home")
+    try:
+        found = fresh(
+            load_from_hub,
+            checkpoints["alignment"],
+            base_revision,
+            str(cache),
+            home=home,
+            HF_ENDPOINT=hub.url,
+        )
+    finally:
+        hub.add("tester/tiny-base", tiny_modernbert)
+    key = next(key for key in weights if "tok_embeddings" in key)
+    value = weights[key][7, 7].item()
+    return {**found, "first": base_revision, "second": newest, "value": value}
+
+
+def test_base_is_pinned(on_hub):
+    """A base loaded without a revision is the newest, and its full commit is what is saved."""
+    assert on_hub["weights"][0] == 2 * on_hub["value"]
+    assert on_hub["saved"][:2] == [on_hub["second"]] * 2
+    assert re.fullmatch("[0-9a-f]{40}", on_hub["saved"][0])
+
+
+def test_revision_of_the_heads(on_hub, hub):
+    """`revision` is that of the heads: the base, which has no such tag, never hears of it."""
+    assert on_hub["weights"][1] == 2 * on_hub["value"]
+    tagged = [request.path for request in hub.requests if "/v1" in request.path]
+    assert tagged
+    assert all("/tester/revisions/" in path for path in tagged)
+
+
+def test_revision_of_the_base(on_hub):
+    """`base_model_revision` chooses the base's commit and is what is saved."""
+    assert on_hub["weights"][2] == on_hub["value"]
+    assert on_hub["saved"][2] == on_hub["first"]
+
+
+def test_base_from_another_repository(on_hub):
+    """A base named by the caller is loaded, but the checkpoint goes on naming its own."""
+    assert on_hub["weights"][3] == on_hub["value"]
+    assert on_hub["other"] == ["tester/tiny-base", None]
+
+
+def test_cache_and_token(on_hub, hub):
+    """`cache_dir` and `token` concern the heads and the base, and the cache alone is enough later."""
+    assert on_hub["cached"] == ["models--tester--revisions", "models--tester--tiny-base"]
+    with_token = {request.path.split("/")[2] for request in hub.requests if request.token == "hf_mine"}
+    assert with_token >= {"revisions", "tiny-base"}
+    assert on_hub["weights"][4:] == [2 * on_hub["value"]] * 2
+
+
+def test_unknown_revision(on_hub):
+    """A revision that the base does not have is named, with the command that would download it."""
+    assert re.search("tester/tiny-base.*revision nowhere", on_hub["error"])
+    assert "hf download tester/tiny-base --revision nowhere" in on_hub["error"]

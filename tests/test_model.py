@@ -1,0 +1,349 @@
+"""The model: an encoder that stays as it is, four modes, heads of the published size, and any base."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from conftest import PAIRS, make_model, tokenize
+from safetensors.torch import load_file
+from torch.testing import assert_close
+from transformers import (
+    AlbertConfig,
+    AutoConfig,
+    AutoModel,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ModernBertConfig,
+    RobertaConfig,
+)
+
+from configuration_modernbert_nli import ModernBertNliConfig
+from modeling_modernbert_nli import ModernBertNliModel
+
+MAX_ALIGNMENT_PARAMETERS = 600_000
+PUBLISHED_KEYS = {
+    *(f"nli_hidden.{layer}.{kind}" for layer in (0, 1) for kind in ("weight", "bias")),
+    *(f"nli_output.{kind}" for kind in ("weight", "bias")),
+    *(f"abstention_head.{layer}.{kind}" for layer in (0, 1, 4) for kind in ("weight", "bias")),
+}
+_SMALL = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "pad_token_id": 0,
+}
+_WIDE = {"intermediate_size": 48, "max_position_embeddings": 64}
+BASES = {
+    "bert": BertConfig(**_SMALL, **_WIDE),
+    "roberta": RobertaConfig(**_SMALL, **_WIDE),
+    "albert": AlbertConfig(**_SMALL, **_WIDE, embedding_size=16),
+    "deberta-v2": DebertaV2Config(
+        **_SMALL, **_WIDE, relative_attention=True, pos_att_type=["p2c", "c2p"], type_vocab_size=0
+    ),
+    "distilbert": DistilBertConfig(
+        vocab_size=60, dim=32, n_layers=4, n_heads=2, hidden_dim=48, pad_token_id=0
+    ),
+    "modernbert": ModernBertConfig(**_SMALL, **_WIDE, local_attention=8),
+}
+
+
+def on_base(encoder_config, head_type: str, **kwargs) -> ModernBertNliModel:
+    """A random model, encoder included, whose special tokens are 1 (CLS), 2 (SEP) and 0 (PAD)."""
+    torch.manual_seed(0)
+    sizes = {"nli_hidden_size": 16, "alignment_size": 8, "abstention_hidden_size": 8}
+    special = {"sep_token_id": 2, "pad_token_id": 0}
+    config = ModernBertNliConfig(
+        "tester/base", None, copy.deepcopy(encoder_config), head_type=head_type, **sizes, **special, **kwargs
+    )
+    return ModernBertNliModel(config).eval()
+
+
+def ids_of(*rows: list[int]) -> dict[str, torch.Tensor]:
+    """Token ids, padded with 0."""
+    width = max(map(len, rows))
+    input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    return {"input_ids": input_ids, "attention_mask": (input_ids != 0).long()}
+
+
+def train_one_step(model: ModernBertNliModel, batch: dict[str, torch.Tensor]) -> None:
+    model.train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model(**batch, labels=torch.tensor([0, 1, 2])).loss.backward()
+    torch.optim.AdamW(trained, lr=0.1).step()
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def dtype(request) -> torch.dtype:
+    return request.param
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_encoder_is_the_base(checkpoint, tiny_modernbert, batch, dtype, attention, tmp_path):
+    """Weights, buffers and outputs are bit for bit the plain AutoModel's: loaded, trained, reloaded."""
+    how = {"dtype": dtype, "attn_implementation": attention}
+    plain = AutoModel.from_pretrained(tiny_modernbert, **how).eval()
+    model = ModernBertNliModel.from_pretrained(checkpoint, base_model_name_or_path=tiny_modernbert, **how)
+    expected = plain(**batch).last_hidden_state
+
+    def check(model):
+        tensors = dict((*model.encoder.named_parameters(), *model.encoder.named_buffers()))
+        for name, tensor in (*plain.named_parameters(), *plain.named_buffers()):
+            assert torch.equal(tensors[name], tensor), name
+        assert torch.equal(model(**batch, mode="late_interaction"), expected)
+        assert torch.equal(model(**batch, mode="embed"), expected[:, 0])
+        assert torch.equal(model(**batch).last_hidden_state, expected)
+
+    check(model)
+    before = model(**batch).logits
+    train_one_step(model, batch)
+    check(model)
+    model.eval()
+    assert not torch.allclose(model(**batch).logits, before)
+    model.save_pretrained(tmp_path)
+    again = ModernBertNliModel.from_pretrained(tmp_path, base_model_name_or_path=tiny_modernbert, **how)
+    check(again)
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
+
+
+def test_encoder_stays_frozen(tiny_modernbert, head_type, batch):
+    """Training mode leaves the encoder in evaluation mode and without gradients, and trains all else."""
+    model = make_model(tiny_modernbert, head_type).train()
+    assert model.training
+    assert model.nli_hidden.training
+    assert not any(module.training for module in model.encoder.modules())
+    output = model(**batch, labels=torch.tensor([0, 1, 2]))
+    (output.loss + output.abstention_logits.sum()).backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    unread = ("encoder.", "nli_hidden.layer_weights.separate")  # this batch is encoded jointly
+    assert trained == {name for name, _ in model.named_parameters() if not name.startswith(unread)}
+
+
+def test_frozen_head_stays_in_evaluation_mode(tiny_modernbert, head_type):
+    """Once the NLI head is frozen, for the second stage, training mode has no dropout in it."""
+    model = make_model(tiny_modernbert, head_type)
+    model.nli_hidden.requires_grad_(False)
+    model.train()
+    assert not any(module.training for module in model.nli_hidden.modules())
+    assert model.abstention_head.training
+
+
+def test_modes(model, batch):
+    """Each mode returns what its documentation says, in the documented shape."""
+    input_ids, attention_mask = batch["input_ids"], batch["attention_mask"]
+    rows, tokens = input_ids.shape
+    hidden = model.config.hidden_size
+    assert model(input_ids, attention_mask, mode="embed").shape == (rows, hidden)
+    assert model(input_ids, attention_mask, mode="late_interaction").shape == (rows, tokens, hidden)
+    assert model(input_ids, attention_mask, mode="nli").shape == (rows, 3)
+    logits, abstention_logits = model(input_ids, attention_mask, mode="abstention")
+    assert logits.shape == (rows, 3)
+    assert abstention_logits.shape == (rows, 2)
+
+
+def test_no_mode_returns_everything(model, batch):
+    """Without a mode, one pass returns states, both logits and uncertainty, in this order as a tuple."""
+    output = model(**batch)
+    assert list(output) == ["last_hidden_state", "logits", "abstention_logits", "uncertainty"]
+    assert torch.equal(output[0], model(**batch, mode="late_interaction"))
+    logits, abstention_logits = model(**batch, mode="abstention")
+    assert_close(output.logits, logits)
+    assert_close(output.abstention_logits, abstention_logits)
+    assert_close(output.uncertainty, abstention_logits.softmax(-1)[:, 1])
+
+
+def test_unknown_mode(model, batch):
+    """A mode that does not exist is refused, and the message lists those that do."""
+    with pytest.raises(ValueError, match="embed, late_interaction, nli, abstention"):
+        model(**batch, mode="classify")
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_uncertainty_mixes_with_maxprob(model, batch, weight):
+    """`abstention_weight` moves the uncertainty from 1 - MaxProb to the abstention head."""
+    mixed = copy.deepcopy(model)
+    mixed.config.abstention_weight = weight
+    output = mixed(**batch)
+    learned, max_prob = output.abstention_logits.softmax(-1)[:, 1], output.logits.softmax(-1).amax(-1)
+    assert_close(output.uncertainty, weight * learned + (1 - weight) * (1 - max_prob))
+
+
+def test_losses(model, batch):
+    """Labels give the loss of the classes, abstention labels, also soft ones, that of the abstention head."""
+    output = model(**batch)
+    labels, hard = torch.tensor([2, 0, 1]), torch.tensor([1, 0, 1])
+    expected = torch.nn.functional.cross_entropy(output.logits, labels)
+    first = model(**batch, labels=labels)
+    assert_close(first.loss, expected)
+    assert_close(first["loss"], first[0])
+    expected = torch.nn.functional.cross_entropy(output.abstention_logits, hard)
+    assert_close(model(**batch, abstention_labels=hard).loss, expected)
+    assert_close(model(**batch, abstention_labels=hard.float()).loss, expected)
+    soft = torch.tensor([0.25, 0.5, 1.0])
+    log_probs = output.abstention_logits.log_softmax(-1)
+    expected = -((1 - soft) * log_probs[:, 0] + soft * log_probs[:, 1]).mean()
+    assert_close(model(**batch, abstention_labels=soft).loss, expected)
+
+
+def test_padding_order_and_size_do_not_matter(model, batch):
+    """A pair has the same logits alone, in another order and beside longer pairs, up to rounding."""
+    with torch.no_grad():
+        together = model(**batch, mode="nli")
+        for row, pair in enumerate(PAIRS):
+            alone = model(**tokenize(model, [pair]), mode="nli")[0]
+            assert_close(alone, together[row], atol=1e-5, rtol=1e-4)
+        assert_close(
+            model(**tokenize(model, PAIRS[::-1]), mode="nli").flip(0), together, atol=1e-5, rtol=1e-4
+        )
+        padded = {key: torch.nn.functional.pad(value, (0, 40)) for key, value in batch.items()}
+        assert_close(model(**padded, mode="nli"), together, atol=1e-5, rtol=1e-4)
+
+
+def test_early_exit(tiny_modernbert):
+    """Where only logits are wanted, layers above those that are read do not run; the logits are the same."""
+    model = make_model(tiny_modernbert, encoder_layers={"joint": [1, 2]})
+    batch, calls = tokenize(model), []
+    model.encoder.layers[2].register_forward_hook(lambda *_: calls.append(1))
+    short, states = model(**batch, mode="nli"), model.encoder_states(batch, "joint")
+    assert not calls
+    assert torch.equal(model(**batch).logits, short)
+    assert calls == [1]
+    full = AutoModel.from_pretrained(tiny_modernbert)(**batch, output_hidden_states=True).hidden_states
+    assert torch.equal(states, torch.stack(full[1:3], dim=1))
+
+
+@pytest.mark.parametrize("layers", [[0], [0, 1], [2], [3], [1, 3], [0, 3]])
+def test_any_layers(tiny_modernbert, layers):
+    """Layers are numbered as in `hidden_states`: 0 is the embeddings, the last one `last_hidden_state`."""
+    model = make_model(tiny_modernbert, encoder_layers={"joint": layers})
+    batch = tokenize(model)
+    output = model.encoder(**batch, output_hidden_states=True)
+    hidden = [*output.hidden_states[:-1], output.last_hidden_state]
+    expected = torch.stack([hidden[layer] for layer in layers], dim=1)
+    assert torch.equal(model.encoder_states(batch, "joint"), expected)
+
+
+def test_kept_states(model, batch):
+    """States computed once give what one call gives, without running the encoder."""
+    states = model.encoder_states(batch, "joint")
+    assert states.shape[:2] == (len(PAIRS), len(model.config.encoder_layers["joint"]))
+    ends = (batch["input_ids"] == model.config.sep_token_id).long()
+    segments = (1 + (ends.cumsum(dim=1) - ends)) * batch["attention_mask"]
+    heads = copy.deepcopy(model)
+    heads.encoder.forward = None
+    output = heads(encoder_states={"joint": states}, segments={"joint": segments})
+    assert_close(output.logits, model(**batch).logits)
+    assert_close(output.uncertainty, model(**batch).uncertainty)
+
+
+def test_published_geometry(tmp_path):
+    """The default has 593,925 parameters in 2.4 MB, under the names that the published task_heads.pt has."""
+    model = ModernBertNliModel(ModernBertNliConfig(), _without_encoder=True)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 593_925
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size <= 2_400_000
+    assert set(load_file(tmp_path / "model.safetensors")) == PUBLISHED_KEYS == set(model.state_dict())
+
+
+@pytest.mark.parametrize("base", ["ModernBERT-large", "MiniLM"])
+def test_alignment_geometry(base, request):
+    """The alignment head in its default size is no larger than the published one, about."""
+    if base == "MiniLM":
+        encoder_config = AutoConfig.from_pretrained(request.getfixturevalue("minilm"))
+        config = ModernBertNliConfig(
+            "tester/minilm", None, encoder_config, head_type="alignment", sep_token_id=102
+        )
+    else:
+        config = ModernBertNliConfig(head_type="alignment")
+    model = ModernBertNliModel(config, _without_encoder=True)
+    assert sum(parameter.numel() for parameter in model.parameters()) <= MAX_ALIGNMENT_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    "rows", [[[1, 9, 8, 7, 2]], [[1, 2]], [[1, 2, 2]], [[1, 9, 2, 2]], [[9]], [[1, 9, 2, 8, 2], [1, 2]]]
+)
+def test_no_hypothesis(head_type, rows):
+    """A single text, or nothing at all, gives finite logits: the embedding tools call the model so."""
+    output = on_base(BASES["modernbert"], head_type)(**ids_of(*rows))
+    assert output.logits.isfinite().all()
+    assert output.uncertainty.isfinite().all()
+
+
+def test_alignment_needs_the_token_ids(tiny_modernbert):
+    """Embeddings alone do not show where the hypothesis begins, which is said; the CLS head needs it not."""
+    for name in ("cls", "alignment"):
+        model = make_model(tiny_modernbert, name)
+        embeds = torch.zeros(1, 4, model.config.hidden_size)
+        if name == "cls":
+            assert model(inputs_embeds=embeds, mode="nli").shape == (1, 3)
+        else:
+            with pytest.raises(ValueError, match="input_ids"):
+                model(inputs_embeds=embeds, mode="nli")
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_any_base(base, head_type, tmp_path):
+    """Other families of encoders carry the heads too, given as an object or as a folder."""
+    model = on_base(BASES[base], head_type)
+    batch = ids_of([1, 9, 8, 2, 7, 6, 5, 2], [1, 9, 8, 7, 2, 6, 2])
+    batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
+    plain = AutoModel.from_config(copy.deepcopy(BASES[base])).eval()
+    plain.load_state_dict(model.encoder.state_dict())
+    expected = plain(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+    output = model(**batch)
+    assert torch.equal(output.last_hidden_state, expected)
+    assert torch.equal(model(**batch, mode="nli"), output.logits)
+
+    model.save_pretrained(tmp_path / "heads")
+    plain.save_pretrained(tmp_path / "base")
+    for how in ({"encoder": plain}, {"base_model_name_or_path": str(tmp_path / "base")}):
+        again = ModernBertNliModel.from_pretrained(tmp_path / "heads", **how)
+        assert torch.equal(again(**batch).logits, output.logits)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compile(model, batch, backend):
+    """Compiled, the model gives the same logits in every mode; with the CLS head it is a single graph."""
+    torch.compiler.reset()
+    # transformers takes a lock where hidden states are asked for, which the compiler does not trace.
+    compiled = torch.compile(copy.deepcopy(model), backend=backend, fullgraph=model.config.head_type == "cls")
+    with torch.no_grad():
+        assert_close(compiled(**batch).logits, model(**batch).logits, atol=1e-5, rtol=1e-4)
+        assert_close(compiled(**batch, mode="nli"), model(**batch, mode="nli"), atol=1e-5, rtol=1e-4)
+        assert_close(compiled(**batch, mode="embed"), model(**batch, mode="embed"), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]
+)
+def test_copies(model, batch, copied, tmp_path):
+    """A copy judges as the original does, independently of it, and can be saved."""
+    other = copied(model)
+    assert torch.equal(other(**batch).logits, model(**batch).logits)
+    assert torch.equal(other(**batch, mode="nli"), model(**batch, mode="nli"))
+    other.save_pretrained(tmp_path)
+    assert (tmp_path / "tokenizer.json").exists()
+    with torch.no_grad():
+        other.nli_output.weight.zero_()
+    assert not torch.equal(other(**batch).logits, model(**batch).logits)
+
+
+def test_threads(model):
+    """Threads that call one model at once get what they would get one after the other."""
+    batches = [tokenize(model, [pair]) for pair in PAIRS] * 8
+    modes = [None, "nli", "abstention"]
+
+    def judge(number: int) -> torch.Tensor:
+        mode = modes[number % 5 % 3]
+        with torch.no_grad():
+            output = model(**batches[number], mode=mode)
+        return output if mode == "nli" else output[0] if mode else output.logits
+
+    expected = [judge(number) for number in range(len(batches))]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(judge, range(len(batches))))
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one, other)

@@ -1,0 +1,271 @@
+"""The pipeline: any form of pairs, in order, as they come; decisions; errors that name the pair."""
+
+import itertools
+import json
+
+import pytest
+import torch
+from conftest import PAIRS, make_model
+from datasets import Dataset
+from transformers import pipeline
+
+from modeling_modernbert_nli import ModernBertNliModel
+
+BAD = [
+    (None, "expected a premise and a hypothesis, got NoneType"),
+    ("a lone string", "expected a premise and a hypothesis, got str"),
+    (("one", "two", "three"), "expected a premise and a hypothesis, got tuple"),
+    ({"premise": "a"}, r"a pair needs the keys 'premise' and 'hypothesis', got \['premise'\]"),
+    (("a", None), "the hypothesis must be a string, got NoneType"),
+    (("", "b"), "the premise is empty"),
+]
+
+
+@pytest.fixture(scope="module")
+def pipe(model):
+    return model.as_pipeline()
+
+
+@pytest.fixture(scope="module")
+def expected(pipe) -> list[dict]:
+    """`PAIRS`, one by one."""
+    return [pipe(premise, hypothesis) for premise, hypothesis in PAIRS]
+
+
+def assert_same(found, expected) -> None:
+    """Equal decisions, with numbers equal up to rounding."""
+    found, expected = list(found), list(expected)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one["probs"] == pytest.approx(other["probs"], abs=1e-5)
+        assert one["uncertainty"] == pytest.approx(other["uncertainty"], abs=1e-5)
+        assert (one["label"], one["abstain"]) == (other["label"], other["abstain"])
+
+
+def test_decision(pipe, model, batch, expected):
+    """A decision is the model's own: the likeliest label, its probability, and whether to abstain."""
+    output = model(**batch)
+    for row, result in enumerate(expected):
+        probs = output.logits[row].softmax(-1).tolist()
+        assert set(result) == {"label", "confidence", "abstain", "uncertainty", "probs"}
+        assert list(result["probs"]) == ["entailment", "neutral", "contradiction"]
+        assert list(result["probs"].values()) == pytest.approx(probs, abs=1e-5)
+        assert result["confidence"] == max(result["probs"].values()) == result["probs"][result["label"]]
+        assert result["uncertainty"] == pytest.approx(output.uncertainty[row].item(), abs=1e-5)
+        assert result["abstain"] is (result["uncertainty"] >= model.config.abstention_threshold)
+    json.dumps(expected)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda pair: pair,
+        list,
+        lambda pair: {"premise": pair[0], "hypothesis": pair[1]},
+        lambda pair: {"text": pair[0], "text_pair": pair[1], "id": 7},
+    ],
+    ids=["tuple", "list", "premise and hypothesis", "text and text_pair"],
+)
+def test_forms(pipe, expected, form):
+    """Pairs are tuples, lists or dicts; a list of them gives a list, a generator gives a generator."""
+    pairs = [form(pair) for pair in PAIRS]
+    found = pipe(pairs)
+    assert isinstance(found, list)
+    assert_same(found, expected)
+    stream = pipe(pair for pair in pairs)
+    assert iter(stream) is stream
+    assert_same(stream, expected)
+    if not isinstance(pairs[0], list):
+        assert_same([pipe(pairs[0])], expected[:1])
+
+
+def test_dataset(pipe, expected):
+    """A dataset with columns of pairs is read row by row."""
+    rows = [{"premise": premise, "hypothesis": hypothesis, "label": 0} for premise, hypothesis in PAIRS]
+    assert_same(pipe(Dataset.from_list(rows)), expected)
+
+
+def test_nothing(pipe):
+    """No pairs give no results."""
+    assert pipe([]) == []
+    assert list(pipe(iter([]))) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_order(pipe, batch_size):
+    """Batches are made by length, but results keep the order of the pairs and equal those of single calls."""
+    texts = [
+        "The cat sleeps.",
+        "a man is eating food .",
+        "nobody is outside. " * 4,
+        "The dog runs in the park. " * 8,
+    ]
+    pairs = [(premise, hypothesis) for premise in texts for hypothesis in texts[:3]] * 2
+    assert_same(pipe(pairs, batch_size=batch_size), [pipe(*pair) for pair in pairs])
+
+
+def test_lazy(pipe):
+    """Results of a generator appear long before it is exhausted, so that it may be endless."""
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        for pair in itertools.cycle(PAIRS):
+            taken += 1
+            yield pair
+
+    found = list(itertools.islice(pipe(endless(), batch_size=2), 300))
+    assert len(found) == 300
+    assert taken <= 300 + 2 * 64
+    assert_same(found[297:300], found[:3])
+
+
+@pytest.mark.parametrize(("threshold", "abstain"), [(0, True), (0.0, True), (1, False), (1.0, False)])
+def test_threshold(model, pipe, threshold, abstain):
+    """The threshold is given to a call or to the pipeline; a call's is the stronger."""
+    assert pipe(*PAIRS[0], threshold=threshold)["abstain"] is abstain
+    assert {result["abstain"] for result in pipe(PAIRS, threshold=threshold)} == {abstain}
+    other = model.as_pipeline(threshold=threshold)
+    assert other(*PAIRS[0])["abstain"] is abstain
+    assert other(*PAIRS[0], threshold=1 - threshold)["abstain"] is not abstain
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, "high", True, float("nan")])
+def test_invalid_threshold(model, pipe, threshold):
+    """A threshold is a number from 0 to 1, and all else is refused at once."""
+    for call in (
+        lambda: pipe(*PAIRS[0], threshold=threshold),
+        lambda: model.as_pipeline(threshold=threshold),
+    ):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            call()
+
+
+def test_unknown_argument(pipe):
+    """A misspelt argument is named, not ignored."""
+    with pytest.raises(TypeError, match="treshold"):
+        pipe(*PAIRS[0], treshold=0.3)
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("position", [0, 2, 70])
+def test_bad_pair(pipe, bad, reason, position):
+    """The position of a bad pair is in the message, also deep in a generator, after earlier results."""
+    pairs = list(itertools.islice(itertools.cycle(PAIRS), 80))
+    pairs[position] = bad
+    with pytest.raises(ValueError, match=f"Pair {position}: {reason}"):
+        pipe(pairs, batch_size=1)
+    stream = pipe(iter(pairs), batch_size=1)
+    early = list(itertools.islice(stream, 64 if position > 64 else 0))
+    assert all("label" in result for result in early)
+    with pytest.raises(ValueError, match=f"Pair {position}: {reason}"):
+        list(stream)
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("One text.",), "One text alone"),
+        ((["One text.", "Another."],), "Pair 0: expected a premise and a hypothesis, got str"),
+        ((["One text.", "Another."], "A hypothesis."), "goes with a single premise, not with list"),
+        ((7,), "not int"),
+        ((None,), "not NoneType"),
+    ],
+)
+def test_bad_call(pipe, args, reason):
+    """A call that holds no pair says how to give one."""
+    with pytest.raises(ValueError, match=f"{reason}.*Give pipe\\(premise, hypothesis\\)|Give pipe.*{reason}"):
+        pipe(*args)
+
+
+CATEGORIES = {
+    "food": "somebody eats .",
+    7: "This is about sports.",
+    "": "nobody is outside",
+    "Größe 📦": "a phone",
+}
+
+
+def test_route(pipe):
+    """The category is the one with the highest entailment; keys of any kind come back as they were."""
+    routed = pipe.route(PAIRS[0][0], CATEGORIES, threshold=1.0)
+    scores = {name: score["probs"]["entailment"] for name, score in routed["scores"].items()}
+    assert list(scores) == list(CATEGORIES)
+    assert routed["category"] == max(scores, key=scores.get)
+    assert routed["confidence"] == scores[routed["category"]]
+    assert routed["reason"] is None
+    assert_same(
+        routed["scores"].values(), pipe([(PAIRS[0][0], text) for text in CATEGORIES.values()], threshold=1.0)
+    )
+
+
+def test_route_leaves_out_what_abstains(pipe):
+    """A category that abstains is not chosen, whatever its entailment."""
+    everything = pipe.route(PAIRS[0][0], CATEGORIES, threshold=1.0)
+    uncertainty = {name: score["uncertainty"] for name, score in everything["scores"].items()}
+    surest = min(uncertainty, key=uncertainty.get)
+    threshold = sorted(uncertainty.values())[1]
+    assert pipe.route(PAIRS[0][0], CATEGORIES, threshold=threshold)["category"] == surest
+
+
+def test_route_none(pipe):
+    """Where all abstain, there is no category, and the reason says so."""
+    routed = pipe.route(PAIRS[0][0], CATEGORIES, threshold=0.0)
+    assert (routed["category"], routed["confidence"]) == (None, None)
+    assert routed["reason"] == "all categories abstained"
+    assert len(routed["scores"]) == len(CATEGORIES)
+
+
+@pytest.mark.parametrize("categories", [{}, [], ["a", "b"], None, "food"])
+def test_route_without_categories(pipe, categories):
+    """Categories without hypotheses are refused, with an example."""
+    with pytest.raises(ValueError, match="maps each category to its hypothesis"):
+        pipe.route("A text.", categories)
+
+
+def test_route_bad_hypothesis(pipe):
+    """A category without a text as its hypothesis is refused."""
+    with pytest.raises(ValueError, match="Pair 1: the hypothesis is empty"):
+        pipe.route("A text.", {"one": "This is one.", "two": " "})
+
+
+@pytest.mark.parametrize("label", ["entailment", "neutral", "contradiction"])
+def test_validate_fact(tiny_modernbert, label):
+    """A claim is supported, contradicted, neither, or uncertain, never two of them."""
+    model = make_model(tiny_modernbert)
+    with torch.no_grad():
+        model.nli_output.weight.zero_()
+        model.nli_output.bias.copy_(torch.tensor([5.0 * (name == label) for name in model.config.label2id]))
+    pipe = model.as_pipeline()
+    decided = pipe.validate_fact(*PAIRS[0], threshold=1.0)
+    assert decided == {
+        "supported": label == "entailment",
+        "contradicted": label == "contradiction",
+        "uncertain": False,
+        "confidence": pytest.approx(pipe(*PAIRS[0])["confidence"]),
+    }
+    undecided = pipe.validate_fact(*PAIRS[0], threshold=0.0)
+    assert [undecided[key] for key in ("supported", "contradicted", "uncertain")] == [False, False, True]
+
+
+def test_bfloat16(checkpoint, tiny_modernbert, expected):
+    """An encoder in bfloat16 gives nearly the same probabilities, which still sum to one."""
+    how = {"base_model_name_or_path": tiny_modernbert, "dtype": torch.bfloat16}
+    found = ModernBertNliModel.from_pretrained(checkpoint, **how).as_pipeline()(PAIRS)
+    for one, other in zip(found, expected, strict=True):
+        assert one["probs"] == pytest.approx(other["probs"], abs=0.05)
+        assert sum(one["probs"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_save_and_reload(checkpoint, tiny_modernbert, pipe, expected, tmp_path):
+    """A pipeline that was saved opens again, as a pipeline and as a model, and decides as before."""
+    base = {"base_model_name_or_path": tiny_modernbert}
+    first = pipeline(model=checkpoint, trust_remote_code=True, model_kwargs=base)
+    assert_same(first(PAIRS), expected)
+    for step, saver in (("from the object", pipe), ("from the folder", first)):
+        saver.save_pretrained(tmp_path / step)
+        again = pipeline(model=str(tmp_path / step), trust_remote_code=True, model_kwargs=base, batch_size=2)
+        assert_same(again(PAIRS), expected)
+        again.save_pretrained(tmp_path / step / "again")
+        config = (tmp_path / step / "again" / "config.json").read_text()
+        assert json.loads(config)["custom_pipelines"]["nli-abstention"]["pt"] == ["AutoModel"]

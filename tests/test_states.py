@@ -1,0 +1,264 @@
+"""Texts whose states are kept: encoded once, judged often, and refused by any other model."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import PAIRS, make_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heads_modernbert_nli import AlignmentHead
+from modeling_modernbert_nli import ModernBertNliForSequenceClassification
+from states_modernbert_nli import StateCache, StatesMismatch, TokenStates
+from tokenization_modernbert_nli import PairError
+
+PREMISES, HYPOTHESES = (list(side) for side in zip(*PAIRS, strict=True))
+CATEGORIES = {
+    "food": "This is about food.",
+    "animals": "This is about animals.",
+    "phones": "This is about phones.",
+}
+
+
+@pytest.fixture(scope="module", params=["tiny_modernbert", "tiny_bert"])
+def separate(request):
+    """A model that encodes texts alone unless told otherwise."""
+    return make_model(request.getfixturevalue(request.param), encoding="separate")
+
+
+@pytest.fixture
+def texts_encoded(separate, monkeypatch):
+    """The token ids of every text that the encoder reads from now on."""
+    separate._state_cache.clear()
+    seen, forward = [], separate.encoder.forward
+
+    def counted(*args, **kwargs):
+        for ids, mask in zip(kwargs["input_ids"], kwargs["attention_mask"], strict=True):
+            seen.append(tuple(ids[mask.bool()].tolist()))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(separate.encoder, "forward", counted)
+    return seen
+
+
+@torch.no_grad()
+def one_call(model, premises, hypotheses, **kwargs):
+    inputs = model.tokenizer(premises, hypotheses, padding=True, return_tensors="pt")
+    return model(**inputs, mode="nli", **kwargs)
+
+
+@torch.no_grad()
+def test_kept_states_give_what_one_call_gives(separate):
+    """classify(encode(premises), encode(hypotheses)) is the model's own answer, bit by bit from the same states."""
+    expected = one_call(separate, PREMISES, HYPOTHESES)
+    output = separate.classify(separate.encode(PREMISES), separate.encode(HYPOTHESES))
+    assert torch.equal(output.logits, expected)
+    assert output.abstention_logits.shape == (3, 2)
+    assert output.uncertainty.shape == (3,)
+    separate._state_cache.clear()  # other batches, other padding
+    anew = separate.classify(separate.encode(PREMISES), separate.encode(HYPOTHESES)).logits
+    torch.testing.assert_close(anew, expected, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_batch_size_order_and_company_change_nothing(separate):
+    """Alone, in any order and in batches of any size, each pair has its logits."""
+    premises, hypotheses = separate.encode(PREMISES), separate.encode(HYPOTHESES)
+    together = separate.classify(premises, hypotheses).logits
+    for order in ([2, 0, 1], [1], [0, 0, 2]):
+        some = separate.classify(premises[order], hypotheses[order], batch_size=2).logits
+        torch.testing.assert_close(some, together[order], atol=1e-5, rtol=0)
+    rows = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    every = separate.classify(premises, hypotheses, rows, batch_size=4).logits.view(3, 3, 3)
+    torch.testing.assert_close(every.diagonal().T, together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(separate.classify(premises[1], hypotheses).logits, every[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        separate.classify(premises, hypotheses[2]).logits, every[:, 2], atol=1e-5, rtol=0
+    )
+    for row, (premise, hypothesis) in enumerate(PAIRS):
+        separate._state_cache.clear()
+        alone = one_call(separate, [premise], [hypothesis])[0]
+        torch.testing.assert_close(alone, together[row], atol=1e-4, rtol=0)
+
+
+def test_alignment_by_hand():
+    """Two premise tokens and one hypothesis token, with weights chosen so that the sums can be done on paper."""
+
+    class Config:
+        hidden_size, alignment_size, comparison_size, nli_hidden_size, head_dropout = 2, 2, 8, 4, 0.0
+        encoder_layers = {"separate": [1]}
+
+    head = AlignmentHead(Config())
+    tokens = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [9.0, 9.0]]])
+    segments = torch.tensor([[1, 1, 2, 0]])
+    premise, hypothesis = segments == 1, segments == 2
+    aligned = head._align(tokens, premise, hypothesis)
+    # Both premise tokens can only align to the hypothesis token. That one weighs them by exp(2/√2) : exp(0).
+    weight = np.exp(2 / 2**0.5) / (np.exp(2 / 2**0.5) + 1)
+    expected = torch.tensor([[2.0, 0.0], [2.0, 0.0], [weight, 1 - weight]], dtype=torch.float32)
+    torch.testing.assert_close(aligned[0, :3], expected)
+
+    with torch.no_grad():  # the comparison passes [x; y; x - y; x * y] on, the aggregation its own input
+        head.comparison = torch.nn.Identity()
+        head.aggregation = torch.nn.Identity()
+    pooled = head.compare(tokens, segments)[0].view(4, 8)
+    compared = torch.cat(
+        [tokens[0, :3], expected, tokens[0, :3] - expected, tokens[0, :3] * expected], dim=-1
+    )
+    torch.testing.assert_close(pooled[0], compared[:2].mean(dim=0))
+    torch.testing.assert_close(pooled[1], compared[:2].amax(dim=0))
+    torch.testing.assert_close(pooled[2], compared[2])
+    torch.testing.assert_close(pooled[3], compared[2])
+
+
+@torch.no_grad()
+def test_states_are_saved_and_mapped(separate, tmp_path):
+    """A file of states gives the same answers, and a part of it can be taken without the rest."""
+    states = separate.encode([*PREMISES, "nobody is outside"])
+    states.save(tmp_path / "states.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["states.safetensors"]
+    loaded = TokenStates.load(tmp_path / "states.safetensors")
+    assert loaded.states.dtype == torch.float16
+    assert loaded.states.shape[1:] == (len(separate.config.encoder_layers["separate"]), 64)
+    assert len(loaded) == 4
+    assert torch.equal(loaded.states, states.states)
+    claim = separate.encode("Somebody eats.")
+    expected = separate.classify(states, claim).logits
+    assert torch.equal(separate.classify(loaded, claim).logits, expected)
+    for part, rows in ((loaded[1:3], slice(1, 3)), (loaded[[3, 1]], [3, 1]), (loaded[2], [2])):
+        torch.testing.assert_close(separate.classify(part, claim).logits, expected[rows], atol=1e-5, rtol=0)
+    assert len(loaded[4:]) == 0
+
+
+def test_states_of_another_model_are_refused(separate, tiny_modernbert, tmp_path):
+    """Another base, revision or choice of layers: both are named."""
+    states = separate.encode(PREMISES)
+    for key, value in (("base", "tester/other"), ("revision", "f" * 40), ("layers", [1])):
+        other = TokenStates(states.states, states.offsets, {**states.source, key: value})
+        with pytest.raises(StatesMismatch, match="encode the texts again") as caught:
+            separate.classify(other, states)
+        assert str(value) in str(caught.value)
+        assert str(states.source[key]) in str(caught.value)
+    with pytest.raises(ValueError, match="These heads know joint encoding, not 'separate'"):
+        make_model(tiny_modernbert, "cls").encode(PREMISES)
+
+
+def test_files_that_hold_no_states_are_refused(separate, tmp_path):
+    """Missing, truncated, of another kind."""
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        TokenStates.load(tmp_path / "none")
+    path = tmp_path / "states.safetensors"
+    separate.encode(PREMISES).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OSError, match="cannot be read, it is truncated"):
+        TokenStates.load(path)
+    separate.save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(OSError, match="holds no token states"):
+        TokenStates.load(tmp_path / "checkpoint" / "model.safetensors")
+
+
+@pytest.mark.parametrize(("premises", "hypotheses"), [(2, 3), (0, 0), (0, 1)])
+def test_sides_that_do_not_match_are_refused(separate, premises, hypotheses):
+    """Neither as many of each nor one of either."""
+    states = separate.encode(PREMISES)
+    with pytest.raises(ValueError, match=f"{premises} premises, {hypotheses} hypotheses"):
+        separate.classify(states[:premises], states[:hypotheses])
+
+
+def test_each_text_is_encoded_once(separate, texts_encoded):
+    """Repeated texts in a list, and texts seen a moment ago, cost nothing."""
+    states = separate.encode([*PREMISES, *PREMISES])
+    assert len(states) == 6
+    assert len(texts_encoded) == 3
+    separate.encode(PREMISES)
+    assert len(texts_encoded) == 3
+    separate.to(separate.dtype)  # what is kept might be of another device or dtype
+    separate.encode(PREMISES)
+    assert len(texts_encoded) == 6
+
+
+def test_route_encodes_the_text_once_and_each_category_once_for_all_calls(separate, texts_encoded):
+    """Three categories for one text are four texts; for the next text they are known."""
+    nli = separate.as_pipeline()
+    first = nli.route(PREMISES[0], CATEGORIES)
+    assert len(texts_encoded) == 1 + 3
+    assert list(first["scores"]) == list(CATEGORIES)
+    routes = nli.route(PREMISES[1:], CATEGORIES)
+    assert len(texts_encoded) == 1 + 3 + 2
+    assert len(routes) == 2
+    for text, route in zip(PREMISES, [first, *routes], strict=True):
+        for name, hypothesis in CATEGORIES.items():
+            alone = nli(text, hypothesis)
+            assert route["scores"][name]["probs"] == pytest.approx(alone["probs"], abs=1e-4)
+
+
+def test_one_claim_against_stored_passages_encodes_one_claim(separate, texts_encoded, tmp_path):
+    """The passages come from a file; the only text read is the claim."""
+    separate.encode([f"{premise} {number}" for premise in PREMISES for number in range(30)]).save(
+        tmp_path / "passages"
+    )
+    del texts_encoded[:]
+    facts = separate.as_pipeline().validate_fact(TokenStates.load(tmp_path / "passages"), "Somebody eats.")
+    assert len(facts) == 90
+    assert len(texts_encoded) == 1
+    assert set(facts[0]) == {"supported", "contradicted", "uncertain", "confidence"}
+
+
+def test_the_zero_shot_pipeline_encodes_each_text_once(separate, texts_encoded):
+    """transformers' own pipeline judges pair after pair; each text of them reaches the encoder once."""
+    from transformers import pipeline
+
+    model = ModernBertNliForSequenceClassification(separate.config, encoder=separate.encoder).eval()
+    zero_shot = pipeline("zero-shot-classification", model=model, tokenizer=separate.tokenizer)
+    results = zero_shot(PREMISES, list(CATEGORIES), hypothesis_template="This is about {}.")
+    assert [len(result["labels"]) for result in results] == [3, 3, 3]
+    assert len(texts_encoded) == 3 + 3
+    assert len(set(texts_encoded)) == 6
+
+
+def test_joint_pairs_and_kept_states_in_one_pipeline(tiny_modernbert):
+    """A checkpoint that encodes jointly by default still judges kept states, separately."""
+    model = make_model(tiny_modernbert, encoding="joint")
+    nli = model.as_pipeline()
+    facts = nli.validate_fact(model.encode(PREMISES), "Somebody eats.")
+    assert len(facts) == 3
+    route = nli.route(PREMISES[0], CATEGORIES)
+    assert route["scores"]["food"] == nli([(PREMISES[0], text) for text in CATEGORIES.values()])[0]
+
+
+words = st.sampled_from(["a man", "sleeps", "[SEP]", "[CLS]", "[MASK]", "[PAD]", "park", "ü", "\n"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(words, min_size=1).map(" ".join), st.lists(words, min_size=1).map(" ".join))
+def test_special_tokens_in_a_text_stay_text(separate, premise, hypothesis):
+    """The sides of a pair are the texts' own tokens, whatever was typed."""
+    if premise.isspace() or hypothesis.isspace():
+        return
+    expected = one_call(separate, [premise], [hypothesis])
+    output = separate.classify(separate.encode(premise), separate.encode(hypothesis))
+    assert torch.equal(output.logits, expected)
+
+
+def test_a_text_beyond_the_window(separate, tiny_bert):
+    """A premise loses its end, each side has the window to itself, and a hypothesis is refused."""
+    window = separate.config.max_position_embeddings
+    long = "dog " * 2 * window
+    assert separate.encode(long).lengths.tolist() == [window]
+    with pytest.raises(PairError, match=f"the encoder reads {window} at once"):
+        separate.encode(["short", long], cut=False)
+    nli = separate.as_pipeline()
+    assert nli(long, "dog " * (window // 2))["label"] in separate.config.label2id
+    with pytest.raises(PairError, match="Pair 1: the hypothesis has"):
+        nli([("short", "short"), ("short", long)])
+
+
+def test_the_cache_forgets_the_oldest(separate):
+    """It holds a number of bytes, and gives the latest texts priority."""
+    cache = StateCache(max_bytes=40)
+    for number in range(4):
+        cache.put((number,), torch.zeros(4))  # 16 bytes
+        cache.get((0,))
+    assert [cache.get((number,)) is not None for number in range(4)] == [True, False, False, True]
+    cache.put((9,), torch.zeros(100))
+    assert cache.bytes == 0

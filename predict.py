@@ -138,22 +138,17 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     except PairError as error:
         raise InputError(error.reason) from None
     if as_json:
-        return json.dumps(_flat(decision))
+        return json.dumps(decision)
     abstains = decision["abstain"]
     lines = [
         f"{decision['label']}, confidence {decision['confidence']:.1%}",
         "abstains: treat this pair as undecided" if abstains else "decides: does not abstain",
         f"uncertainty {decision['uncertainty']:.3f}, {'not ' * abstains}below the threshold of "
-        f"{_threshold(pipe, threshold):g}",
+        f"{pipe.threshold if threshold is None else threshold:g}",
     ]
     for label, probability in decision["probs"].items():
         lines.append(f"  {label:<13} {probability:6.1%}  {'#' * round(40 * probability)}".rstrip())
     return "\n".join(lines)
-
-
-def _threshold(pipe: Any, threshold: float | None) -> float:
-    default = pipe._postprocess_params.get("threshold", pipe.model.config.abstention_threshold)
-    return default if threshold is None else threshold
 
 
 def _flat(decision: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +191,7 @@ def judge_file(
     table, partial = input, output.with_name(f"{output.name}.partial")
     settings = {
         "model": _fingerprint(pipe.model),
-        "threshold": _threshold(pipe, threshold),
+        "threshold": pipe.threshold if threshold is None else threshold,
         "premise_column": premise_column,
         "hypothesis_column": hypothesis_column,
         "input": str(table.path.resolve()),
@@ -215,6 +210,7 @@ def judge_file(
             while chunk := list(islice(rows, chunk_rows)):
                 pairs = [(values.get(premise_column), values.get(hypothesis_column)) for values, _ in chunk]
                 problems = [problem for _, problem in chunk]
+                pipe.model.forget_texts()  # or a row's rounding would depend on where the run was interrupted
                 results = judge_pairs(pipe, pairs, problems, threshold=threshold, batch_size=batch_size)
                 file.write(b"".join(map(json_line, results)))
                 file.flush()

@@ -65,7 +65,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._no_split_modules = set(self._no_split_modules or ()) | set(encoder._no_split_modules or ())
         layers = {layer for layers in self.config.encoder_layers.values() for layer in layers}
         self._hooked = install_hooks(encoder, sorted(layers))
-        self._state_cache.clear()
+        self.forget_texts()
         self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
 
     def train(self, mode: bool = True) -> "ModernBertNliPreTrainedModel":
@@ -77,8 +77,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         return self
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self._state_cache.clear()  # the states are of another device or dtype than the encoder will be
+        self.forget_texts()  # their states are of another device or dtype than the encoder will be
         return super()._apply(*args, **kwargs)
+
+    def forget_texts(self) -> None:
+        """Empty the cache of the texts that were encoded last."""
+        self._state_cache.clear()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()

@@ -1,9 +1,8 @@
 """Train heads of your own: the NLI head, then the abstention head, on a frozen base.
 
     python train.py --train_data train.jsonl --eval_data test.jsonl --output_dir runs/mine
-    python train.py --train_data stanfordnlp/snli nyu-mll/multi_nli --base_model answerdotai/ModernBERT-large
-    \
-        --output_dir runs/large --bf16
+    python train.py --train_data stanfordnlp/snli nyu-mll/multi_nli --output_dir runs/large \
+        --base_model answerdotai/ModernBERT-large --base_dtype bfloat16
     python train.py recipe.yaml
 
 Without `--base_model` the embedded all-MiniLM-L6-v2 is used, and nothing is downloaded. The base runs once
@@ -72,6 +71,10 @@ class HeadArguments:
     base_folder: str | None = field(
         default=None, metadata={"help": "A local copy of the base, to use no Hub."}
     )
+    base_dtype: str = field(
+        default="auto",
+        metadata={"help": "Precision of the base: auto (its own), float32, bfloat16, float16."},
+    )
     head_type: str = field(
         default="alignment", metadata={"help": "Head family.", "choices": ["alignment", "cls"]}
     )
@@ -126,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     evaluation = [load_pairs(source) for source in data.eval_data]
     print(summary(train, evaluation))
 
-    model = _new_model(head)
+    model = _new_model(head).to(args.device)
     fitted, held_out, tests = _states(model, train, evaluation, data, args.seed)
     trainer = _train(NliTrainer, model, fitted, held_out, args)
     kept = {encoding: predict(trainer, held_out.only(encoding)) for encoding in held_out.encoded}
@@ -202,7 +205,7 @@ def _new_model(head: HeadArguments) -> ModernBertNliModel:
         **{name: size for name, size in sizes.items() if size is not None},
     )
     config.encoder_layers = {name: config.encoder_layers[name] for name in encodings}
-    return ModernBertNliModel.from_base(config)
+    return ModernBertNliModel.from_base(config, dtype=head.base_dtype)
 
 
 def _states(

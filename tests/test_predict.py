@@ -74,16 +74,16 @@ def test_a_pair_for_a_reader(model, pipe, capsys):
 def test_a_pair_as_json(model, pipe, capsys):
     assert main([*model, *PAIRS[1], "--json", "--device", "cpu"]) == 0
     found, expected = json.loads(capsys.readouterr().out), pipe(*PAIRS[1])
-    assert list(found) == DECISION
+    assert list(found) == list(expected)
     assert found["label"] == expected["label"]
-    assert found["p_neutral"] == pytest.approx(expected["probs"]["neutral"], abs=1e-6)
+    assert found["probs"] == pytest.approx(expected["probs"], abs=1e-6)
 
 
 def test_stdout_has_the_answer_alone_from_any_folder(model, tmp_path):
     command = [sys.executable, str(ROOT / "predict.py"), *model, *PAIRS[0], "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert list(json.loads(done.stdout)) == DECISION
+    assert json.loads(done.stdout)["label"] in ("entailment", "neutral", "contradiction")
     assert "Loading weights" not in done.stderr
 
 

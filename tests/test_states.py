@@ -29,7 +29,7 @@ def separate(request):
 @pytest.fixture
 def texts_encoded(separate, monkeypatch):
     """The token ids of every text that the encoder reads from now on."""
-    separate._state_cache.clear()
+    separate.forget_texts()
     seen, forward = [], separate.encoder.forward
 
     def counted(*args, **kwargs):
@@ -49,13 +49,13 @@ def one_call(model, premises, hypotheses, **kwargs):
 
 @torch.no_grad()
 def test_kept_states_give_what_one_call_gives(separate):
-    """classify(encode(premises), encode(hypotheses)) is the model's own answer, bit by bit from the same states."""
+    """classify(encode(premises), encode(hypotheses)) is, from the same states, the model's own answer."""
     expected = one_call(separate, PREMISES, HYPOTHESES)
     output = separate.classify(separate.encode(PREMISES), separate.encode(HYPOTHESES))
     assert torch.equal(output.logits, expected)
     assert output.abstention_logits.shape == (3, 2)
     assert output.uncertainty.shape == (3,)
-    separate._state_cache.clear()  # other batches, other padding
+    separate.forget_texts()  # other batches, other padding
     anew = separate.classify(separate.encode(PREMISES), separate.encode(HYPOTHESES)).logits
     torch.testing.assert_close(anew, expected, atol=1e-4, rtol=0)
 
@@ -76,13 +76,13 @@ def test_batch_size_order_and_company_change_nothing(separate):
         separate.classify(premises, hypotheses[2]).logits, every[:, 2], atol=1e-5, rtol=0
     )
     for row, (premise, hypothesis) in enumerate(PAIRS):
-        separate._state_cache.clear()
+        separate.forget_texts()
         alone = one_call(separate, [premise], [hypothesis])[0]
         torch.testing.assert_close(alone, together[row], atol=1e-4, rtol=0)
 
 
 def test_alignment_by_hand():
-    """Two premise tokens and one hypothesis token, with weights chosen so that the sums can be done on paper."""
+    """Two premise tokens and one hypothesis token, simple enough to be done on paper."""
 
     class Config:
         hidden_size, alignment_size, comparison_size, nli_hidden_size, head_dropout = 2, 2, 8, 4, 0.0

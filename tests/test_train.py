@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModel
@@ -191,6 +191,28 @@ def test_rows_without_consensus_are_dropped_and_counted(tmp_path):
     assert len(pairs) == 5
     assert pairs.dropped == {"no label": 2}
     assert "2 no label" in summary([pairs], [])
+
+
+def test_a_hub_dataset_is_read_by_its_own_label_names(monkeypatch):
+    """`id/config:split` is asked for, class names decide, and rows without label or text are counted."""
+    asked = []
+
+    def from_hub(identifier, config, split):
+        asked.append((identifier, config, split))
+        features = Features(
+            premise=Value("string"),
+            hypothesis=Value("string"),
+            label=ClassLabel(names=["contradiction", "neutral", "entailment"]),
+        )
+        columns = {"premise": ["a", "b", "c", ""], "hypothesis": ["d"] * 4, "label": [0, 2, -1, 1]}
+        return Dataset.from_dict(columns, features=features)
+
+    monkeypatch.setattr("training.data.load_dataset", from_hub)
+    pairs = load_pairs("owner/set/round:dev")
+    load_pairs("owner/set")
+    assert asked == [("owner/set", "round", "dev"), ("owner/set", None, "train")]
+    assert pairs.labels.tolist() == [2, 0]
+    assert pairs.dropped == {"no label": 1, "no text": 1}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,18 @@ def load_pairs(source: str) -> Pairs:
         ValueError: a column is missing, or a row is no labelled pair; file and row are named.
     """
     path = Path(source)
-    if path.suffix in _BUILDERS:
-        if not path.is_file():
-            raise ValueError(f"There is no file {source!r}.")
-        rows = _read_jsonl(path) if _BUILDERS[path.suffix] == "json" else _read_table(path)
-        name = path.stem
-    else:
+    if path.suffix not in _BUILDERS:
         rows, name = _read_hub(source), source.replace("/", "_").replace(":", "_")
+    elif not path.is_file():
+        raise ValueError(f"There is no file {source!r}.")
+    else:
+        rows, name = _read_jsonl(path) if _BUILDERS[path.suffix] == "json" else _read_table(path), path.stem
     missing = [column for column in _COLUMNS if column not in rows.column_names]
     if missing:
         raise ValueError(
             f"{source}: no column {missing[0]!r}, there are {rows.column_names}. Rename them to {_COLUMNS}."
         )
-    return _checked(rows, source, name)
+    return _checked(rows, source, name, strict=path.suffix in _BUILDERS)
 
 
 def summary(train: list[Pairs], evaluation: list[Pairs]) -> str:
@@ -118,19 +118,24 @@ def _read_hub(source: str) -> Dataset:
     return load_dataset("/".join(parts[:2]), config, split=split or "train")
 
 
-def _checked(rows: Dataset, source: str, name: str) -> Pairs:
+def _checked(rows: Dataset, source: str, name: str, strict: bool) -> Pairs:
+    """Rows to pairs. What is no text raises in a file, which can be mended; in a Hub dataset it drops."""
     feature = rows.features["label"]
     names = feature.names if isinstance(feature, ClassLabel) else LABELS
-    premises, hypotheses, labels, dropped = [], [], [], 0
+    premises, hypotheses, labels = [], [], []
+    dropped: Counter[str] = Counter()
     for number, row in enumerate(rows, start=1):
         label = row["label"]
         if label is None or label in (-1, "-", "-1"):
-            dropped += 1
+            dropped["no label"] += 1
             continue
         try:
             check_pair(row["premise"], row["hypothesis"])
             labels.append(_label_id(label, names))
         except PairError as error:
+            if not strict:
+                dropped["no text"] += 1
+                continue
             raise ValueError(f"{source}, row {number}: {error.reason}") from None
         except ValueError as error:
             raise ValueError(f"{source}, row {number}: {error}") from None
@@ -138,7 +143,7 @@ def _checked(rows: Dataset, source: str, name: str) -> Pairs:
         hypotheses.append(row["hypothesis"])
     if not labels:
         raise ValueError(f"{source}: no labelled pair in {len(rows)} rows.")
-    return Pairs(name, premises, hypotheses, np.array(labels), {"no label": dropped} if dropped else {})
+    return Pairs(name, premises, hypotheses, np.array(labels), dict(dropped))
 
 
 def _label_id(label: Any, names: Any) -> int:

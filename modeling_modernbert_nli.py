@@ -23,14 +23,14 @@ try:
     from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
-    from .states_modernbert_nli import TokenStates
+    from .states_modernbert_nli import TokenStates, half
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
-    from states_modernbert_nli import TokenStates
+    from states_modernbert_nli import TokenStates, half
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
@@ -251,16 +251,14 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         missing = sorted((ids for ids, states in known.items() if states is None), key=len)
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
-            longest, device = len(batch[-1]), self.encoder.device
-            pad = self.config.pad_token_id or 0
-            input_ids = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in batch], device=device)
-            mask = torch.arange(longest, device=device) < torch.tensor(
-                [[len(ids)] for ids in batch], device=device
-            )
-            inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
-            states, _ = self._run_encoder(inputs, "separate", whole=False)
-            stacked = torch.stack(states, dim=2).to(torch.float16)
-            for ids, text in zip(batch, stacked, strict=True):
+            rows = [torch.tensor(ids, device=self.nli_output.weight.device) for ids in batch]
+            pad = nn.utils.rnn.pad_sequence
+            inputs = {
+                "input_ids": pad(rows, batch_first=True, padding_value=self.config.pad_token_id or 0),
+                "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
+            }
+            states = half(self.encoder_states(inputs, "separate")).transpose(1, 2)
+            for ids, text in zip(batch, states, strict=True):
                 known[ids] = text[: len(ids)].clone()
                 self._state_cache.put(ids, known[ids])
         return known
@@ -383,10 +381,12 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         token_type_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
+        encoding: Encoding | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """As [`ModernBertNliModel`]: logits `(batch, num_labels)` and, given `labels`, their loss."""
-        logits = super().forward(input_ids, attention_mask, token_type_ids, inputs_embeds, mode="nli")
+        inputs = (input_ids, attention_mask, token_type_ids, inputs_embeds)
+        logits = super().forward(*inputs, mode="nli", encoding=encoding)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

@@ -22,6 +22,12 @@ from safetensors.torch import save_file
 _FORMAT = "modernbert_nli.token_states"
 
 
+def half(states: torch.Tensor) -> torch.Tensor:
+    """In float16, the precision in which states are kept; beyond its range only outlier channels lie."""
+    limit = torch.finfo(torch.float16).max
+    return states.clamp(-limit, limit).to(torch.float16)
+
+
 class StatesMismatch(ValueError):
     """States that another encoder, revision or choice of layers made."""
 

@@ -16,6 +16,7 @@ from transformers import BatchEncoding
 
 from heads_modernbert_nli import HYPOTHESIS, PREMISE
 from modeling_modernbert_nli import Encoding, ModernBertNliModel
+from states_modernbert_nli import half
 from tokenization_modernbert_nli import encode_pairs, encode_texts, max_pair_length
 from training.data import Pairs
 
@@ -229,8 +230,7 @@ def _encode(
         for number, rows in enumerate(batches[done:], start=done + 1):
             batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
             padded = model.tokenizer.pad(batch, return_tensors="pt").to(model.encoder.device)
-            tensors = model.encoder_states(padded, encoding)
-            computed = tensors.transpose(1, 2).to("cpu", torch.float16).numpy()
+            computed = half(model.encoder_states(padded, encoding)).transpose(1, 2).cpu().numpy()
             for index, row in enumerate(rows):
                 states[offsets[row] : offsets[row + 1]] = computed[index, : lengths[row]]
             bar.update(len(rows))

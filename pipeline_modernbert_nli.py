@@ -34,6 +34,7 @@ class NliAbstentionPipeline(Pipeline):
     Args (beside those of every pipeline):
         batch_size (`int`, *optional*, defaults to 32): Pairs in a batch.
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
+        encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
     """
 
     modelcard = None  # transformers 5.0 reads it on saving, but sets it no more
@@ -50,11 +51,10 @@ class NliAbstentionPipeline(Pipeline):
         """Judge one pair, or many.
 
         Args:
-            inputs: A premise (`str`), with `hypothesis`; a pair, as a dict with `premise` and `hypothesis`
-            (or `text`
-                and `text_pair`) or a tuple; or a list or other iterable of pairs.
+            inputs: A premise (`str`), with `hypothesis`; a pair, as a tuple or as a dict with `premise` and
+                `hypothesis` (or `text` and `text_pair`); or a list or other iterable of pairs.
             hypothesis (`str`, *optional*): Where `inputs` is a premise.
-            batch_size (`int`, *optional*), threshold (`float`, *optional*): For this call.
+            batch_size, threshold, encoding (*optional*): For this call.
 
         Returns:
             `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
@@ -65,8 +65,9 @@ class NliAbstentionPipeline(Pipeline):
         """
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or BATCH_SIZE
         kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
-        _, _, postprocess = self._sanitize_parameters(**kwargs)
-        postprocess = {**self._postprocess_params, **postprocess}
+        stored = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        given = self._sanitize_parameters(**kwargs)
+        steps = [{**before, **now} for before, now in zip(stored, given, strict=True)]
 
         if isinstance(inputs, str):
             if hypothesis is None:
@@ -77,10 +78,10 @@ class NliAbstentionPipeline(Pipeline):
                 f"`hypothesis` goes with a single premise, not with {type(inputs).__name__}. {_USAGE}."
             )
         if isinstance(inputs, Mapping | tuple):
-            return next(self._stream([inputs], batch_size, postprocess))
+            return next(self._stream([inputs], batch_size, *steps))
         if not isinstance(inputs, Iterable):
             raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
-        results = self._stream(inputs, batch_size, postprocess)
+        results = self._stream(inputs, batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
     def route(self, text: Any, categories: Mapping[str, str], threshold: float | None = None) -> Any:
@@ -136,64 +137,71 @@ class NliAbstentionPipeline(Pipeline):
         self, texts: Any, hypotheses: list[str], threshold: float | None
     ) -> list[list[dict[str, Any]]]:
         """Every text against every hypothesis."""
-        if isinstance(texts, str):
-            texts = [texts]
-        if isinstance(texts, list) and self.model.config.encoding == "joint":
-            results = self(
-                [(text, hypothesis) for text in texts for hypothesis in hypotheses], threshold=threshold
-            )
+        kept = hasattr(
+            texts, "offsets"
+        )  # TokenStates, of this module or of one that `trust_remote_code` made
+        if not kept:
+            if not isinstance(texts, Iterable):
+                raise ValueError(
+                    f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}."
+                )
+            texts = [texts] if isinstance(texts, str) else list(texts)
+        if not kept and self.encoding == "joint":
+            pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
+            results = self(pairs, threshold=threshold)
         else:
-            states = self.model.encode(texts) if isinstance(texts, list) else texts
+            states = texts if kept else self.model.encode(texts)
             others = self.model.encode(hypotheses, cut=False)
-            rows = torch.cartesian_prod(torch.arange(len(states)), torch.arange(len(others))).reshape(-1, 2)
+            rows = torch.cartesian_prod(torch.arange(len(states)), torch.arange(len(others)))
             with torch.no_grad():
                 output = self.model.classify(states, others, rows)
             results = self._decide(output.logits, output.uncertainty, threshold)
         return [results[start : start + len(hypotheses)] for start in range(0, len(results), len(hypotheses))]
 
     def _stream(
-        self, items: Iterable[Any], batch_size: int, postprocess: dict[str, Any]
+        self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict
     ) -> Iterator[dict[str, Any]]:
+        """Chunk by chunk: tokenise, sort by length, judge in batches, and give back in order."""
         items, done = iter(items), 0
         while chunk := list(islice(items, batch_size * BATCHES_PER_CHUNK)):
             try:
-                pairs = [_as_pair(item, row) for row, item in enumerate(chunk)]
-                encoding = self.preprocess(pairs)
+                tokens = self.preprocess(
+                    [_as_pair(item, row) for row, item in enumerate(chunk)], **preprocess
+                )
             except PairError as error:
                 raise PairError(done + error.row, error.reason) from None
-            yield from self._judge(encoding, batch_size, postprocess)
+            order = sorted(range(len(chunk)), key=lambda row: len(tokens["input_ids"][row]))
+            results: dict[int, dict[str, Any]] = {}
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
+                outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
+                results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
+            yield from (results[row] for row in range(len(chunk)))
             done += len(chunk)
 
-    def _judge(self, encoding: Any, batch_size: int, postprocess: dict[str, Any]) -> list[dict[str, Any]]:
-        lengths = [len(ids) for ids in encoding["input_ids"]]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        results: list[dict[str, Any]] = [{}] * len(order)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = {key: [values[row] for row in rows] for key, values in encoding.items()}
-            outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"))
-            for row, result in zip(rows, self.postprocess(outputs, **postprocess), strict=True):
-                results[row] = result
-        return results
-
-    def _sanitize_parameters(self, threshold: float | None = None, **kwargs: Any) -> tuple[dict, dict, dict]:
+    def _sanitize_parameters(
+        self, threshold: float | None = None, encoding: str | None = None, **kwargs: Any
+    ) -> tuple[dict, dict, dict]:
         if kwargs:
             raise TypeError(
-                f"Unknown arguments {sorted(kwargs)}: this pipeline takes `threshold` and `batch_size`."
+                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, encoding and batch_size."
             )
+        step = {} if encoding is None else {"encoding": encoding}
         if threshold is None:
-            return {}, {}, {}
+            return step, step, {}
         if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
-        return {}, {}, {"threshold": threshold}
+        return step, step, {"threshold": threshold}
 
-    def preprocess(self, pairs: list[tuple[str, str]], **kwargs: Any) -> Any:
+    def preprocess(self, pairs: list[tuple[str, str]], encoding: str | None = None, **kwargs: Any) -> Any:
         """Pairs to token ids, not padded."""
         window = max_pair_length(self.model.config.encoder_config, self.tokenizer)
-        return encode_pairs(self.tokenizer, pairs, window, apart=self.model.config.encoding == "separate")
+        apart = (encoding or self.model.config.encoding) == "separate"
+        return encode_pairs(self.tokenizer, pairs, window, apart)
 
-    def _forward(self, batch: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
-        logits, abstention_logits = self.model(**batch, mode="abstention")
+    def _forward(self, batch: Any, encoding: Any = None, **kwargs: Any) -> dict[str, torch.Tensor]:
+        logits, abstention_logits = self.model(**batch, mode="abstention", encoding=encoding)
         return {"logits": logits, "uncertainty": self.model.uncertainty(logits, abstention_logits)}
 
     def postprocess(
@@ -226,6 +234,11 @@ class NliAbstentionPipeline(Pipeline):
     def threshold(self) -> float:
         """Uncertainty from which this pipeline abstains: its own, else the checkpoint's."""
         return self._postprocess_params.get("threshold", self.model.config.abstention_threshold)
+
+    @property
+    def encoding(self) -> str:
+        """How this pipeline encodes pairs: its own choice, else the checkpoint's."""
+        return self._forward_params.get("encoding", self.model.config.encoding)
 
 
 def _best(scores: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -226,6 +226,24 @@ def test_joint_pairs_and_kept_states_in_one_pipeline(tiny_modernbert):
     assert route["scores"]["food"] == nli([(PREMISES[0], text) for text in CATEGORIES.values()])[0]
 
 
+def test_the_encoding_is_chosen_for_a_pipeline_or_for_a_call(separate):
+    """Both give the model's logits of that encoding; one the heads do not know is refused."""
+    inputs = separate.tokenizer(*PAIRS[0], return_tensors="pt")
+    for encoding in ("joint", "separate"):
+        with torch.no_grad():
+            probs = separate(**inputs, mode="nli", encoding=encoding).softmax(dim=-1)[0].tolist()
+        for answer in (
+            separate.as_pipeline()(*PAIRS[0], encoding=encoding),
+            separate.as_pipeline(encoding=encoding)(*PAIRS[0]),
+            separate.as_pipeline(encoding=encoding).route(PAIRS[0][0], {"it": PAIRS[0][1]})["scores"]["it"],
+        ):
+            assert list(answer["probs"].values()) == pytest.approx(probs, abs=1e-6)
+    with pytest.raises(ValueError, match="not 'both'"):
+        separate.as_pipeline()(*PAIRS[0], encoding="both")
+    with pytest.raises(ValueError, match=r"Give a text, texts, or what `model\.encode` made, not NoneType"):
+        separate.as_pipeline().validate_fact(None, "a claim")
+
+
 words = st.sampled_from(["a man", "sleeps", "[SEP]", "[CLS]", "[MASK]", "[PAD]", "park", "ü", "\n"])
 
 

@@ -1,0 +1,192 @@
+"""Speed as ratios: every peer in the same run, on the same machine and base; medians of alternating runs.
+
+    python benchmarks/speed.py --pairs pairs.jsonl            all-MiniLM-L6-v2 with its weights
+    python benchmarks/speed.py --pairs pairs.jsonl --large    the geometry of ModernBERT-large, random weights
+
+PAIRS is a JSONL file with `premise` and `hypothesis`: real sentences, for their lengths. Prints a table and
+writes `benchmarks/results/speed.json` (`speed-large.json`). Run it while nothing else runs.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import quickstart  # noqa: E402
+from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from states_modernbert_nli import TokenStates  # noqa: E402
+
+TOPICS = ["sport", "music", "food", "travel", "work", "school", "weather", "money", "health", "animals"]
+TOPICS += [
+    "children",
+    "politics",
+    "science",
+    "art",
+    "war",
+    "water",
+    "clothes",
+    "games",
+    "family",
+    "transport",
+]
+BATCH_SIZE = 32
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--repetitions", type=int, default=5)
+    args = parser.parse_args()
+    disable_progress_bar()
+    set_verbosity_error()
+
+    with args.pairs.open() as file:
+        rows = [json.loads(line) for line in file]
+    rows = rows[:: max(1, len(rows) // 600)][:600]
+    pairs = [(row["premise"], row["hypothesis"]) for row in rows]
+    measured = (_large if args.large else _small)(pairs, args.repetitions)
+    results = {
+        "date": date.today().isoformat(),
+        "command": "python benchmarks/speed.py --pairs PAIRS" + " --large" * args.large,
+        "threads": torch.get_num_threads(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "ratios": measured,
+    }
+    path = ROOT / "benchmarks" / "results" / ("speed-large.json" if args.large else "speed.json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    print("\n".join(f"{row['ratio']:8.2f}  {name}" for name, row in measured.items()))
+
+
+def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
+    base = str(quickstart.base_folder())
+    nli = ModernBertNliModel.from_pretrained(quickstart.CHECKPOINT, base_model_name_or_path=base).as_pipeline(
+        device="cpu"
+    )
+    model, tokenizer = nli.model, nli.tokenizer
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
+    peer = AutoModelForSequenceClassification.from_pretrained(base, **labels).eval()
+    texts = list(dict.fromkeys(premise for premise, _ in pairs))[:200]
+    template = "This text is about {}."
+    zero_shot = pipeline(
+        "zero-shot-classification", model=peer, tokenizer=AutoTokenizer.from_pretrained(base), device="cpu"
+    )
+
+    def ours() -> None:
+        model.forget_texts()
+        nli.route(texts, {topic: template.format(topic) for topic in TOPICS})
+
+    def theirs(batch_size: int) -> Callable[[], Any]:
+        return lambda: zero_shot(texts, TOPICS, hypothesis_template=template, batch_size=batch_size)
+
+    def texts_once() -> None:
+        model.forget_texts()
+        model.encode(texts)
+
+    return {
+        "zero-shot, 20 labels, 200 texts: transformers' pipeline, batch 1 / ours": _ratio(
+            theirs(1), ours, repetitions
+        ),
+        "zero-shot, 20 labels, 200 texts: transformers' pipeline, batch 32 / ours": _ratio(
+            theirs(32), ours, repetitions
+        ),
+        "zero-shot, 20 labels, 200 texts: ours / encoding the texts once": _ratio(
+            ours, texts_once, repetitions
+        ),
+        "joint pairs: heads / encoder": _head_ratio(model, tokenizer, pairs, repetitions),
+    }
+
+
+def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
+    """Random weights: no speed depends on what they are. The tokens are those of the embedded tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(quickstart.base_folder())
+    config = ModernBertNliConfig(
+        head_type="alignment", encoding="separate", sep_token_id=tokenizer.sep_token_id
+    )
+    config.encoder_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
+    model = ModernBertNliModel(config, encoder=AutoModel.from_config(config.encoder_config)).eval()
+    model._tokenizer = tokenizer
+    passages, claims = [premise for premise, _ in pairs[:16]], [hypothesis for _, hypothesis in pairs[:16]]
+    stored, claim = model.encode(passages), model.encode(claims[:1])
+
+    def again() -> TokenStates:
+        model.forget_texts()
+        return model.encode(passages)
+
+    with torch.no_grad():
+        return {
+            "stored passages and a new claim: encoding the passages again / judging their states": _ratio(
+                again, lambda: model.classify(stored, claim), repetitions
+            ),
+            "joint pairs: heads / encoder": _head_ratio(model, tokenizer, pairs[:16], repetitions),
+        }
+
+
+@torch.no_grad()
+def _head_ratio(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
+    """The heads alone against the whole encoder, over the same length-sorted batches of pairs."""
+    pairs = sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+    batches = [
+        tokenizer(
+            *map(list, zip(*pairs[start : start + BATCH_SIZE], strict=True)),
+            padding=True,
+            return_tensors="pt",
+        )
+        for start in range(0, len(pairs), BATCH_SIZE)
+    ]
+    inputs = [
+        {
+            "encoder_states": {"joint": model.encoder_states(batch, "joint")},
+            "segments": {"joint": model._segments(batch["input_ids"], batch["attention_mask"])},
+        }
+        for batch in batches
+    ]
+    return _ratio(
+        lambda: [model(**states) for states in inputs],
+        lambda: [
+            model(batch["input_ids"], batch["attention_mask"], mode="late_interaction") for batch in batches
+        ],
+        repetitions,
+    )
+
+
+def _ratio(first: Callable[[], Any], second: Callable[[], Any], repetitions: int) -> dict[str, Any]:
+    """Seconds of the first over those of the second, taken in turn after a warm-up of each."""
+    first(), second()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repetitions):
+        for run, times in zip((first, second), seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+    ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
+    return {
+        "ratio": statistics.median(ratios),
+        "least": ratios[0],
+        "most": ratios[-1],
+        "seconds": [statistics.median(times) for times in seconds],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import make_model
 from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 import training.states as states_module
@@ -101,6 +103,29 @@ def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, mo
     main([word for option in again.items() for word in option])
     first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "again"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_published_head_is_trained_from_a_recipe_file(trained, tmp_path):
+    """The same keys in YAML, with the CLS head, which knows joint encoding alone."""
+    _, options = trained
+    changed = {
+        "--head_type": "cls",
+        "--output_dir": str(tmp_path / "cls"),
+        "--eval_data": options["--train_data"],
+    }
+    keys = {key.removeprefix("--"): value for key, value in {**options, **changed}.items()}
+    recipe = {key: [value] if key.endswith("_data") else value for key, value in keys.items()}
+    numbers = {key: float(recipe[key]) for key in ("held_out", "learning_rate", "num_train_epochs")}
+    recipe.update(numbers, per_device_train_batch_size=16)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    main([str(tmp_path / "recipe.yaml")])
+    results = json.loads((tmp_path / "cls" / "results.json").read_text())
+    assert list(results["evaluation"]["train"]) == ["joint"]
+    heads = load_file(tmp_path / "cls" / "model.safetensors")
+    assert results["parameters"] == sum(tensor.numel() for tensor in heads.values())
+    assert {key for key in heads if key.startswith("nli_hidden")} == {
+        f"nli_hidden.{layer}.{kind}" for layer in (0, 1) for kind in ("weight", "bias")
+    }
 
 
 def test_a_finished_run_can_be_resumed(trained, tmp_path):

@@ -66,6 +66,7 @@ class ModernBertNliConfig(PretrainedConfig):
     """
 
     model_type = "modernbert_nli"
+    keys_to_ignore_at_inference = ["last_hidden_state"]
     sub_configs = {"encoder_config": AutoConfig}  # dtype and attn_implementation are pushed down to it
 
     def __init__(
@@ -163,6 +164,9 @@ class ModernBertNliConfig(PretrainedConfig):
             base_model_revision (`str`, *optional*): Its commit.
             base_model_folder (`str`, *optional*): A local copy of that base, read instead of the Hub.
             **kwargs: Further arguments of the constructor.
+
+        Raises:
+            ValueError: its tokenizer puts no separator between two texts.
         """
         source = base_model_folder or base_model_name_or_path
         revision = None if base_model_folder else base_model_revision
@@ -171,6 +175,12 @@ class ModernBertNliConfig(PretrainedConfig):
         for name in ("sep_token_id", "pad_token_id"):
             kwargs.setdefault(name, getattr(tokenizer, name))
         config = cls(base_model_name_or_path, base_model_revision, encoder_config, **kwargs)
+        ids = tokenizer("a", "b")["input_ids"]
+        if config.sep_token_id not in ids[1:-1]:
+            raise ValueError(
+                f"{source!r} puts no separator between two texts ({tokenizer.convert_ids_to_tokens(ids)}): "
+                "premise and hypothesis cannot be told apart. Take another base."
+            )
         if base_model_folder:
             config._base_override = (base_model_folder, None)
         return config

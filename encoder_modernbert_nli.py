@@ -89,14 +89,21 @@ class _Stop(Exception):
     """Raised by the last layer that is needed: the layers above it are not run."""
 
 
+# Their layers pad or transpose what they return, which only the model itself puts right.
+_OWN_SHAPES = ("longformer", "xlnet", "canine", "funnel", "led", "big_bird")
+
+
 def install_hooks(encoder: PreTrainedModel, layers: Sequence[int]) -> bool:
     """Let `layer_states` see the outputs of these layers; false where they cannot be told apart."""
     stack = _layer_stack(encoder)
-    if stack is None:
+    if stack is None or encoder.config.model_type in _OWN_SHAPES:
         return False
     for layer in sorted(set(layers)):
         if 0 < layer < len(stack):
-            stack[layer - 1].register_forward_hook(partial(_record, layer))
+            hooks = stack[layer - 1]._forward_hooks.values()
+            # One encoder can carry many heads, one after the other.
+            if not any(isinstance(hook, partial) and hook.func is _record for hook in hooks):
+                stack[layer - 1].register_forward_hook(partial(_record, layer))
     return True
 
 

@@ -9,6 +9,7 @@ The linear layer to the labels and the abstention head are the same for all fami
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ class ClsHead(nn.Sequential):
         self.output_size = size
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        return states[-1][:, :1].to(next(self.parameters()).dtype)
+        first: Any = self[0]
+        return states[-1][:, :1].to(first.weight.dtype)
 
     def compare(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
         return self(tokens[:, 0])

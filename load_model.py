@@ -3,8 +3,7 @@
     from load_model import load_modernbert_nli, predict_with_abstention
 
     model, tokenizer = load_modernbert_nli("task_heads.pt")
-    predict_with_abstention(model, tokenizer, premise="A man is playing guitar.", hypothesis="A person makes
-    music.")
+    predict_with_abstention(model, tokenizer, premise="A man plays guitar.", hypothesis="He makes music.")
 
 For many pairs use the pipeline, which judges them in batches: `model.as_pipeline(tokenizer)`.
 """
@@ -36,11 +35,9 @@ def load_modernbert_nli(
         heads (`str` or `os.PathLike`): A file of published heads, `.pt` (read with `weights_only=True`) or
             `.safetensors`, or a checkpoint of this project: a folder or repository id.
         base (`str`, *optional*): The base encoder, a repository id or folder. Defaults to ModernBERT-large
-        for a file
-            of heads, and to the base that a checkpoint names.
+            for a file of heads, and to the base that a checkpoint names.
         device (`str` or `torch.device`, *optional*): Where the model goes.
-        encoder (`PreTrainedModel`, *optional*): The base, already loaded; `base` then says where its
-        tokenizer is.
+        encoder (`PreTrainedModel`, *optional*): The base, already loaded; `base` says where its tokenizer is.
 
     Raises:
         OSError: a file, the checkpoint or the base cannot be read.
@@ -64,9 +61,9 @@ def predict_with_abstention(
     """Judge one pair.
 
     Args:
-        model (`ModernBertNliModel`), tokenizer (`PreTrainedTokenizerBase`): What `load_modernbert_nli`
-        returned. premise (`str`), hypothesis (`str`): The pair. threshold (`float`, *optional*): Abstain from
-        this uncertainty upwards; defaults to the checkpoint's.
+        model (`ModernBertNliModel`), tokenizer (`PreTrainedTokenizerBase`): From `load_modernbert_nli`.
+        premise (`str`), hypothesis (`str`): The pair.
+        threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
 
     Returns:
         `dict`: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1; `probs`, by label.

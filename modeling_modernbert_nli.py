@@ -99,6 +99,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         encoding: Encoding | None = None,
         encoder_states: dict[str, torch.Tensor] | None = None,
         segments: dict[str, torch.Tensor] | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -120,6 +121,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 The loss and the logits are means over the encodings.
             segments (`dict[str, torch.Tensor]`, *optional*):
                 For each of them, `(batch, tokens)`: 1 in the premise, 2 in the hypothesis, 0 for padding.
+            return_dict (`bool`, *optional*): False for a tuple, without a mode.
 
         Returns:
             - `mode="embed"`: the [CLS] state, `(batch, hidden_size)`
@@ -158,7 +160,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             return output.logits, output.abstention_logits
         # Made anew, because a field that is set later comes last, or is no item at all.
         loss = _loss(output, labels, abstention_labels)
-        return ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output)
+        output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output)
+        return output.to_tuple() if return_dict is False else output
 
     # Texts whose states are kept ---------------------------------------------------------------------------
 
@@ -179,9 +182,16 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         texts = [texts] if isinstance(texts, str) else list(texts)
         window = max_pair_length(self.config.encoder_config, self.tokenizer)
         ids = [tuple(row) for row in encode_texts(self.tokenizer, texts, window, cut)]
-        states = self._encode_ids(ids, batch_size)
-        return TokenStates.gather([states[row] for row in ids], self.states_source)
+        distinct = sorted(set(ids), key=len)
+        states = {}
+        for start in range(0, len(distinct), batch_size):  # off the encoder's device, batch by batch
+            encoded = self._encode_ids(distinct[start : start + batch_size], batch_size)
+            states.update({row: text.cpu() for row, text in encoded.items()})
+        layers = len(self.config.encoder_layers["separate"])
+        nothing = torch.empty(0, layers, self.config.hidden_size, dtype=torch.float16)
+        return TokenStates.gather([states[row] for row in ids] or [nothing], self.states_source)[: len(ids)]
 
+    @torch.no_grad()
     def classify(
         self,
         premises: TokenStates,

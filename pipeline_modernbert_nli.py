@@ -2,12 +2,13 @@
 
 nli = pipeline(model=checkpoint, trust_remote_code=True)
 nli("A man is playing guitar on stage.", "A person is making music.")
-nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "refund": "This is about a
-refund."}) nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
+nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "music": "This is about music."})
+nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from numbers import Real
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from tokenization_modernbert_nli import PairError, encode_pairs, max_pair_length
 
 BATCH_SIZE = 32
-BATCHES_PER_CHUNK = 64  # sorted by length together: enough for even batches, little enough to stream
+BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
 _USAGE = (
@@ -46,6 +47,12 @@ class NliAbstentionPipeline(Pipeline):
         # `pipeline(model_kwargs=...)` gives these to the tokenizer too, which would save them.
         for key in ("encoder", "base_model_name_or_path", "base_model_revision"):
             self.tokenizer.init_kwargs.pop(key, None)
+        if self.model._tokenizer is None:
+            self.model._tokenizer = self.tokenizer  # what `model.encode` would otherwise load again
+        if "entailment" not in self.model.config.label2id:
+            raise ValueError(
+                f"The labels must have 'entailment' among them, got {self.model.config.label2id}."
+            )
 
     def __call__(self, inputs: Any, hypothesis: Any = None, **kwargs: Any) -> Any:
         """Judge one pair, or many.
@@ -79,7 +86,7 @@ class NliAbstentionPipeline(Pipeline):
             )
         if isinstance(inputs, Mapping | tuple):
             return next(self._stream([inputs], batch_size, *steps))
-        if not isinstance(inputs, Iterable):
+        if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | bytearray):
             raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
         results = self._stream(inputs, batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
@@ -146,6 +153,8 @@ class NliAbstentionPipeline(Pipeline):
                     f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}."
                 )
             texts = [texts] if isinstance(texts, str) else list(texts)
+        if len(texts) == 0:
+            return []
         if not kept and self.encoding == "joint":
             pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
             results = self(pairs, threshold=threshold)
@@ -153,8 +162,7 @@ class NliAbstentionPipeline(Pipeline):
             states = texts if kept else self.model.encode(texts)
             others = self.model.encode(hypotheses, cut=False)
             rows = torch.cartesian_prod(torch.arange(len(states)), torch.arange(len(others)))
-            with torch.no_grad():
-                output = self.model.classify(states, others, rows)
+            output = self.model.classify(states, others, rows)
             results = self._decide(output.logits, output.uncertainty, threshold)
         return [results[start : start + len(hypotheses)] for start in range(0, len(results), len(hypotheses))]
 
@@ -162,23 +170,38 @@ class NliAbstentionPipeline(Pipeline):
         self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict
     ) -> Iterator[dict[str, Any]]:
         """Chunk by chunk: tokenise, sort by length, judge in batches, and give back in order."""
-        items, done = iter(items), 0
-        while chunk := list(islice(items, batch_size * BATCHES_PER_CHUNK)):
+        items, done, size = iter(items), 0, batch_size
+        while True:
+            pairs: list[Any] = []
+            failure: Exception | None = None
             try:
-                tokens = self.preprocess(
-                    [_as_pair(item, row) for row, item in enumerate(chunk)], **preprocess
-                )
+                for item in islice(items, size):
+                    pairs.append(_as_pair(item, len(pairs)))
+            except Exception as error:  # a bad item, or the caller's own generator: first what came before it
+                failure = error
+            try:
+                tokens = self.preprocess(pairs, **preprocess)
             except PairError as error:
-                raise PairError(done + error.row, error.reason) from None
-            order = sorted(range(len(chunk)), key=lambda row: len(tokens["input_ids"][row]))
-            results: dict[int, dict[str, Any]] = {}
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
-                outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
-                results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
-            yield from (results[row] for row in range(len(chunk)))
-            done += len(chunk)
+                failure, pairs = error, pairs[: error.row]
+                tokens = self.preprocess(pairs, **preprocess)
+            yield from self._judge(tokens, batch_size, forward, postprocess)
+            if isinstance(failure, PairError):
+                raise PairError(done + failure.row, failure.reason) from None
+            if failure is not None:
+                raise failure
+            if len(pairs) < size:
+                return
+            done, size = done + len(pairs), min(2 * size, batch_size * BATCHES_PER_CHUNK)
+
+    def _judge(self, tokens: Any, batch_size: int, forward: dict, postprocess: dict) -> list[dict[str, Any]]:
+        order = sorted(range(len(tokens["input_ids"])), key=lambda row: len(tokens["input_ids"][row]))
+        results: dict[int, dict[str, Any]] = {}
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
+            outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
+            results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
+        return [results[row] for row in range(len(order))]
 
     def _sanitize_parameters(
         self, threshold: float | None = None, encoding: str | None = None, **kwargs: Any
@@ -190,7 +213,7 @@ class NliAbstentionPipeline(Pipeline):
         step = {} if encoding is None else {"encoding": encoding}
         if threshold is None:
             return step, step, {}
-        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
         return step, step, {"threshold": threshold}
 

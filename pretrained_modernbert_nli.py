@@ -80,8 +80,20 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self.forget_texts()  # their states are of another device or dtype than the encoder will be
         return super()._apply(*args, **kwargs)
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.forget_texts()
+        return super().load_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but access tokens."""
+        sources = [
+            (name, {key: value for key, value in location.items() if key != "token"})
+            for name, location in self._tokenizer_sources
+        ]
+        return {**self.__dict__, "_tokenizer_sources": sources}
+
     def forget_texts(self) -> None:
-        """Empty the cache of the texts that were encoded last."""
+        """Empty the cache of the texts that were encoded last, as after a change of the encoder's weights."""
         self._state_cache.clear()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -99,7 +111,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             **kwargs: Arguments of `AutoModel.from_pretrained` for the base.
         """
         build: Any = cls  # a subclass, which takes the encoder
-        model = build(config, encoder=encoder or load_encoder(config, **kwargs))
+        model = build(config, encoder=load_encoder(config, **kwargs) if encoder is None else encoder)
         model._remember_base(kwargs, pin=encoder is None)
         return model
 

@@ -50,15 +50,18 @@ class TokenStates:
         return len(self.offsets) - 1
 
     def __getitem__(self, which: int | slice | Sequence[int]) -> "TokenStates":
-        """Some of the texts, in the order asked for; those of a slice share their memory with all."""
-        rows = torch.arange(len(self))
-        if isinstance(which, slice) and which.step in (None, 1):
-            rows = rows[which]
-            first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-            offsets = self.offsets[first : last + 1]
+        """Some of the texts, in the order asked for; those of a plain slice share their memory with all."""
+        every = range(len(self))
+        if isinstance(which, slice) and every[which].step == 1:
+            start, stop = every[which].start, max(every[which].start, every[which].stop)
+            offsets = self.offsets[start : stop + 1]
             return TokenStates(self.states[offsets[0] : offsets[-1]], offsets - offsets[0], self.source)
-        rows = rows[[which] if isinstance(which, int) else which]
-        return self.gather([self.text(int(row)) for row in rows], self.source)
+        one: Any = which
+        if isinstance(which, slice):
+            rows = list(every[which])
+        else:
+            rows = [every[one]] if hasattr(one, "__index__") else [every[row] for row in one]
+        return self.gather([self.text(row) for row in rows] or [self.states[:0]], self.source)[: len(rows)]
 
     @property
     def lengths(self) -> torch.Tensor:

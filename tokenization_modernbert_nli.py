@@ -39,16 +39,17 @@ def load_tokenizer(
     """The base's tokenizer, set up, also for whoever loads it once saved, to be safe with any text.
 
     `split_special_tokens`: a literal "[SEP]" in the text stays text. `model_max_length`: the encoder's
-    window.
+    window. `padding_side`: right, because the first token is read as [CLS].
 
     Args:
         name_or_path (`str`): Repository id or folder.
-        encoder_config (`PretrainedConfig`): Configuration of the base; passed on, so that no remote code is
-        asked for. **kwargs: Arguments of `AutoTokenizer.from_pretrained` (revision, token, cache_dir, …).
+        encoder_config (`PretrainedConfig`): Configuration of the base; with it, no remote code is asked for.
+        **kwargs: Arguments of `AutoTokenizer.from_pretrained` (revision, token, cache_dir, …).
     """
     tokenizer = AutoTokenizer.from_pretrained(
         name_or_path, config=encoder_config, split_special_tokens=True, **kwargs
     )
+    tokenizer.padding_side = "right"
     tokenizer.model_max_length = max_pair_length(encoder_config, tokenizer)
     return tokenizer
 
@@ -94,23 +95,25 @@ def encode_pairs(
     """
     for row, (premise, hypothesis) in enumerate(pairs):
         check_pair(premise, hypothesis, row)
+    if not pairs:
+        return BatchEncoding({"input_ids": []})
     encoding = _tokenize(tokenizer, pairs)
-    limits = {}
+    cut = False
     for row, ids in enumerate(encoding["input_ids"]):
-        if len(ids) > max_length:
-            own = _tokens(tokenizer, pairs[row][1])  # with its special tokens
-            if own > (
-                max_length if apart else max_length - 2
-            ):  # a premise token and its separator come on top
-                raise PairError(row, _too_long("hypothesis", pairs[row][1], own, max_length))
-            limit = max_length + own - 1 if apart else max_length
-            if len(ids) > limit:
-                limits[row] = limit
-    for row, limit in limits.items():
-        shorter = _tokenize(tokenizer, [pairs[row]], truncation="only_first", max_length=limit)
-        for key, rows in shorter.items():
-            encoding[key][row] = rows[0]
-    if limits:
+        if len(ids) <= max_length:
+            continue
+        sides = encoding.sequence_ids(row)
+        premise, hypothesis = sides.count(0), sides.count(1)
+        # Apart, each text has two special tokens beside it; together, the template's are there already.
+        extra = premise - (max_length - 2) if apart else len(ids) - max_length
+        if extra >= premise or (apart and hypothesis > max_length - 2):
+            raise PairError(row, _too_long("hypothesis", pairs[row][1], hypothesis, max_length))
+        if extra > 0:
+            cut = True
+            end = len(sides) - sides[::-1].index(0)  # one past the premise
+            for rows in encoding.values():
+                rows[row] = rows[row][: end - extra] + rows[row][end:]
+    if cut:
         _warn_of_cut(max_length)
     return encoding
 
@@ -132,9 +135,7 @@ def encode_texts(
         if len(ids) > max_length:
             if not cut:
                 raise PairError(row, _too_long("text", texts[row], len(ids), max_length))
-            rows[row] = _tokenize(tokenizer, [(texts[row],)], truncation=True, max_length=max_length)[
-                "input_ids"
-            ][0]
+            rows[row] = [*ids[: max_length - 1], ids[-1]]
             _warn_of_cut(max_length)
     return rows
 
@@ -171,21 +172,15 @@ def _warn_of_cut(max_length: int) -> None:
     )
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    return len(_tokenize(tokenizer, [(text,)])["input_ids"][0])
-
-
-def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]], **kwargs: Any
-) -> BatchEncoding:
+def _tokenize(tokenizer: PreTrainedTokenizerBase, rows: Sequence[tuple[str, ...]]) -> BatchEncoding:
     """Rows of one text or of two, with special tokens typed in them taken as text."""
     columns = [list(column) for column in zip(*rows, strict=True)]
-    encoding = tokenizer(*columns, split_special_tokens=True, verbose=False, **kwargs)
+    encoding = tokenizer(*columns, split_special_tokens=True, verbose=False)
     # Some sentencepiece vocabularies hold "[SEP]" as an ordinary piece, which no option splits.
     expected = tokenizer(*["a"] * len(columns))["input_ids"].count(tokenizer.sep_token_id)
     if any(ids.count(tokenizer.sep_token_id) != expected for ids in encoding["input_ids"]):
         columns = [[_break_up(text, tokenizer) for text in column] for column in columns]
-        encoding = tokenizer(*columns, split_special_tokens=True, verbose=False, **kwargs)
+        encoding = tokenizer(*columns, split_special_tokens=True, verbose=False)
     return encoding
 
 

@@ -192,6 +192,7 @@ def judge_file(
     settings = {
         "model": _fingerprint(pipe.model),
         "threshold": pipe.threshold if threshold is None else threshold,
+        "encoding": pipe.encoding,
         "premise_column": premise_column,
         "hypothesis_column": hypothesis_column,
         "input": str(table.path.resolve()),
@@ -237,7 +238,7 @@ def judge_pairs(
 
     def why_not(pair: tuple[Any, Any]) -> str | None:
         try:
-            pipe.preprocess([pair])
+            pipe.preprocess([pair], encoding=pipe.encoding)
         except PairError as error:
             return error.reason
         return None

@@ -12,6 +12,7 @@ over the data; both stages read its states from a cache. All options: `python tr
 import copy
 import json
 import platform
+import shlex
 import sys
 from dataclasses import dataclass, field
 from datetime import date
@@ -25,9 +26,9 @@ from transformers import HfArgumentParser, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 import quickstart
-from configuration_modernbert_nli import ModernBertNliConfig
+from configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
 from modeling_modernbert_nli import ModernBertNliModel
-from training.data import Pairs, load_pairs, summary
+from training.data import Pairs, load_pairs, random_part, summary
 from training.metrics import decisions, threshold_for_risk
 from training.states import PairStates, cache_states
 from training.trainers import (
@@ -114,7 +115,7 @@ class StageArguments(TrainingArguments):
     logging_steps: float = 100
     report_to: str = "none"
     remove_unused_columns: bool = False
-    dataloader_pin_memory: bool = False
+    dataloader_pin_memory: bool = torch.cuda.is_available()
     label_names: list[str] = field(default_factory=lambda: ["labels"])
     ddp_find_unused_parameters: bool = False
 
@@ -125,12 +126,15 @@ def main(argv: list[str] | None = None) -> None:
     data, head, args = _parse(argv)
     set_seed(args.seed)
 
-    train = [load_pairs(source) for source in data.train_data]
-    evaluation = [load_pairs(source) for source in data.eval_data]
-    print(summary(train, evaluation))
+    train, evaluation = _load(data.train_data), _load(data.eval_data)
+    if data.max_train_pairs is not None:
+        train = random_part(train, data.max_train_pairs, args.seed)
+    if args.process_index == 0:
+        print(summary(train, evaluation))
 
     model = _new_model(head).to(args.device)
-    fitted, held_out, tests = _states(model, train, evaluation, data, args.seed)
+    with args.main_process_first(desc="encoding"):  # the others find the cache
+        fitted, held_out, tests = _states(model, train, evaluation, data, args.seed)
     trainer = _train(NliTrainer, model, fitted, held_out, args)
     kept = {encoding: predict(trainer, held_out.only(encoding)) for encoding in held_out.encoded}
     logits = np.concatenate([figures["logits"] for figures in kept.values()])
@@ -154,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
 
     results = {
         "date": date.today().isoformat(),
-        "command": "python train.py " + " ".join(argv),
+        "command": shlex.join(["python", "train.py", *(Path(word).name for word in argv)]),
         "base": {"name": model.config.base_model_name_or_path, "revision": model.config.base_model_revision},
         "seed": args.seed,
         "train": {pairs.name: len(pairs) for pairs in train},
@@ -188,11 +192,25 @@ def _parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArgument
     return parser.parse_args_into_dataclasses(argv)
 
 
+def _load(sources: list[str]) -> list[Pairs]:
+    loaded = [load_pairs(source) for source in sources]
+    names = [pairs.name for pairs in loaded]
+    if twice := [source for source, name in zip(sources, names, strict=True) if names.count(name) > 1]:
+        raise ValueError(f"{' and '.join(twice)} have one name: rename a file, results are kept by name.")
+    return loaded
+
+
 def _new_model(head: HeadArguments) -> ModernBertNliModel:
     folder, revision = head.base_folder, head.base_revision
     if head.base_model == quickstart.BASE and folder is None and revision in (None, quickstart.BASE_REVISION):
         folder, revision = str(quickstart.base_folder()), quickstart.BASE_REVISION
+    if head.base_folder and head.base_model == quickstart.BASE:
+        raise ValueError(
+            "`--base_folder` needs `--base_model`: the name that the checkpoint gives to this base."
+        )
     encodings = ["joint"] if head.head_type == "cls" else head.encodings
+    if unknown := set(encodings) - set(ENCODINGS):
+        raise ValueError(f"`--encodings` takes {' and '.join(ENCODINGS)}, not {unknown.pop()!r}.")
     sizes = {"alignment_size": head.alignment_size, "nli_hidden_size": head.nli_hidden_size}
     config = ModernBertNliConfig.from_base(
         head.base_model,
@@ -216,8 +234,6 @@ def _states(
     states = PairStates.concatenate([cache_states(model, pairs, cache) for pairs in train])
     held = np.concatenate([pairs.held_out(data.held_out, seed) for pairs in train])
     fitted, held_out = np.flatnonzero(~held), np.flatnonzero(held)
-    if data.max_train_pairs is not None:
-        fitted = np.random.default_rng(seed).permutation(fitted)[: data.max_train_pairs]
     if len(fitted) == 0 or len(held_out) < 8:
         raise ValueError(
             f"{len(fitted)} pairs to fit and {len(held_out)} held out are too few: give more data, or change "
@@ -236,7 +252,7 @@ def _train(
 ) -> StageTrainer:
     """Run a stage, from the start or from its last checkpoint with `--resume_from_checkpoint true`."""
     own = copy.copy(args)
-    own.output_dir = str(Path(args.output_dir) / "trainer" / stage.__name__)
+    own.output_dir = str(_work_folder(Path(args.output_dir)) / stage.__name__)
     if stage is AbstentionTrainer:
         own.num_train_epochs = args.abstention_epochs
     trainer = stage(
@@ -246,16 +262,23 @@ def _train(
         eval_dataset={encoding: unseen.only(encoding) for encoding in unseen.encoded},
         processing_class=model.tokenizer,
     )
-    started = args.resume_from_checkpoint and Path(own.output_dir).is_dir()
+    wanted = str(args.resume_from_checkpoint).lower() not in ("none", "false")
+    started = wanted and Path(own.output_dir).is_dir()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(own.output_dir) if started else None)
     return trainer
 
 
+def _work_folder(output: Path) -> Path:
+    """Beside the checkpoint, which holds nothing but what one publishes."""
+    return output.with_name(output.name + ".trainer")
+
+
 def _save(model: ModernBertNliModel, results: dict[str, Any], folder: Path) -> None:
     """All files of the checkpoint aside, then each into place: no reader finds half a file."""
-    aside = folder / "trainer" / "checkpoint"
+    aside = _work_folder(folder) / "checkpoint"
+    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(aside)
-    (aside / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    (aside / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     for path in aside.iterdir():
         path.replace(folder / path.name)
 
@@ -264,7 +287,10 @@ def _report(results: dict[str, Any], folder: str) -> str:
     lines = [f"\n{'set':<32} {'pairs':>7} {'accuracy':>9} {'coverage':>9} {'selective accuracy':>19}"]
     for name, encodings in {"held out": results["held_out"], **results["evaluation"]}.items():
         for encoding, row in encodings.items():
-            shown = f"{row['accuracy']:>9.1%} {row['coverage']:>9.1%} {row['selective_accuracy']:>19.1%}"
+            selective = (
+                "none given" if row["selective_accuracy"] is None else f"{row['selective_accuracy']:.1%}"
+            )
+            shown = f"{row['accuracy']:>9.1%} {row['coverage']:>9.1%} {selective:>19}"
             lines.append(f"{name + ', ' + encoding:<32} {row['pairs']:>7,} {shown}")
     lines.append(f"\nSaved in {folder}. Try it: python predict.py --model {folder} PREMISE HYPOTHESIS")
     return "\n".join(lines)

@@ -125,7 +125,7 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     )
     config.encoder_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
     model = ModernBertNliModel(config, encoder=AutoModel.from_config(config.encoder_config)).eval()
-    model._tokenizer = tokenizer
+    model.as_pipeline(tokenizer, device="cpu")  # whose tokenizer is then the model's
     passages, claims = [premise for premise, _ in pairs[:16]], [hypothesis for _, hypothesis in pairs[:16]]
     stored, claim = model.encode(passages), model.encode(claims[:1])
 

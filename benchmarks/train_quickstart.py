@@ -1,6 +1,6 @@
 """Train the quick start checkpoint over several seeds, publish the first, and write the figures of all.
 
-    python benchmarks/quickstart.py --data DATA --output checkpoints/quickstart
+    python benchmarks/train_quickstart.py --data DATA --output checkpoints/quickstart
 
 DATA holds `train/` and `eval/` with the files named below. Finished seeds under `runs/quickstart` are not
 trained again. Writes the checkpoint of the first seed (the best would flatter it) and `results.json`.

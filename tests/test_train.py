@@ -1,21 +1,25 @@
 """Training: checked data, states computed once, and two stages that end in a checkpoint that has learnt."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import make_model
+from conftest import ROOT, make_model
 from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModel
 
+import quickstart
 import training.states as states_module
 from train import main
-from training.data import Pairs, load_pairs, summary
+from training.data import Pairs, load_pairs, random_part, summary
 from training.metrics import aurc, max_prob_uncertainty, risk_coverage, threshold_for_risk
 from training.states import PairStates, cache_states, collate
 from training.trainers import fit_temperature
@@ -262,6 +266,89 @@ def test_a_malformed_row_is_named(tmp_path, line, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
         load_pairs(path)
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["A.tsv", "pairs", "pairs.txt", "a/b/c/d", "nowhere/pairs.csv.gz"])
+def test_what_is_neither_file_nor_dataset_asks_nobody(tmp_path, monkeypatch, name):
+    """A file of another kind, or a path that does not exist, never becomes a question to the Hub."""
+    monkeypatch.setattr("training.data.load_dataset", lambda *_, **__: pytest.fail("the Hub was asked"))
+    (tmp_path / "A.tsv").write_text("premise\thypothesis\tlabel\n")
+    with pytest.raises(ValueError, match="and no Hub dataset's id"):
+        load_pairs(str(tmp_path / name))
+
+
+def test_small_differences_between_files_do_not_matter(tmp_path):
+    """A blank line, a byte order mark, an ending in capitals, a CSV whose numbers have a gap."""
+    data = rows(3)
+    lines = [json.dumps(row) for row in data]
+    (tmp_path / "pairs.JSONL").write_bytes(b"\xef\xbb\xbf" + "\n\n".join([*lines, ""]).encode())
+    assert load_pairs(str(tmp_path / "pairs.JSONL")).premises == [row["premise"] for row in data]
+    (tmp_path / "gap.csv").write_text("premise,hypothesis,label\na,b,0\nc,d,\ne,f,2\n")
+    gap = load_pairs(str(tmp_path / "gap.csv"))
+    assert (gap.labels.tolist(), gap.dropped) == ([0, 2], {"no label": 1})
+
+
+def test_a_random_part_is_taken_before_anything_is_encoded(tmp_path):
+    """Of all pairs together, the same for the same seed."""
+    sources = [load_pairs(write(tmp_path / f"{seed}.jsonl", rows(20, seed))) for seed in (1, 2)]
+    part = random_part(sources, 10, seed=3)
+    assert sum(map(len, part)) == 10
+    assert [pairs.premises for pairs in part] == [
+        pairs.premises for pairs in random_part(sources, 10, seed=3)
+    ]
+    for pairs, source in zip(part, sources, strict=True):
+        assert set(zip(pairs.premises, pairs.labels, strict=True)) <= set(
+            zip(source.premises, source.labels, strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"--base_model": quickstart.BASE}, "`--base_folder` needs `--base_model`"),
+        ({"--encodings": "jiont"}, "takes joint and separate, not 'jiont'"),
+        ({"--held_out": "0"}, "0 held out are too few"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(trained, tmp_path, changed, complaint):
+    """Each is refused in a sentence, before the training begins."""
+    _, options = trained
+    with pytest.raises(ValueError, match=complaint):
+        main([word for option in {**options, **changed}.items() for word in option])
+
+
+def test_two_files_of_one_name_are_refused(trained, tmp_path):
+    """Their results would overwrite each other."""
+    folder, options = trained
+    other = write(tmp_path / "test.jsonl", rows(5))
+    with pytest.raises(ValueError, match="have one name"):
+        main(
+            [word for option in options.items() for word in option]
+            + ["--eval_data", other, str(folder / "test.jsonl")]
+        )
+
+
+def test_two_processes_fill_one_cache_and_train(tiny_modernbert, tmp_path):
+    """torchrun on two processes, from a cold cache: one of them encodes, and a checkpoint comes out."""
+    options = {
+        "--train_data": write(tmp_path / "train.jsonl", rows(120)),
+        "--output_dir": str(tmp_path / "out"),
+        "--cache_dir": str(tmp_path / "states"),
+        "--base_model": "tester/tiny-base",
+        "--base_folder": tiny_modernbert,
+        "--held_out": "0.3",
+        "--num_train_epochs": "1",
+        "--abstention_epochs": "1",
+        "--use_cpu": "true",
+    }
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(ROOT / "train.py"), *(word for option in options.items() for word in option)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["pairs"]["fitted"] > 0
+    assert not list((tmp_path / "states").glob("*.partial"))
 
 
 def test_what_is_not_there_is_named(tmp_path):

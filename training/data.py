@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from configuration_modernbert_nli import LABELS
 from tokenization_modernbert_nli import PairError, check_pair
 
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_OTHER_FILES = (".tsv", ".txt", ".gz", ".zip", ".zst", ".xlsx", ".arrow")
+_HUB_DATASET = re.compile(r"[\w.-]+(/[\w.-]+){0,2}(:\S+)?")
 _COLUMNS = ("premise", "hypothesis", "label")
 
 
@@ -50,28 +53,39 @@ def load_pairs(source: str) -> Pairs:
     """Read labelled pairs.
 
     Args:
-        source (`str`): A JSONL, CSV or Parquet file with the columns premise, hypothesis and label, or a Hub
-        dataset as
-            `id`, `id:split` or `id/config:split`, such as `stanfordnlp/snli:train`. Labels are names, or 0,
-            1, 2 for entailment, neutral, contradiction unless the dataset names its classes; -1 and null (no
-            consensus) are dropped and counted.
+        source (`str`): A JSONL, CSV or Parquet file with the columns premise, hypothesis and label; or a Hub
+            dataset as `id`, `id:split` or `id/config:split`, such as `stanfordnlp/snli:train`. Labels are
+            names, or 0, 1, 2 for entailment, neutral, contradiction unless the dataset names its classes. -1
+            and null (no consensus) are dropped and counted, and so are rows of a Hub dataset without text.
 
     Raises:
         ValueError: a column is missing, or a row is no labelled pair; file and row are named.
     """
-    path = Path(source)
-    if path.suffix not in _BUILDERS:
+    path, kind = Path(source), _BUILDERS.get(Path(source).suffix.lower())
+    if kind is None:
+        if path.exists() or path.suffix.lower() in _OTHER_FILES or not _HUB_DATASET.fullmatch(source):
+            raise ValueError(f"{source!r} is no .jsonl, .csv or .parquet file, and no Hub dataset's id.")
         rows, name = _read_hub(source), source.replace("/", "_").replace(":", "_")
     elif not path.is_file():
         raise ValueError(f"There is no file {source!r}.")
     else:
-        rows, name = _read_jsonl(path) if _BUILDERS[path.suffix] == "json" else _read_table(path), path.stem
+        rows = _read_jsonl(path) if kind == "json" else _read_table(path, kind)
+        name = path.stem
     missing = [column for column in _COLUMNS if column not in rows.column_names]
     if missing:
         raise ValueError(
             f"{source}: no column {missing[0]!r}, there are {rows.column_names}. Rename them to {_COLUMNS}."
         )
-    return _checked(rows, source, name, strict=path.suffix in _BUILDERS)
+    return _checked(rows, source, name, strict=kind is not None)
+
+
+def random_part(sources: list[Pairs], size: int, seed: int) -> list[Pairs]:
+    """A random part of all pairs together, source by source."""
+    ends = np.cumsum([len(pairs) for pairs in sources])
+    keep = np.zeros(ends[-1], bool)
+    keep[np.random.default_rng(seed).permutation(ends[-1])[:size]] = True
+    parts = zip(sources, np.split(keep, ends[:-1]), strict=True)
+    return [pairs.take(np.flatnonzero(mask)) for pairs, mask in parts if mask.any()]
 
 
 def summary(train: list[Pairs], evaluation: list[Pairs]) -> str:
@@ -94,8 +108,10 @@ def _read_jsonl(path: Path) -> Dataset:
     rows = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
             try:
-                row = json.loads(line.decode())
+                row = json.loads(line.decode("utf-8-sig"))  # some editors begin a file with a mark
             except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
                 raise ValueError(f"{path}, row {number}: not a JSON object in UTF-8 ({error}).") from None
             if not isinstance(row, dict):
@@ -107,8 +123,8 @@ def _read_jsonl(path: Path) -> Dataset:
         raise ValueError(f"{path}: a column holds values of different types ({error}).") from None
 
 
-def _read_table(path: Path) -> Dataset:
-    return load_dataset(_BUILDERS[path.suffix], data_files=str(path), split="train")
+def _read_table(path: Path, kind: str) -> Dataset:
+    return load_dataset(kind, data_files=str(path), split="train")
 
 
 def _read_hub(source: str) -> Dataset:
@@ -126,6 +142,8 @@ def _checked(rows: Dataset, source: str, name: str, strict: bool) -> Pairs:
     dropped: Counter[str] = Counter()
     for number, row in enumerate(rows, start=1):
         label = row["label"]
+        if isinstance(label, float):  # as a CSV column of numbers is read where a cell is empty
+            label = int(label) if label.is_integer() else None
         if label is None or label in (-1, "-", "-1"):
             dropped["no label"] += 1
             continue

@@ -45,7 +45,7 @@ def threshold_for_risk(errors: np.ndarray, uncertainty: np.ndarray, target_risk:
 
 def decisions(
     logits: np.ndarray, labels: np.ndarray, uncertainty: np.ndarray, threshold: float
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """What a user gets at a threshold, and how well the uncertainty ranks errors beside MaxProb.
 
     Returns:
@@ -58,7 +58,7 @@ def decisions(
         "pairs": len(labels),
         "accuracy": accuracy(logits, labels),
         "coverage": float(accepted.mean()),
-        "selective_accuracy": float(1 - errors[accepted].mean()) if accepted.any() else float("nan"),
+        "selective_accuracy": float(1 - errors[accepted].mean()) if accepted.any() else None,
         "aurc": aurc(errors, uncertainty),
         "aurc_max_prob": aurc(errors, max_prob_uncertainty(logits)),
     }

@@ -189,6 +189,10 @@ def _fingerprint(model: ModernBertNliModel, pairs: Pairs, encoding: str) -> str:
         str(model.encoder.dtype),
     ]
     digest = hashlib.sha256(json.dumps(identity).encode())
+    for (
+        weights
+    ) in model.encoder.parameters():  # a few of each: the name alone does not tell a local copy apart
+        digest.update(weights.detach().flatten()[:64].float().cpu().numpy())
     for premise, hypothesis in zip(pairs.premises, pairs.hypotheses, strict=True):
         digest.update(f"{len(premise)} {len(hypothesis)} {premise}{hypothesis}".encode())
     return digest.hexdigest()[:16]
@@ -252,8 +256,8 @@ def _require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > 0.95 * free:
         raise OSError(
-            f"The encoder states need {size / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free: "
-            "give another `--cache_dir`, or train on fewer pairs with `--max_train_pairs`."
+            f"These states need {size / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free: give "
+            "another `--cache_dir`, or train on fewer pairs with `--max_train_pairs`."
         )
 
 

@@ -55,11 +55,13 @@ class AbstentionTrainer(StageTrainer):
 
     def __init__(self, model: ModernBertNliModel, train_dataset: PairStates, **kwargs: Any):
         super().__init__(model=model, train_dataset=train_dataset, **kwargs)
-        errors = {}
-        for encoding in train_dataset.encoded:
-            logits = predict(self, train_dataset.only(encoding))["logits"]
-            errors[encoding] = (logits.argmax(axis=-1) != train_dataset.labels).astype(np.int64)
-        train_dataset.abstention_labels = errors
+        unseen = list((kwargs.get("eval_dataset") or {}).values())
+        for pairs in (train_dataset, *unseen):
+            errors = {}
+            for encoding in pairs.encoded:
+                logits = predict(self, pairs.only(encoding))["logits"]
+                errors[encoding] = (logits.argmax(axis=-1) != pairs.labels).astype(np.int64)
+            pairs.abstention_labels = errors
 
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:

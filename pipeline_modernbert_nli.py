@@ -15,9 +15,9 @@ import torch
 from transformers import Pipeline
 
 try:
-    from .tokenization_modernbert_nli import PairError, encode_pairs, max_pair_length
+    from .tokenization_modernbert_nli import PairError, check_text, encode_pairs, max_pair_length
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
-    from tokenization_modernbert_nli import PairError, encode_pairs, max_pair_length
+    from tokenization_modernbert_nli import PairError, check_text, encode_pairs, max_pair_length
 
 BATCH_SIZE = 32
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
@@ -159,6 +159,9 @@ class NliAbstentionPipeline(Pipeline):
             pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
             results = self(pairs, threshold=threshold)
         else:
+            for side, what in ((hypotheses, "hypothesis"), ([] if kept else texts, "premise")):
+                for row, text in enumerate(side):
+                    check_text(text, what, row)
             states = texts if kept else self.model.encode(texts)
             others = self.model.encode(hypotheses, cut=False)
             rows = torch.cartesian_prod(torch.arange(len(states)), torch.arange(len(others)))

@@ -49,18 +49,18 @@ class TokenStates:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, which: int | slice | Sequence[int]) -> "TokenStates":
-        """Some of the texts, in the order asked for; those of a plain slice share their memory with all."""
+    def __getitem__(self, which: Any) -> "TokenStates":
+        """Some of the texts, by number, numbers or slice; a plain slice shares its memory with all."""
         every = range(len(self))
         if isinstance(which, slice) and every[which].step == 1:
             start, stop = every[which].start, max(every[which].start, every[which].stop)
             offsets = self.offsets[start : stop + 1]
             return TokenStates(self.states[offsets[0] : offsets[-1]], offsets - offsets[0], self.source)
-        one: Any = which
         if isinstance(which, slice):
             rows = list(every[which])
         else:
-            rows = [every[one]] if hasattr(one, "__index__") else [every[row] for row in one]
+            one = isinstance(which, int) or getattr(which, "ndim", 1) == 0  # also a number of NumPy or torch
+            rows = [every[row] for row in ([which] if one else which)]
         return self.gather([self.text(row) for row in rows] or [self.states[:0]], self.source)[: len(rows)]
 
     @property

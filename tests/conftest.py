@@ -42,6 +42,7 @@ CORPUS = [
     "this example is about sports , politics and science",
     "The cat sleeps .",
 ]
+HEADS = ("cls", "alignment", "separate")  # the last: alignment, encoding texts alone unless told otherwise
 PAIRS = [
     ("A man is eating food.", "Somebody eats."),
     ("The dog runs in the park, and two people are talking on the phone.", "nobody is outside"),
@@ -127,9 +128,15 @@ def _spread(model: torch.nn.Module) -> None:
                 parameter.mul_(3.0)
 
 
+def head_arguments(heads: str) -> dict[str, str]:
+    """Arguments of the configuration for one of `HEADS`."""
+    return {"head_type": "alignment", "encoding": "separate"} if heads == "separate" else {"head_type": heads}
+
+
 def make_model(base: str, head_type: str = "alignment", **kwargs) -> ModernBertNliModel:
-    """Random heads on a base, named "tester/tiny-base" and read from its folder."""
+    """Random heads of one of `HEADS` on a base, named "tester/tiny-base" and read from its folder."""
     torch.manual_seed(1)
+    kwargs = {**head_arguments(head_type), **kwargs}
     sizes = {
         "nli_hidden_size": 32,
         "alignment_size": 16,
@@ -137,11 +144,11 @@ def make_model(base: str, head_type: str = "alignment", **kwargs) -> ModernBertN
         "abstention_hidden_size": 8,
         **kwargs,
     }
-    config = ModernBertNliConfig.from_base("tester/tiny-base", None, base, head_type=head_type, **sizes)
+    config = ModernBertNliConfig.from_base("tester/tiny-base", None, base, **sizes)
     return ModernBertNliModel.from_base(config).eval()
 
 
-@pytest.fixture(scope="session", params=["cls", "alignment"])
+@pytest.fixture(scope="session", params=HEADS)
 def head_type(request) -> str:
     return request.param
 
@@ -149,7 +156,7 @@ def head_type(request) -> str:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory, tiny_modernbert) -> dict[str, str]:
     """Folders of checkpoints on the tiny ModernBERT, to be loaded with `base_model_name_or_path`."""
-    folders = {name: str(tmp_path_factory.mktemp(f"checkpoint-{name}")) for name in ("cls", "alignment")}
+    folders = {name: str(tmp_path_factory.mktemp(f"checkpoint-{name}")) for name in HEADS}
     for name, folder in folders.items():
         make_model(tiny_modernbert, name).save_pretrained(folder)
     return folders

@@ -161,9 +161,9 @@ def saves(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def walked(checkpoints, hub, base_revision, saves, tmp_path_factory) -> dict:
     """What `walk` found, by head family and door."""
-    folders = [checkpoints["cls"], checkpoints["alignment"]]
+    folders = list(checkpoints.values())
     found = fresh(walk, folders, PAIRS, str(saves), home=tmp_path_factory.mktemp("home"), HF_ENDPOINT=hub.url)
-    return dict(zip(("cls", "alignment"), found.values(), strict=True))
+    return dict(zip(checkpoints, found.values(), strict=True))
 
 
 @pytest.fixture(scope="session")

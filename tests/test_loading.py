@@ -1,13 +1,14 @@
 """Loading and saving: each argument reaches its part, nothing local is saved, errors say what to do."""
 
 import json
+import pickle
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import PAIRS, fresh, make_model, tokenize
+from conftest import PAIRS, ROOT, fresh, make_model, tokenize
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoModel, BertConfig, BertModel, ModernBertConfig, ModernBertModel, pipeline
@@ -407,3 +408,39 @@ def test_unknown_revision(on_hub):
     """A revision that the base does not have is named, with the command that would download it."""
     assert re.search("tester/tiny-base.*revision nowhere", on_hub["error"])
     assert "hf download tester/tiny-base --revision nowhere" in on_hub["error"]
+
+
+def test_access_tokens_are_not_pickled(checkpoint, tiny_modernbert):
+    """What was given to reach a private repository stays out of copies of the model."""
+    model = ModernBertNliModel.from_pretrained(
+        checkpoint, base_model_name_or_path=tiny_modernbert, token="hf_secret"
+    )
+    content = pickle.dumps(model)
+    assert b"hf_secret" not in content
+    assert pickle.loads(content).load_tokenizer().sep_token == "[SEP]"
+
+
+def test_heads_that_share_an_encoder_do_not_pile_up_on_it(checkpoint, tiny_modernbert):
+    """Loading heads for a ready encoder again and again leaves it as it was after the first time."""
+    encoder = AutoModel.from_pretrained(tiny_modernbert)
+    counts = []
+    for _ in range(3):
+        ModernBertNliModel.from_pretrained(checkpoint, encoder=encoder)
+        counts.append(sum(len(module._forward_hooks) for module in encoder.modules()))
+    assert counts[0] == counts[1] == counts[2]
+
+
+def test_a_base_without_a_separator_is_refused(tiny_modernbert, tmp_path):
+    """Where two texts run into each other, premise and hypothesis could not be told apart."""
+    folder = Path(shutil.copytree(tiny_modernbert, tmp_path / "base"))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="puts no separator between two texts"):
+        ModernBertNliConfig.from_base(str(folder))
+
+
+def test_the_metadata_lists_every_module():
+    """What is installed is what is here."""
+    listed = re.search(r"py-modules = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)[1]
+    assert re.findall(r'"(\w+)"', listed) == sorted(path.stem for path in ROOT.glob("*.py"))

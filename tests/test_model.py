@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import PAIRS, make_model, tokenize
+from conftest import PAIRS, head_arguments, make_model, tokenize
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import (
@@ -57,7 +57,13 @@ def on_base(encoder_config, head_type: str, **kwargs) -> ModernBertNliModel:
     sizes = {"nli_hidden_size": 16, "alignment_size": 8, "abstention_hidden_size": 8}
     special = {"sep_token_id": 2, "pad_token_id": 0}
     config = ModernBertNliConfig(
-        "tester/base", None, copy.deepcopy(encoder_config), head_type=head_type, **sizes, **special, **kwargs
+        "tester/base",
+        None,
+        copy.deepcopy(encoder_config),
+        **head_arguments(head_type),
+        **sizes,
+        **special,
+        **kwargs,
     )
     return ModernBertNliModel(config).eval()
 
@@ -118,7 +124,9 @@ def test_encoder_stays_frozen(tiny_modernbert, head_type, batch):
     output = model(**batch, labels=torch.tensor([0, 1, 2]))
     (output.loss + output.abstention_logits.sum()).backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    unread = ("encoder.", "nli_hidden.layer_weights.separate")  # this batch is encoded jointly
+    # A batch is encoded in one way, and does not reach the mix of layers of the other.
+    other = {"joint": "separate", "separate": "joint"}[model.config.encoding]
+    unread = ("encoder.", f"nli_hidden.layer_weights.{other}")
     assert trained == {name for name, _ in model.named_parameters() if not name.startswith(unread)}
 
 
@@ -235,8 +243,9 @@ def test_kept_states(model, batch):
     heads = copy.deepcopy(model)
     heads.encoder.forward = None
     output = heads(encoder_states={"joint": states}, segments={"joint": segments})
-    assert_close(output.logits, model(**batch).logits)
-    assert_close(output.uncertainty, model(**batch).uncertainty)
+    expected = model(**batch, encoding="joint")
+    assert_close(output.logits, expected.logits)
+    assert_close(output.uncertainty, expected.uncertainty)
 
 
 def test_published_geometry(tmp_path):

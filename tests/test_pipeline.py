@@ -5,11 +5,12 @@ import json
 
 import pytest
 import torch
-from conftest import PAIRS, make_model
+from conftest import PAIRS, make_model, tokenize
 from datasets import Dataset
-from transformers import pipeline
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
 from modeling_modernbert_nli import ModernBertNliModel
+from tokenization_modernbert_nli import PairError
 
 BAD = [
     (None, "expected a premise and a hypothesis, got NoneType"),
@@ -269,3 +270,31 @@ def test_save_and_reload(checkpoint, tiny_modernbert, pipe, expected, tmp_path):
         again.save_pretrained(tmp_path / step / "again")
         config = (tmp_path / step / "again" / "config.json").read_text()
         assert json.loads(config)["custom_pipelines"]["nli-abstention"]["pt"] == ["AutoModel"]
+
+
+def test_what_came_before_a_failure_is_answered(model):
+    """A generator that breaks, or a bad pair in the middle: the answers before it are not lost."""
+
+    def breaks():
+        yield from PAIRS
+        raise RuntimeError("the source is gone")
+
+    nli = model.as_pipeline()
+    for source, error in ((breaks(), RuntimeError), (iter([*PAIRS, ("", "x"), PAIRS[0]]), PairError)):
+        answers = nli(source, batch_size=2)
+        assert [next(answers)["label"] for _ in PAIRS] == [nli(*pair)["label"] for pair in PAIRS]
+        with pytest.raises(error):
+            next(answers)
+
+
+def test_trainer_predicts_logits_first(model):
+    """Trainer's predictions are logits; the token states are not gathered over the whole set."""
+    rows = [dict(model.tokenizer(*pair), labels=0) for pair in PAIRS]
+    arguments = TrainingArguments(output_dir="unused", use_cpu=True, report_to="none", label_names=["labels"])
+    trainer = Trainer(model, arguments, data_collator=DataCollatorWithPadding(model.tokenizer))
+    logits = trainer.predict(rows).predictions[0]
+    with torch.no_grad():
+        expected = model(**tokenize(model), mode="nli")
+    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-5, rtol=0)
+    as_tuple = model(**tokenize(model), return_dict=False)
+    assert torch.equal(as_tuple[1], model(**tokenize(model)).logits)

@@ -1,5 +1,7 @@
 """Texts whose states are kept: encoded once, judged often, and refused by any other model."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heads_modernbert_nli import AlignmentHead
-from modeling_modernbert_nli import ModernBertNliForSequenceClassification
+from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
 from states_modernbert_nli import StateCache, StatesMismatch, TokenStates
 from tokenization_modernbert_nli import PairError
 
@@ -125,7 +127,9 @@ def test_states_are_saved_and_mapped(separate, tmp_path):
     claim = separate.encode("Somebody eats.")
     expected = separate.classify(states, claim).logits
     assert torch.equal(separate.classify(loaded, claim).logits, expected)
-    for part, rows in ((loaded[1:3], slice(1, 3)), (loaded[[3, 1]], [3, 1]), (loaded[2], [2])):
+    picks = (slice(1, 3), slice(None, None, -1), [3, 1], 2, np.int64(2), np.array([0, 3]))
+    for pick in picks:
+        part, rows = loaded[pick], np.atleast_1d(np.arange(4)[pick]).tolist()
         torch.testing.assert_close(separate.classify(part, claim).logits, expected[rows], atol=1e-5, rtol=0)
     assert len(loaded[4:]) == 0
 
@@ -175,6 +179,36 @@ def test_each_text_is_encoded_once(separate, texts_encoded):
     separate.to(separate.dtype)  # what is kept might be of another device or dtype
     separate.encode(PREMISES)
     assert len(texts_encoded) == 6
+
+
+def test_other_weights_are_noticed(separate):
+    """What was kept of a text before new weights were loaded is not used after."""
+    changed = copy.deepcopy(separate)
+    before = one_call(changed, PREMISES, HYPOTHESES)
+    state = {key: value.clone() for key, value in changed.state_dict().items()}
+    for key, value in state.items():
+        if key.startswith("encoder.") and value.ndim == 2:
+            value.mul_(1.5)
+    changed.load_state_dict(state)
+    assert not torch.allclose(one_call(changed, PREMISES, HYPOTHESES), before, atol=1e-3)
+
+
+def test_nothing_is_nothing(separate):
+    """Empty lists give empty answers, in every place that takes a list."""
+    nli = separate.as_pipeline()
+    assert nli([]) == nli.route([], CATEGORIES) == nli.validate_fact([], "a claim") == []
+    states = separate.encode([])
+    assert len(states) == len(separate.encode(PREMISES)[[]]) == 0
+    assert states.states.shape[1:] == separate.encode(PREMISES).states.shape[1:]
+    assert nli.validate_fact(states, "a claim") == []
+
+
+def test_a_pipeline_brings_its_own_tokenizer(separate):
+    """A model that was built in memory knows no tokenizer; `route` takes the pipeline's."""
+    model = ModernBertNliModel(separate.config, encoder=separate.encoder).eval()
+    assert set(model.as_pipeline(separate.tokenizer).route(PREMISES[0], CATEGORIES)["scores"]) == set(
+        CATEGORIES
+    )
 
 
 def test_route_encodes_the_text_once_and_each_category_once_for_all_calls(separate, texts_encoded):
@@ -248,7 +282,7 @@ words = st.sampled_from(["a man", "sleeps", "[SEP]", "[CLS]", "[MASK]", "[PAD]",
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(words, min_size=1).map(" ".join), st.lists(words, min_size=1).map(" ".join))
+@given(*2 * (st.lists(words, min_size=1, max_size=12).map(" ".join),))
 def test_special_tokens_in_a_text_stay_text(separate, premise, hypothesis):
     """The sides of a pair are the texts' own tokens, whatever was typed."""
     if premise.isspace() or hypothesis.isspace():

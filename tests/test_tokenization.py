@@ -1,12 +1,14 @@
 """Tokenising pairs: no text moves the boundary between the two, and only a premise is ever cut."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import PAIRS, ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
 from modeling_modernbert_nli import ModernBertNliModel
@@ -237,3 +239,47 @@ def test_checkpoint_knows_its_window(checkpoint):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     assert tokenizer.model_max_length == 256
     assert Path(checkpoint, "tokenizer_config.json").exists()
+
+
+@pytest.mark.parametrize("separators", [1, 2])
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_window_is_used_to_its_end(tiny_bert, separators, apart):
+    """Every length of hypothesis around the limit: the window is kept, or the pair refused; also where two
+    separators stand between the texts, as in RoBERTa."""
+    tokenizer = load_tokenizer(tiny_bert, AutoConfig.from_pretrained(tiny_bert))
+    between = " [SEP]" * separators
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair=f"[CLS] $A{between} $B [SEP]",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    word = tokenizer("dog", add_special_tokens=False)["input_ids"]
+    room, outcomes = 20, []
+    for count in range(room + 2):
+        pair = ("dog " * 40, "dog" + " dog" * count)
+        tokens = len(tokenizer(pair[1], add_special_tokens=False)["input_ids"])
+        allowed = room - 2 if apart else room - 2 - separators - 1  # a token of the premise is left
+        try:
+            (ids,) = encode_pairs(tokenizer, [pair], room, apart)["input_ids"]
+        except PairError:
+            assert tokens > allowed
+            outcomes.append("refused")
+            continue
+        assert tokens <= allowed
+        premise = ids[: ids.index(3) + 1]
+        assert premise[:2] == [2, word[0]]
+        assert len(ids) - len(premise) == tokens + separators
+        assert (len(premise) if apart else len(ids)) == room
+        outcomes.append("cut")
+    assert set(outcomes) == {"refused", "cut"}
+
+
+def test_threads_share_a_tokenizer(tiny_modernbert):
+    """Long and short pairs from many threads at once are each as long as alone."""
+    config = AutoConfig.from_pretrained(tiny_modernbert)
+    tokenizer = load_tokenizer(tiny_modernbert, config)
+    pairs = [("dog " * (200 if number % 3 else 2), "a cat " * (number % 7 + 1)) for number in range(60)]
+    expected = [encode_pairs(tokenizer, [pair], 64)["input_ids"][0] for pair in pairs]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda pair: encode_pairs(tokenizer, [pair], 64)["input_ids"][0], pairs * 5))
+    assert found == expected * 5

@@ -1,6 +1,7 @@
 # make demo    set up, then judge a pair: make demo PREMISE="…" HYPOTHESIS="…"
 # make test    set up, then run all tests
 # make check   lint, format and types
+# make test-quantized  the tests of a quantized base, with torchao in a folder of its own
 
 PYTHON ?= python3
 PREMISE ?= A man is playing guitar on stage.
@@ -13,7 +14,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export DEMO_PREMISE := $(value PREMISE)
 export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 
-.PHONY: demo test check clean
+.PHONY: demo test test-quantized check clean
 
 demo: .venv/installed
 	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"
@@ -22,6 +23,10 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+test-quantized: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target build/torchao torchao
+	PYTHONPATH=build/torchao $(BIN)/python -m pytest tests/test_loading.py -k quantized
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

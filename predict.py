@@ -144,7 +144,7 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
         f"{decision['label']}, confidence {decision['confidence']:.1%}",
         "abstains: treat this pair as undecided" if abstains else "decides: does not abstain",
         f"uncertainty {decision['uncertainty']:.3f}, {'not ' * abstains}below the threshold of "
-        f"{pipe.threshold if threshold is None else threshold:g}",
+        f"{pipe.threshold if threshold is None else threshold:.3g}",
     ]
     for label, probability in decision["probs"].items():
         lines.append(f"  {label:<13} {probability:6.1%}  {'#' * round(40 * probability)}".rstrip())

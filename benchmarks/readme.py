@@ -31,7 +31,8 @@ def rendered(readme: str) -> str:
             f"Fitted to {pairs['fitted']:,} pairs ({', '.join(results['train'])}), "
             f"{pairs['held_out']:,} held out; "
             f"the threshold lets {results['target_risk']:.0%} of those accepted be wrong. "
-            f"Mean ± standard deviation over {len(results['seeds'])} seeds, {results['date']}.",
+            f"Mean ± standard deviation over {len(results['seeds'])} seeds, of which the checkpoint is seed "
+            f"{results['seed']}; {results['date']}.",
             f"Written by `{results['command']}`.",
         ]
     )

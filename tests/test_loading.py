@@ -115,7 +115,7 @@ def test_other_arguments(checkpoint, tiny_modernbert, batch, model, tmp_path):
 def test_quantized_base(checkpoint, tiny_modernbert, batch, model, tmp_path):
     """A quantized base carries heads that are not, and what is saved does not know of it."""
     torchao = pytest.importorskip(
-        "torchao.quantization", reason="torchao is not installed (pip install torchao)"
+        "torchao.quantization", reason="torchao is not installed: make test-quantized"
     )
     from transformers import TorchAoConfig
 

@@ -1,0 +1,1 @@
+../../configuration_modernbert_nli.py

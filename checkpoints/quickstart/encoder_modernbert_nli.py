@@ -1,0 +1,1 @@
+../../encoder_modernbert_nli.py

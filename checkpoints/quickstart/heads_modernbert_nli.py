@@ -1,0 +1,1 @@
+../../heads_modernbert_nli.py

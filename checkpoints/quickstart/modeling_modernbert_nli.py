@@ -1,0 +1,1 @@
+../../modeling_modernbert_nli.py

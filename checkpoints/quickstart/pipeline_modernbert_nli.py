@@ -1,0 +1,1 @@
+../../pipeline_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../pretrained_modernbert_nli.py

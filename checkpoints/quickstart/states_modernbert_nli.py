@@ -1,0 +1,1 @@
+../../states_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../tokenization_modernbert_nli.py

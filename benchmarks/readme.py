@@ -1,4 +1,4 @@
-"""Render the figures of README.md from the results of the quick start checkpoint.
+"""Render the figures of README.md from the results files that the other programs here wrote.
 
 python benchmarks/readme.py          write them
 python benchmarks/readme.py --check  say whether they are up to date (exit status 1 if not)
@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -15,15 +16,27 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from train_quickstart import table  # noqa: E402
 
 README = ROOT / "README.md"
-RESULTS = ROOT / "checkpoints" / "quickstart" / "results.json"
-_BLOCK = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (quality|speed): .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 def rendered(readme: str) -> str:
-    """The README with its figures as the results file has them."""
-    results = json.loads(RESULTS.read_text())
+    """The README with its figures as the results files have them."""
+    blocks = {
+        "quality": _quality(_read(ROOT / "checkpoints" / "quickstart" / "results.json")),
+        "speed": _speed(
+            [_read(path) for path in sorted((ROOT / "benchmarks" / "results").glob("speed*.json"))]
+        ),
+    }
+    return _BLOCK.sub(lambda found: f"{found[1]}{blocks[found[2]]}\n{found[3]}", readme)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def _quality(results: dict[str, Any]) -> str:
     base, pairs = results["base"], results["pairs"]
-    text = "\n".join(
+    return "\n".join(
         [
             table(results),
             "",
@@ -36,7 +49,15 @@ def rendered(readme: str) -> str:
             f"Written by `{results['command']}`.",
         ]
     )
-    return _BLOCK.sub(lambda found: f"{found[1]}{text}\n{found[2]}", readme)
+
+
+def _speed(runs: list[dict[str, Any]]) -> str:
+    lines = ["| Seconds of one / seconds of the other, on CPU | Ratio | Least to most |", "|---|---|---|"]
+    for run in runs:
+        for name, row in run["ratios"].items():
+            lines.append(f"| {name} | {row['ratio']:.3g} | {row['least']:.3g} to {row['most']:.3g} |")
+    made = (f"`{run['command']}` ({run['threads']} threads, {run['date']})" for run in runs)
+    return "\n".join([*lines, "", f"Written by {' and '.join(made)}."])
 
 
 def main() -> int:

@@ -74,7 +74,7 @@ def main() -> None:
     path = ROOT / "benchmarks" / "results" / ("speed-large.json" if args.large else "speed.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
-    print("\n".join(f"{row['ratio']:8.2f}  {name}" for name, row in measured.items()))
+    print("\n".join(f"{row['ratio']:8.3g}  {name}" for name, row in measured.items()))
 
 
 def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
         "zero-shot, 20 labels, 200 texts: ours / encoding the texts once": _ratio(
             ours, texts_once, repetitions
         ),
-        "joint pairs: heads / encoder": _head_ratio(model, tokenizer, pairs, repetitions),
+        "joint pairs, all-MiniLM-L6-v2: heads / encoder": _head_ratio(model, tokenizer, pairs, repetitions),
     }
 
 
@@ -135,10 +135,12 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
 
     with torch.no_grad():
         return {
-            "stored passages and a new claim: encoding the passages again / judging their states": _ratio(
+            "stored passages and a claim, ModernBERT-large: encoding again / judging states": _ratio(
                 again, lambda: model.classify(stored, claim), repetitions
             ),
-            "joint pairs: heads / encoder": _head_ratio(model, tokenizer, pairs[:16], repetitions),
+            "joint pairs, ModernBERT-large: heads / encoder": _head_ratio(
+                model, tokenizer, pairs[:16], repetitions
+            ),
         }
 
 

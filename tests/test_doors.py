@@ -168,7 +168,7 @@ def walked(checkpoints, hub, base_revision, saves, tmp_path_factory) -> dict:
 
 @pytest.fixture(scope="session")
 def walked_again(walked, hub, saves, tmp_path_factory) -> dict:
-    """What `walk` found in the folders that the doors of the alignment checkpoint saved."""
+    """What `walk` found in the folders that the doors saved: of the last checkpoint, the separate one."""
     folders = [str(folder) for folder in sorted(saves.iterdir())]
     found = fresh(walk, folders, PAIRS, None, home=tmp_path_factory.mktemp("home"), HF_ENDPOINT=hub.url)
     return {Path(folder).name: doors for folder, doors in found.items()}
@@ -226,12 +226,12 @@ def test_feature_extraction(walked, head_type, model):
 @pytest.mark.parametrize("saver", [*DOORS, *OTHER_DOORS])
 def test_saved_from_any_door(walked, walked_again, saves, saver, tiny_modernbert):
     """What any door saves has code, heads and tokenizer, and opens through all doors as before."""
-    opened(walked["alignment"], saver)
+    opened(walked["separate"], saver)
     assert {path.name for path in (saves / saver).iterdir()} >= FILES
     assert tiny_modernbert not in "".join(path.read_text() for path in (saves / saver).glob("*.json"))
     for door in (*DOORS, *OTHER_DOORS):
-        if not isinstance(walked["alignment"][door], str):
-            expected = opened(walked["alignment"], door)
+        if not isinstance(walked["separate"][door], str):
+            expected = opened(walked["separate"], door)
             torch.testing.assert_close(opened(walked_again[saver], door), expected, atol=1e-5, rtol=1e-4)
 
 

@@ -97,7 +97,10 @@ def test_texts_reach_the_demo_as_they_were_typed(tmp_path):
     python.chmod(0o755)
     texts = ['It costs $5 and is "new"; `ls`', "It's $(HOME) \\ #1"]
     options = [f"BIN={tmp_path}", f"PREMISE={texts[0]}", f"HYPOTHESIS={texts[1]}"]
-    out = run("make", "--assume-old", ".venv/installed", "demo", *options)
+    # On its own, also where the tests themselves were started by make.
+    out = run(
+        "make", "--no-print-directory", "--assume-old", ".venv/installed", "demo", *options, MAKEFLAGS=""
+    )
     assert out.splitlines()[:3] == ["predict.py", *texts]
 
 

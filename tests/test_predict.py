@@ -460,26 +460,23 @@ def test_input_that_changes_meanwhile(pipe, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def _hear_interrupts() -> None:
+    """A shell that runs the tests in the background lets their processes ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_killed_processes_are_continued(model, pipe, tmp_path):
     rows = [
         {"n": n, "premise": f"{n} people talk. " * (n % 7 + 1), "hypothesis": "Somebody talks."}
-        for n in range(1500)
+        for n in range(3000)
     ]
     source, output = write(tmp_path / "in.csv", rows), tmp_path / "out.csv"
     partial = tmp_path / "out.csv.partial"
-    command = [
-        sys.executable,
-        str(ROOT / "predict.py"),
-        *model,
-        "--input",
-        str(source),
-        "--output",
-        str(output),
-    ]
-    command += ["--batch_size", "2", "--device", "cpu"]
+    command = [sys.executable, str(ROOT / "predict.py"), *model, "--input", str(source)]
+    command += ["--output", str(output), "--batch_size", "2", "--device", "cpu"]
     done = 0
     for how, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_interrupts)
         while not partial.exists() or partial.read_bytes().count(b"\n") < done + 100:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
@@ -495,4 +492,4 @@ def test_killed_processes_are_continued(model, pipe, tmp_path):
     assert main(command[2:]) == 0
     judge_file(pipe, source, tmp_path / "whole.csv", batch_size=2)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert [int(row["n"]) for row in read(output)] == list(range(1500))
+    assert [int(row["n"]) for row in read(output)] == list(range(3000))

@@ -117,12 +117,12 @@ def load_pipeline(
     if model is None and not quickstart.CHECKPOINT.is_dir():
         raise InputError(f"There is no checkpoint in {quickstart.CHECKPOINT}: name one by --model.")
     try:
-        if model is None:
-            model, base = str(quickstart.CHECKPOINT), base or str(quickstart.base_folder())
-        model_type = PretrainedConfig.get_config_dict(model, **location)[0].get("model_type")
-        if model_type != ModernBertNliModel.config_class.model_type:
+        model = str(quickstart.CHECKPOINT) if model is None else model
+        values = PretrainedConfig.get_config_dict(model, **location)[0]
+        if (model_type := values.get("model_type")) != ModernBertNliModel.config_class.model_type:
             raise ValueError(f"its config.json says model_type {model_type!r}, not 'modernbert_nli'.")
-        if base:
+        own = (values.get("base_model_name_or_path"), values.get("base_model_revision"))
+        if base := base or quickstart.embedded_folder(*own):
             location["base_model_name_or_path"] = base
         return ModernBertNliModel.from_pretrained(model, **location).as_pipeline(device=device)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last for an unknown device

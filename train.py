@@ -202,8 +202,8 @@ def _load(sources: list[str]) -> list[Pairs]:
 
 def _new_model(head: HeadArguments) -> ModernBertNliModel:
     folder, revision = head.base_folder, head.base_revision
-    if head.base_model == quickstart.BASE and folder is None and revision in (None, quickstart.BASE_REVISION):
-        folder, revision = str(quickstart.base_folder()), quickstart.BASE_REVISION
+    if folder is None and (folder := quickstart.embedded_folder(head.base_model, revision)):
+        revision = quickstart.BASE_REVISION
     if head.base_folder and head.base_model == quickstart.BASE:
         raise ValueError(
             "`--base_folder` needs `--base_model`: the name that the checkpoint gives to this base."

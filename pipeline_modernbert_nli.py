@@ -4,6 +4,7 @@ nli = pipeline(model=checkpoint, trust_remote_code=True)
 nli("A man is playing guitar on stage.", "A person is making music.")
 nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "music": "This is about music."})
 nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
+nli(pairs, target_risk=0.05)  # of a calibrated checkpoint: at most 5 % of the answers given are wrong
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,10 @@ import torch
 from transformers import Pipeline
 
 try:
+    from .calibration_modernbert_nli import calibrated, drift_from, promised_threshold
     from .tokenization_modernbert_nli import PairError, check_text, encode_pairs, max_pair_length
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
+    from calibration_modernbert_nli import calibrated, drift_from, promised_threshold
     from tokenization_modernbert_nli import PairError, check_text, encode_pairs, max_pair_length
 
 BATCH_SIZE = 32
@@ -35,6 +38,8 @@ class NliAbstentionPipeline(Pipeline):
     Args (beside those of every pipeline):
         batch_size (`int`, *optional*, defaults to 32): Pairs in a batch.
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
+        target_risk (`float`, *optional*): Instead of it, the share of wrong answers to be allowed among those
+            given, which the calibration of the checkpoint turns into a threshold: see `threshold_for`.
         encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
     """
 
@@ -53,6 +58,7 @@ class NliAbstentionPipeline(Pipeline):
             raise ValueError(
                 f"The labels must have 'entailment' among them, got {self.model.config.label2id}."
             )
+        self._limit(self.encoding, **self._postprocess_params)  # a risk that cannot be promised is told now
 
     def __call__(self, inputs: Any, hypothesis: Any = None, **kwargs: Any) -> Any:
         """Judge one pair, or many.
@@ -61,20 +67,23 @@ class NliAbstentionPipeline(Pipeline):
             inputs: A premise (`str`), with `hypothesis`; a pair, as a tuple or as a dict with `premise` and
                 `hypothesis` (or `text` and `text_pair`); or a list or other iterable of pairs.
             hypothesis (`str`, *optional*): Where `inputs` is a premise.
-            batch_size, threshold, encoding (*optional*): For this call.
+            batch_size, threshold, target_risk, encoding (*optional*): For this call.
 
         Returns:
             `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
             `probs`, by label. For a list, a list in the same order; for any other iterable, a generator.
 
         Raises:
-            ValueError: something that is not a pair of texts; its position is named.
+            ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
+                cannot be promised.
         """
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or BATCH_SIZE
         kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
         stored = (self._preprocess_params, self._forward_params, self._postprocess_params)
         given = self._sanitize_parameters(**kwargs)
         steps = [{**before, **now} for before, now in zip(stored, given, strict=True)]
+        encoding = steps[1].get("encoding", self.model.config.encoding)
+        steps[2] = {"threshold": self._limit(encoding, **steps[2])}
 
         if isinstance(inputs, str):
             if hypothesis is None:
@@ -91,7 +100,13 @@ class NliAbstentionPipeline(Pipeline):
         results = self._stream(inputs, batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
-    def route(self, text: Any, categories: Mapping[str, str], threshold: float | None = None) -> Any:
+    def route(
+        self,
+        text: Any,
+        categories: Mapping[str, str],
+        threshold: float | None = None,
+        target_risk: float | None = None,
+    ) -> Any:
         """Choose a category for a text: the highest entailment among those that do not abstain.
 
         With separate encoding each text is encoded once, and a category's hypothesis once for all calls.
@@ -100,6 +115,8 @@ class NliAbstentionPipeline(Pipeline):
             text (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
             categories (`Mapping[str, str]`): A hypothesis by category, such as "This is about a delivery."
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+            target_risk (`float`, *optional*): Instead of it. It is promised of the judgements on pairs, not
+                of the category, which is the best of many.
 
         Returns:
             `dict`: `category` and its `confidence` (probability of entailment), both `None` where all
@@ -110,17 +127,20 @@ class NliAbstentionPipeline(Pipeline):
             raise ValueError(
                 "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}."
             )
-        judged = self._judge_all(text, list(categories.values()), threshold)
+        judged = self._judge_all(text, list(categories.values()), threshold, target_risk)
         routes = [_best(dict(zip(categories, results, strict=True))) for results in judged]
         return routes[0] if isinstance(text, str) else routes
 
-    def validate_fact(self, source: Any, claim: str, threshold: float | None = None) -> Any:
+    def validate_fact(
+        self, source: Any, claim: str, threshold: float | None = None, target_risk: float | None = None
+    ) -> Any:
         """Check a claim against its source, or against many.
 
         Args:
             source (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
             claim (`str`): What is to be checked.
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+            target_risk (`float`, *optional*): Instead of it.
 
         Returns:
             `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none is
@@ -128,7 +148,7 @@ class NliAbstentionPipeline(Pipeline):
             of them for more than a source.
         """
         facts = []
-        for (result,) in self._judge_all(source, [claim], threshold):
+        for (result,) in self._judge_all(source, [claim], threshold, target_risk):
             decided = not result["abstain"]
             facts.append(
                 {
@@ -140,8 +160,44 @@ class NliAbstentionPipeline(Pipeline):
             )
         return facts[0] if isinstance(source, str) else facts
 
+    def threshold_for(self, target_risk: float, encoding: str | None = None) -> float:
+        """The uncertainty from which to abstain so that at most a share of the answers given is wrong.
+
+        Args:
+            target_risk (`float`): That share, such as 0.1. It holds in the long run and with the probability
+                that the checkpoint was calibrated for, on pairs drawn as the calibration pairs were.
+            encoding (`"joint"` or `"separate"`, *optional*): Defaults to this pipeline's.
+
+        Raises:
+            ValueError: the checkpoint is not calibrated, or its calibration does not promise such a risk.
+        """
+        return promised_threshold(self.model.config.calibration, encoding or self.encoding, target_risk)
+
+    def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
+        """Whether the promise of the calibration can be expected to hold for such text.
+
+        Args:
+            results (`Iterable`): What this pipeline returned for some 50 pairs or more, or the pairs.
+            encoding (`"joint"` or `"separate"`, *optional*): How they were or are to be encoded; defaults to
+                this pipeline's.
+
+        Returns:
+            `dict`: `drifted`; `message`, a sentence that says what that means; and the figures behind it, see
+            `calibration_modernbert_nli.py`.
+
+        Raises:
+            ValueError: the checkpoint is not calibrated for this encoding, or there are no results.
+        """
+        encoding = encoding or self.encoding
+        entry = calibrated(self.model.config.calibration, encoding)
+        results = list(results)
+        if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
+            results = self(results, encoding=encoding)
+        columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
+        return drift_from(entry, *columns)
+
     def _judge_all(
-        self, texts: Any, hypotheses: list[str], threshold: float | None
+        self, texts: Any, hypotheses: list[str], threshold: float | None, target_risk: float | None
     ) -> list[list[dict[str, Any]]]:
         """Every text against every hypothesis."""
         kept = hasattr(
@@ -157,8 +213,10 @@ class NliAbstentionPipeline(Pipeline):
             return []
         if not kept and self.encoding == "joint":
             pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
-            results = self(pairs, threshold=threshold)
+            results = self(pairs, threshold=threshold, target_risk=target_risk)
         else:
+            given = self._sanitize_parameters(threshold, target_risk)[2]
+            threshold = self._limit("separate", **{**self._postprocess_params, **given})
             for side, what in ((hypotheses, "hypothesis"), ([] if kept else texts, "premise")):
                 for row, text in enumerate(side):
                     check_text(text, what, row)
@@ -207,18 +265,27 @@ class NliAbstentionPipeline(Pipeline):
         return [results[row] for row in range(len(order))]
 
     def _sanitize_parameters(
-        self, threshold: float | None = None, encoding: str | None = None, **kwargs: Any
+        self,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        encoding: str | None = None,
+        **kwargs: Any,
     ) -> tuple[dict, dict, dict]:
         if kwargs:
             raise TypeError(
-                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, encoding and batch_size."
+                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, target_risk, encoding "
+                "and batch_size."
             )
         step = {} if encoding is None else {"encoding": encoding}
+        if threshold is not None and target_risk is not None:
+            raise ValueError("Give `threshold` or `target_risk`, not both: each says where to abstain.")
+        if target_risk is not None:
+            return step, step, {"threshold": None, "target_risk": target_risk}
         if threshold is None:
             return step, step, {}
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
-        return step, step, {"threshold": threshold}
+        return step, step, {"threshold": threshold, "target_risk": None}
 
     def preprocess(self, pairs: list[tuple[str, str]], encoding: str | None = None, **kwargs: Any) -> Any:
         """Pairs to token ids, not padded."""
@@ -259,7 +326,14 @@ class NliAbstentionPipeline(Pipeline):
     @property
     def threshold(self) -> float:
         """Uncertainty from which this pipeline abstains: its own, else the checkpoint's."""
-        return self._postprocess_params.get("threshold", self.model.config.abstention_threshold)
+        return self._limit(self.encoding, **self._postprocess_params)
+
+    def _limit(
+        self, encoding: str, threshold: float | None = None, target_risk: float | None = None
+    ) -> float:
+        if target_risk is not None:
+            return self.threshold_for(target_risk, encoding)
+        return self.model.config.abstention_threshold if threshold is None else threshold
 
     @property
     def encoding(self) -> str:

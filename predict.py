@@ -4,6 +4,7 @@
     python predict.py --json "It rained all day." "The streets are dry."
     python predict.py --input pairs.jsonl --output decisions.parquet
     python predict.py --model CHECKPOINT --base BASE --input pairs.csv --output decisions.csv --threshold 0.3
+    python predict.py --model CALIBRATED --input pairs.csv --output decisions.csv --target_risk 0.05
 
 Without `--model`, the checkpoint of this repository is used, nothing downloaded; no remote code is ever run.
 Files are JSONL (.jsonl, .json), CSV (.csv: commas, header, UTF-8) or Parquet (.parquet), in any combination.
@@ -49,12 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.input is None:
             pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+            args.threshold = _threshold(pipe, args.threshold, args.target_risk)
             print(judge_pair(pipe, args.premise, args.hypothesis, args.threshold, args.json))
             return 0
         columns = (args.premise_column, args.hypothesis_column)
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
         pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+        args.threshold = _threshold(pipe, args.threshold, args.target_risk)
         options = (args.threshold, args.batch_size, args.overwrite)
         summary = judge_file(pipe, table, args.output, *columns, *options)
         text = f"{args.output}: {summary.rows} rows, {summary.abstained} abstained"
@@ -84,6 +87,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--threshold", type=float, help="abstain from this uncertainty upwards (default: the checkpoint's)")
+    add("--target_risk", type=float, help="share of wrong answers that a calibrated checkpoint is to keep")
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     add("--json", action="store_true", help="print the decision on a pair as a JSON object")
@@ -97,6 +101,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--revision goes with --model, a repository id")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is an uncertainty between 0 and 1, not {args.threshold}")
+    if args.target_risk is not None and args.threshold is not None:
+        parser.error("give --threshold or --target_risk, not both")
     if args.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {args.batch_size}")
     return args
@@ -127,6 +133,13 @@ def load_pipeline(
         return ModernBertNliModel.from_pretrained(model, **location).as_pipeline(device=device)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last for an unknown device
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
+
+
+def _threshold(pipe: Any, threshold: float | None, target_risk: float | None) -> float | None:
+    try:
+        return threshold if target_risk is None else pipe.threshold_for(target_risk)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None, as_json: bool) -> str:

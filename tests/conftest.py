@@ -19,6 +19,7 @@ for _name in ("HF_TOKEN", "HF_ENDPOINT", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from loopback_hub import LoopbackHub  # noqa: E402
@@ -48,6 +49,12 @@ PAIRS = [
     ("The dog runs in the park, and two people are talking on the phone.", "nobody is outside"),
     ("The cat sleeps.", "The cat is awake, and it runs in the park after the dog."),
 ]
+NOUNS = ["man", "dog", "cat", "people", "phone", "park", "food", "example"]
+HYPOTHESES = {
+    "entailment": "the {} is here",
+    "neutral": "a {} likes sports",
+    "contradiction": "nobody is outside {}",
+}
 
 
 def _tokenizer(**kwargs) -> PreTrainedTokenizerFast:
@@ -236,3 +243,23 @@ def minilm() -> str:
     from quickstart import base_folder
 
     return str(base_folder())
+
+
+def rows(count: int, seed: int = 0) -> list[dict]:
+    """Pairs whose label can be read off the hypothesis."""
+    draw = np.random.default_rng(seed)
+    labels = draw.choice(list(HYPOTHESES), count)
+    nouns = draw.choice(NOUNS, count)
+    return [
+        {
+            "premise": f"the {noun} number {number} runs",
+            "hypothesis": HYPOTHESES[label].format(noun),
+            "label": str(label),
+        }
+        for number, (label, noun) in enumerate(zip(labels, nouns, strict=True))
+    ]
+
+
+def write(path, lines) -> str:
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return str(path)

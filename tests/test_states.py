@@ -94,14 +94,17 @@ def test_alignment_by_hand():
     tokens = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [9.0, 9.0]]])
     segments = torch.tensor([[1, 1, 2, 0]])
     premise, hypothesis = segments == 1, segments == 2
-    aligned = head._align(tokens, premise, hypothesis)
+    aligned = head.align(tokens, premise, hypothesis)
     # Both premise tokens can only align to the hypothesis token. That one weighs them by exp(2/√2) : exp(0).
     weight = np.exp(2 / 2**0.5) / (np.exp(2 / 2**0.5) + 1)
     expected = torch.tensor([[2.0, 0.0], [2.0, 0.0], [weight, 1 - weight]], dtype=torch.float32)
     torch.testing.assert_close(aligned[0, :3], expected)
 
     with torch.no_grad():  # the comparison passes [x; y; x - y; x * y] on, the aggregation its own input
-        head.comparison = torch.nn.Identity()
+        passing = torch.nn.Linear(8, 8)
+        passing.weight.copy_(torch.eye(8))
+        passing.bias.zero_()
+        head.comparison = torch.nn.Sequential(passing)
         head.aggregation = torch.nn.Identity()
     pooled = head.compare(tokens, segments)[0].view(4, 8)
     compared = torch.cat(

@@ -1,0 +1,215 @@
+"""What a checkpoint promises: a threshold for each target risk, and whether new text is like calibration's.
+
+`calibration` in the configuration is what `training/calibration.py` measured on held-out pairs, by encoding:
+
+    {"separate": {"method": …, "delta": 0.1, "n": 4000, "data": ["snli_validation"], "date": "2026-11-21",
+                  "table": [{"target_risk": 0.05, "threshold": 0.21, "coverage": 0.48, "risk": 0.04}, …],
+                  "quantiles": [0.01, …, 0.69], "labels": {"entailment": 0.34, …}}}
+
+A row promises that, of the answers accepted below its threshold, at most the share `target_risk` is wrong in
+the long run, with probability 1 - `delta` over the draw of the calibration pairs. Its threshold is null where
+that could not be promised; `coverage` and `risk` are what was measured there. `quantiles` are 101 of the
+uncertainty, from the least to the greatest; `labels` are the shares of the labels that were answered.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+QUANTILES = 101
+ENOUGH = 50  # results to tell a drift from chance
+SIGNIFICANT = 0.01  # how often a drift may be seen where there is none
+
+_HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
+
+
+def check_calibration(calibration: Any, encodings: Sequence[str]) -> None:
+    """Raise a ValueError that says what is wrong with the `calibration` of a configuration; None is fine."""
+    if calibration is None:
+        return
+    if not isinstance(calibration, Mapping) or not set(calibration) <= set(encodings):
+        raise ValueError(
+            f"`calibration` is a dict by encoding ({', '.join(encodings)}), got {calibration!r}."
+        )
+    for encoding, entry in calibration.items():
+        if problem := _problem(entry):
+            raise ValueError(f"`calibration[{encoding!r}]`: {problem}. Calibrate again: {_HOW}")
+
+
+def calibrated(calibration: Mapping[str, Any] | None, encoding: str) -> Mapping[str, Any]:
+    """The `calibration` of a configuration for an encoding; a ValueError where there is none."""
+    if not calibration or encoding not in calibration:
+        known = f" (for {' and '.join(calibration)} it is)" if calibration else ""
+        raise ValueError(
+            f"This checkpoint is not calibrated for {encoding} encoding{known}, so that it promises nothing. "
+            f"Calibrate it: {_HOW}"
+        )
+    return calibration[encoding]
+
+
+def promised_threshold(calibration: Mapping[str, Any] | None, encoding: str, target_risk: float) -> float:
+    """The threshold that keeps a risk: that of the greatest target that is no greater and could be promised.
+
+    Args:
+        calibration (`Mapping`, *optional*): Of a configuration.
+        encoding (`"joint"` or `"separate"`): How the pairs are encoded.
+        target_risk (`float`): Share of wrong answers among those accepted, between 0 and 1.
+
+    Raises:
+        ValueError: there is no calibration for this encoding, or none of its promises is as strict.
+    """
+    if not _is_share(target_risk) or target_risk == 0:
+        raise ValueError(f"`target_risk` is a share of wrong answers, such as 0.1, got {target_risk!r}.")
+    entry = calibrated(calibration, encoding)
+    kept = [row for row in entry["table"] if row["threshold"] is not None]
+    strict = [row for row in kept if row["target_risk"] <= target_risk + 1e-9]
+    if not strict:
+        best = f"the lowest is {kept[0]['target_risk']:.1%}" if kept else "nor can any other of its targets"
+        raise ValueError(
+            f"A risk of {target_risk:.1%} cannot be promised with {encoding} encoding: {best}, from "
+            f"{entry['n']:,} calibration pairs. More pairs, or better heads, promise more."
+        )
+    return strict[-1]["threshold"]
+
+
+def drift_from(
+    entry: Mapping[str, Any], uncertainty: Sequence[float], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Whether results are distributed as calibration's were: if not, its promise means nothing for them.
+
+    Two tests, at half of `SIGNIFICANT` each: Kolmogorov-Smirnov of the uncertainty, its p-value approximated
+    as by Stephens 1970, calibration's scores being known by their quantiles; chi-square of the labels.
+
+    Args:
+        entry (`Mapping`): The `calibration` for one encoding.
+        uncertainty (`Sequence[float]`): Of the results.
+        labels (`Sequence[str]`): Of the results.
+
+    Returns:
+        `dict`: `drifted`, or `None` for fewer results than `ENOUGH`; `message`, a sentence; `pairs`;
+        `statistic` and `p_value` of the scores; `labels`, by label its share `here` and in `calibration`, and
+        `labels_p_value`. That nothing drifted does not show that the risk is the same.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    if not len(uncertainty):
+        raise ValueError("There are no results to compare with calibration's.")
+    here = torch.tensor(uncertainty, dtype=torch.float64)
+    known = torch.tensor(entry["quantiles"], dtype=torch.float64)
+    statistic = _greatest_distance(here, known)
+    p_value = _kolmogorov(statistic, len(here) * entry["n"] / (len(here) + entry["n"]))
+    names = list(dict.fromkeys([*entry["labels"], *labels]))
+    shares = {
+        name: {"here": labels.count(name) / len(labels), "calibration": entry["labels"].get(name, 0.0)}
+        for name in names
+    }
+    labels_p_value = _chi_square(list(shares.values()), len(labels), entry["n"])
+    drifted = None if len(here) < ENOUGH else min(p_value, labels_p_value) < SIGNIFICANT / 2
+    higher = "higher" if here.mean() > known.mean() else "lower"
+    figures = (
+        f"Kolmogorov-Smirnov {statistic:.3f}, p {_shown(p_value)}; labels p {_shown(labels_p_value)}; "
+        f"uncertainty {higher} on average"
+    )
+    if drifted is None:
+        message = f"{len(here)} results are too few to tell: give {ENOUGH} or more ({figures})."
+    elif drifted:
+        message = (
+            f"These {len(here):,} results differ from calibration's beyond chance ({figures}): its promise "
+            "cannot be expected to hold for such text. Calibrate on labelled pairs like these."
+        )
+    else:
+        message = (
+            f"These {len(here):,} results do not differ from calibration's beyond chance ({figures}): "
+            "nothing here speaks against its promise."
+        )
+    return {
+        "drifted": drifted,
+        "message": message,
+        "pairs": len(here),
+        "statistic": statistic,
+        "p_value": p_value,
+        "labels": shares,
+        "labels_p_value": labels_p_value,
+    }
+
+
+def _problem(entry: Any) -> str | None:
+    needed = {"method", "delta", "n", "data", "date", "table", "quantiles", "labels"}
+    if not isinstance(entry, Mapping) or not needed <= set(entry):
+        return f"it needs {', '.join(sorted(needed))}"
+    if not _is_share(entry["delta"]) or entry["delta"] in (0, 1):
+        return f"`delta` lies between 0 and 1, got {entry['delta']!r}"
+    if isinstance(entry["n"], bool) or not isinstance(entry["n"], int) or entry["n"] < 1:
+        return f"`n` is a number of pairs, got {entry['n']!r}"
+    rows = entry["table"]
+    keys = {"target_risk", "threshold", "coverage", "risk"}
+    if not isinstance(rows, Sequence) or any(
+        not isinstance(row, Mapping) or not keys <= set(row) for row in rows
+    ):
+        return f"each row of `table` needs {', '.join(sorted(keys))}"
+    thresholds = [row["threshold"] for row in rows if row["threshold"] is not None]
+    if not all(_is_share(value) for value in [*(row["target_risk"] for row in rows), *thresholds]):
+        return "targets and thresholds of `table` lie between 0 and 1"
+    if any(one["target_risk"] >= other["target_risk"] for one, other in pairwise(rows)):
+        return "the targets of `table` must increase"
+    if any(one > other for one, other in pairwise(thresholds)):
+        return "a greater target of `table` has a lower threshold"
+    scores = entry["quantiles"]
+    if not isinstance(scores, Sequence) or len(scores) != QUANTILES or not all(map(_is_share, scores)):
+        return f"`quantiles` are {QUANTILES} uncertainties"
+    if any(one > other for one, other in pairwise(scores)):
+        return "`quantiles` must increase"
+    if not isinstance(entry["labels"], Mapping) or not all(map(_is_share, entry["labels"].values())):
+        return "`labels` are shares by label"
+    return None
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _greatest_distance(here: torch.Tensor, known: torch.Tensor) -> float:
+    """Between the distributions of a sample and of what has these quantiles, straight in between."""
+    here, points = here.sort().values, torch.cat([here, known])
+    greatest = torch.zeros((), dtype=torch.float64)
+    for up_to in (True, False):  # at each point, and just below it: both distributions may jump there
+        of_sample = torch.searchsorted(here, points, right=up_to) / len(here)
+        above = torch.searchsorted(known, points, right=up_to)
+        low, high = (known[place.clamp(0, len(known) - 1)] for place in (above - 1, above))
+        between = torch.where(high > low, (points - low) / (high - low).clamp_min(1e-300), 0.0)
+        of_known = ((above - 1 + between) / (len(known) - 1)).clamp(0, 1)
+        greatest = torch.maximum(greatest, (of_sample - of_known).abs().max())
+    return greatest.item()
+
+
+def _kolmogorov(statistic: float, size: float) -> float:
+    """P-value of a Kolmogorov-Smirnov statistic; `size` is n · m / (n + m) of two samples."""
+    scaled = (math.sqrt(size) + 0.12 + 0.11 / math.sqrt(size)) * statistic
+    if scaled < 0.2:  # where the series below converges slowly, and to 1
+        return 1.0
+    series = (2 * (-1) ** (term - 1) * math.exp(-2 * (term * scaled) ** 2) for term in range(1, 101))
+    return min(1.0, max(0.0, sum(series)))
+
+
+def _chi_square(shares: list[dict[str, float]], here: int, known: int) -> float:
+    """P-value of the test that two samples of labels come from one distribution."""
+    total = here + known
+    statistic = 0.0
+    present = 0
+    for share in shares:
+        pooled = (share["here"] * here + share["calibration"] * known) / total
+        if pooled > 0:
+            present += 1
+            statistic += here * known / total * (share["here"] - share["calibration"]) ** 2 / pooled
+    if present < 2:
+        return 1.0
+    half = torch.tensor([(present - 1) / 2, statistic / 2], dtype=torch.float64)
+    return torch.special.gammaincc(half[0], half[1]).item()
+
+
+def _shown(p_value: float) -> str:
+    return "< 0.0001" if p_value < 0.0001 else f"= {p_value:.2g}"

@@ -1,0 +1,499 @@
+"""The promise of a calibration: kept as often as it says, stored, used, and questioned where text differs."""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PAIRS, ROOT, make_model, rows, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import pipeline
+
+import calibrate
+import predict
+from calibration_modernbert_nli import ENOUGH, drift_from
+from configuration_modernbert_nli import ModernBertNliConfig
+from modeling_modernbert_nli import ModernBertNliModel
+from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
+from training.data import Pairs
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import promise
+
+LABELS = ["entailment", "neutral", "contradiction"]
+
+
+def entry(thresholds: dict[float, float | None], scores=None) -> dict:
+    """A calibration for an encoding with these thresholds by target."""
+    scores = np.linspace(0.1, 0.6, 500) if scores is None else scores
+    found = calibration_of(np.zeros(len(scores)), scores, (LABELS * len(scores))[: len(scores)], ["set"])
+    table = [
+        {"target_risk": target, "threshold": threshold, "coverage": None, "risk": None}
+        for target, threshold in thresholds.items()
+    ]
+    return {**found, "table": table}
+
+
+# The promise ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.sampled_from(TARGETS))
+def test_the_binomial_tail_is_exact(accepted, wrong, risk):
+    """As summed term by term."""
+    wrong = min(wrong, accepted)
+    terms = (math.comb(accepted, k) * risk**k * (1 - risk) ** (accepted - k) for k in range(wrong + 1))
+    assert binomial_tail(wrong, accepted, risk) == pytest.approx(sum(terms), rel=1e-9)
+
+
+def test_the_binomial_tail_is_that_of_scipy():
+    """Also for numbers whose terms are too small to be numbers."""
+    binom = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra").binom
+    for accepted, wrong, risk in [
+        (50_000, 5_200, 0.1),
+        (200_000, 39_000, 0.2),
+        (3_000, 2, 0.01),
+        (10, 10, 0.3),
+    ]:
+        assert binomial_tail(wrong, accepted, risk) == pytest.approx(
+            binom.cdf(wrong, accepted, risk), rel=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    "population",
+    [
+        promise.Synthetic(),
+        promise.Synthetic(floor=0.001, slope=0.15, power=2),
+        promise.Synthetic(floor=0.1001, slope=1e-9),  # just above the target wherever one abstains
+    ],
+    ids=["hard", "easy", "plateau"],
+)
+def test_the_promise_is_kept(population):
+    """Over many calibrations, the true risk exceeds the target at most as often as delta says."""
+    splits, delta = 1000, promise.DELTA
+    results = promise.simulate(population, pairs=800, splits=splits, targets=(0.1, 0.2))
+    for by_target in results.values():
+        for row in by_target.values():
+            assert row["violations"] <= delta + 3 * math.sqrt(delta * (1 - delta) / splits)
+    ours, theirs = results["Learn then Test"]["0.1"], results["SGR"]["0.1"]
+    assert ours["coverage"] >= theirs["coverage"]
+
+
+def test_real_pairs_are_split_or_resampled(tmp_path, monkeypatch, capsys):
+    """The program reads them from a file, prints its table and writes it."""
+    draw = np.random.default_rng(0)
+    uncertainty = draw.random(3000)
+    np.savez(tmp_path / "judged.npz", errors=draw.random(3000) < 0.4 * uncertainty, uncertainty=uncertainty)
+    monkeypatch.setattr(promise, "ROOT", tmp_path)
+    for option, name in (("--splits", "promise-judged"), ("--resample", "promise-judged-resampled")):
+        options = ["--judged", str(tmp_path / "judged.npz"), "--pairs", "1000", "--splits", "4"]
+        monkeypatch.setattr(
+            sys, "argv", ["promise.py", *options, *([option] if option == "--resample" else [])]
+        )
+        promise.main()
+        written = json.loads((tmp_path / "benchmarks" / "results" / f"{name}.json").read_text())
+        for row in written["methods"]["Learn then Test"].values():
+            assert 0 <= row["coverage"] <= 1
+        assert "Learn then Test" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="leave too few"):
+        promise.Judged.read(tmp_path / "judged.npz", False).calibration_pairs(2000, draw)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(MIN_PAIRS, 400), st.integers(1, 50), st.floats(0, 1))
+def test_a_table_is_consistent(seed, count, steps, slope):
+    """Greater targets have looser thresholds, and what was measured below each is within its target."""
+    draw = np.random.default_rng(seed)
+    uncertainty = draw.integers(0, steps + 1, count) / steps  # with ties, 0 and 1 among them
+    table = risk_table(draw.random(count) < slope * uncertainty, uncertainty)
+    assert [row["target_risk"] for row in table] == list(TARGETS)
+    kept = [row for row in table if row["threshold"] is not None]
+    assert kept == table[len(table) - len(kept) :]
+    for row in kept:
+        assert 0 <= row["threshold"] <= 1
+        assert row["risk"] <= row["target_risk"]
+    for key in ("threshold", "coverage"):
+        assert [row[key] for row in kept] == sorted(row[key] for row in kept)
+
+
+def test_what_cannot_be_promised_is_not():
+    """All wrong: nothing. All right: everything down to what so many pairs can show."""
+    scores = np.linspace(0, 0.7, 500)
+    assert all(row["threshold"] is None for row in risk_table(np.ones(500), scores))
+    thresholds = {row["target_risk"]: row["threshold"] for row in risk_table(np.zeros(500), scores)}
+    assert thresholds[0.05] == thresholds[0.3] == 1.0
+    assert thresholds[0.01] == 1.0  # 400 right ones test: 0.99^400 is 2 %
+    assert {row["threshold"] for row in risk_table(np.zeros(200), scores[:200])[:1]} == {
+        None
+    }  # 0.99^160: 20 %
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"errors": np.zeros(99), "uncertainty": np.zeros(99), "labels": ["a"] * 99}, "99 pairs are too few"),
+        ({"uncertainty": np.full(200, np.nan)}, "between 0 and 1"),
+        ({"uncertainty": np.full(200, 1.5)}, "between 0 and 1"),
+        ({"labels": ["a"]}, "do not match"),
+        ({"delta": 0.0}, "`delta` is a probability"),
+    ],
+)
+def test_what_cannot_be_calibrated(changed, complaint):
+    """Each is refused in a sentence."""
+    given = {"errors": np.zeros(200), "uncertainty": np.zeros(200), "labels": ["a"] * 200, "data": ["set"]}
+    with pytest.raises(ValueError, match=complaint):
+        calibration_of(**{**given, **changed})
+
+
+# In the configuration ---------------------------------------------------------------------------------------
+
+
+def test_a_calibration_is_saved_and_loaded(tmp_path):
+    """Exactly; without one there is none."""
+    assert ModernBertNliConfig().calibration is None
+    draw = np.random.default_rng(0)
+    found = calibration_of(draw.random(300) < 0.1, draw.random(300), ["neutral"] * 300, ["a", "b"], 0.05)
+    ModernBertNliConfig(calibration={"joint": found}).save_pretrained(tmp_path)
+    again = ModernBertNliConfig.from_pretrained(tmp_path).calibration["joint"]
+    assert again == found
+    assert (again["n"], again["delta"], again["data"], again["labels"]) == (
+        300,
+        0.05,
+        ["a", "b"],
+        {"neutral": 1.0},
+    )
+    ModernBertNliConfig().save_pretrained(tmp_path)
+    assert ModernBertNliConfig.from_pretrained(tmp_path).calibration is None
+
+
+BROKEN = [
+    ({"table": [{"target_risk": 0.1, "threshold": 0.5}]}, "each row of `table` needs coverage, risk"),
+    ({"table": entry({0.1: 0.5, 0.2: 0.4})["table"]}, "a greater target of `table` has a lower threshold"),
+    ({"table": entry({0.2: 0.5, 0.1: 0.6})["table"]}, "the targets of `table` must increase"),
+    ({"table": entry({0.1: 1.5})["table"]}, "thresholds of `table` lie between 0 and 1"),
+    ({"table": "none"}, "each row of `table`"),
+    ({"quantiles": [0.5] * 100}, "`quantiles` are 101"),
+    ({"quantiles": [0.5] * 100 + [0.4]}, "`quantiles` must increase"),
+    ({"labels": ["neutral"]}, "`labels` are shares"),
+    ({"delta": 1}, "`delta` lies between"),
+    ({"n": "many"}, "`n` is a number of pairs"),
+]
+
+
+@pytest.mark.parametrize(("changed", "complaint"), BROKEN, ids=[complaint for _, complaint in BROKEN])
+def test_a_broken_calibration_is_refused_on_loading(tmp_path, changed, complaint):
+    """What is wrong with it is said, and what mends it."""
+    ModernBertNliConfig().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    broken = {"separate": {**entry({0.1: 0.5}), **changed}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "calibration": broken}))
+    with pytest.raises(ValueError, match=complaint) as caught:
+        ModernBertNliConfig.from_pretrained(tmp_path)
+    assert "`calibration['separate']`" in str(caught.value)
+    assert "calibrate.py" in str(caught.value)
+
+
+@pytest.mark.parametrize("calibration", [[], "yes", {"apart": {}}, {"joint": None}, {"joint": {"n": 3}}])
+def test_what_is_no_calibration_is_refused(calibration):
+    """Another kind of value, another encoding, an entry without its parts."""
+    with pytest.raises(ValueError, match="`calibration"):
+        ModernBertNliConfig(calibration=calibration)
+
+
+# In the pipeline --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nli(tiny_modernbert):
+    """Calibrated so that targets of 10, 20 and 30 % accept 0, 1 and 2 of `PAIRS`, in each encoding."""
+    model = make_model(tiny_modernbert, "separate")
+    plain, calibration = model.as_pipeline(), {}
+    for encoding in ("separate", "joint"):
+        doubts = sorted(result["uncertainty"] for result in plain(PAIRS, encoding=encoding))
+        thresholds = {0.05: None, 0.1: doubts[0], 0.2: doubts[1], 0.3: doubts[2]}
+        calibration[encoding] = entry(thresholds)
+    model.config.calibration = calibration
+    return model.as_pipeline()
+
+
+def answered(results) -> int:
+    return sum(not result["abstain"] for result in results)
+
+
+def test_a_target_risk_is_a_threshold(nli):
+    """That of the greatest target that is no greater, in the encoding of the call; given here or there."""
+    for target, expected in ((0.1, 0), (0.199, 0), (0.2, 1), (0.25, 1), (0.3, 2), (0.9, 2)):
+        for encoding in ("separate", "joint"):
+            assert answered(nli(PAIRS, target_risk=target, encoding=encoding)) == expected
+            other = nli.model.as_pipeline(target_risk=target, encoding=encoding)
+            assert answered(other(PAIRS)) == expected
+            assert other.threshold == nli.threshold_for(target, encoding)
+    given = nli.model.as_pipeline(target_risk=0.2)
+    assert answered(given(PAIRS, encoding="joint")) == 1  # whose thresholds are other ones
+    assert answered(given(PAIRS, target_risk=0.3)) == 2
+    assert answered(given(PAIRS, threshold=1.0)) == 3
+    assert answered(nli.model.as_pipeline(threshold=1.0)(PAIRS, target_risk=0.2)) == 1
+    assert set(given(*PAIRS[0])) == {"label", "confidence", "abstain", "uncertainty", "probs"}
+
+
+def test_a_target_risk_goes_through_every_method(nli):
+    """Of texts and of stored states, for routes and for facts, in either encoding."""
+    premises = [premise for premise, _ in PAIRS]
+    for other in (nli, nli.model.as_pipeline(encoding="joint")):
+        claim = PAIRS[0][1]
+        for target in (0.1, 0.3):
+            expected = [
+                result["abstain"]
+                for result in other([(text, claim) for text in premises], target_risk=target)
+            ]
+            facts = other.validate_fact(premises, claim, target_risk=target)
+            assert [fact["uncertain"] for fact in facts] == expected
+            routes = other.route(premises, {"one": claim}, target_risk=target)
+            assert [route["scores"]["one"]["abstain"] for route in routes] == expected
+    stored = nli.model.encode(premises)
+    apart, joint = nli, nli.model.as_pipeline(encoding="joint", target_risk=0.3)
+    uncertain = [fact["uncertain"] for fact in apart.validate_fact(stored, claim, target_risk=0.3)]
+    assert [fact["uncertain"] for fact in joint.validate_fact(stored, claim)] == uncertain  # encoded apart
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        ({"target_risk": 0.2, "threshold": 0.5}, "not both"),
+        (
+            {"target_risk": 0.05},
+            r"A risk of 5.0% cannot be promised with separate encoding: the lowest is 10.0%",
+        ),
+        ({"target_risk": 0.01, "encoding": "joint"}, "with joint encoding: the lowest is 10.0%, from 500"),
+        ({"target_risk": 0}, "is a share of wrong answers"),
+        ({"target_risk": 10}, "is a share of wrong answers"),
+        ({"target_risk": "low"}, "is a share of wrong answers"),
+        ({"target_risk": True}, "is a share of wrong answers"),
+    ],
+)
+def test_a_risk_that_cannot_be_promised(nli, how, complaint):
+    """Refused at once, wherever it is given, with what can be."""
+    calls = [
+        lambda: nli(*PAIRS[0], **how),
+        lambda: nli.model.as_pipeline(**how),
+        lambda: nli(iter(PAIRS), **how),
+    ]
+    if "encoding" not in how:
+        calls.append(lambda: nli.validate_fact(*PAIRS[0], **how))
+        calls.append(lambda: nli.route(PAIRS[0][0], {"one": PAIRS[0][1]}, **how))
+    for call in calls:
+        with pytest.raises(ValueError, match=complaint):
+            call()
+
+
+def test_without_calibration_there_is_no_promise(nli, model):
+    """The error says which program makes one, and for which encoding there is one."""
+    for call in (
+        lambda: model.as_pipeline(target_risk=0.1),
+        lambda: model.as_pipeline()(*PAIRS[0], target_risk=0.1),
+        lambda: model.as_pipeline().drift(PAIRS),
+    ):
+        with pytest.raises(ValueError, match=r"not calibrated for \w+ encoding, .* python calibrate.py"):
+            call()
+    half = make_model(nli.model.config._base_override[0], "separate")
+    half.config.calibration = {"separate": nli.model.config.calibration["separate"]}
+    with pytest.raises(ValueError, match=r"for joint encoding \(for separate it is\)"):
+        half.as_pipeline()(PAIRS, target_risk=0.3, encoding="joint")
+
+
+def test_a_calibrated_checkpoint_works_as_remote_code(nli, tiny_modernbert, tmp_path):
+    """Saved with its code and its table, opened by transformers alone."""
+    nli.model.save_pretrained(tmp_path)
+    assert (tmp_path / "calibration_modernbert_nli.py").is_file()
+    base = {"base_model_name_or_path": tiny_modernbert}
+    again = pipeline(model=str(tmp_path), trust_remote_code=True, model_kwargs=base, target_risk=0.2)
+    assert answered(again(PAIRS)) == 1
+    assert again.drift(PAIRS * 20)["pairs"] == 60
+
+
+# Drift ------------------------------------------------------------------------------------------------------
+
+
+def test_a_drift_is_seen_and_its_absence_is_not():
+    """Text like calibration's seldom alarms; higher scores or other labels do, in a sentence with figures."""
+    draw = np.random.default_rng(0)
+    known = entry({0.1: 0.5}, draw.beta(2, 5, 2000))
+    known["labels"] = dict.fromkeys(LABELS, 1 / 3)
+
+    def seen(scores, shares=(1 / 3, 1 / 3, 1 / 3)) -> dict:
+        return drift_from(known, scores.tolist(), draw.choice(LABELS, len(scores), p=shares).tolist())
+
+    alarms = [seen(draw.beta(2, 5, 400))["drifted"] for _ in range(200)]
+    assert sum(alarms) <= 8  # 2 expected
+    for found in (seen(draw.beta(2.6, 5, 400)), seen(draw.beta(2, 5, 400), (0.5, 0.3, 0.2))):
+        assert found["drifted"] is True
+        assert "cannot be expected to hold" in found["message"]
+        assert f"Kolmogorov-Smirnov {found['statistic']:.3f}" in found["message"]
+    same = seen(draw.beta(2, 5, 400))
+    assert "nothing here speaks against its promise" in same["message"]
+    assert set(same["labels"]) == set(LABELS)
+    assert same["labels"]["neutral"]["calibration"] == pytest.approx(1 / 3)
+    few = seen(draw.beta(8, 2, ENOUGH - 1))
+    assert few["drifted"] is None
+    assert "too few to tell" in few["message"]
+
+
+def test_the_figures_of_a_drift_are_those_of_scipy():
+    """Kolmogorov-Smirnov up to what 101 quantiles leave out, chi-square exactly."""
+    stats = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra")
+    draw = np.random.default_rng(1)
+    for shape, count in ((2, 300), (2.2, 1000), (3, 100)):
+        known, here = draw.beta(2, 5, 3000), draw.beta(shape, 5, count)
+        labels = draw.choice(LABELS, count, p=(0.4, 0.3, 0.3)).tolist()
+        calibration = entry({0.1: 0.5}, known)
+        found = drift_from(calibration, here.tolist(), labels)
+        theirs = stats.ks_2samp(here, known)
+        assert found["statistic"] == pytest.approx(theirs.statistic, abs=0.01)
+        assert found["p_value"] == pytest.approx(theirs.pvalue, abs=0.1)
+        counts = [[labels.count(name), calibration["labels"][name] * 3000] for name in LABELS]
+        assert found["labels_p_value"] == pytest.approx(
+            stats.chi2_contingency(counts, correction=False).pvalue
+        )
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=MIN_PAIRS, max_size=130),
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(LABELS)), min_size=1, max_size=60),
+)
+@settings(max_examples=40)
+def test_any_scores_can_be_compared(known, here):
+    """Ties, single scores, labels that calibration never gave: figures lie between 0 and 1."""
+    scores = np.array(known) / 5
+    calibration = calibration_of(np.zeros(len(scores)), scores, ["neutral"] * len(scores), ["set"])
+    found = drift_from(calibration, [step / 5 for step, _ in here], [label for _, label in here])
+    for key in ("statistic", "p_value", "labels_p_value"):
+        assert 0 <= found[key] <= 1
+    same = drift_from(calibration, scores.tolist(), ["neutral"] * len(scores))
+    assert same["statistic"] <= 0.02
+    assert same["labels_p_value"] == 1
+
+
+def test_results_and_pairs_are_compared_alike(nli):
+    """By either encoding; nothing is no comparison."""
+    results = nli(PAIRS * 20)
+    assert nli.drift(results) == nli.drift(PAIRS * 20) == nli.drift(iter(results))
+    assert nli.drift(results)["drifted"] is True  # random heads, against made up quantiles
+    assert nli.drift(PAIRS * 20, encoding="joint") == nli.model.as_pipeline(encoding="joint").drift(
+        PAIRS * 20
+    )
+    with pytest.raises(ValueError, match="no results"):
+        nli.drift([])
+
+
+# From the command line --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def held_out(checkpoints, tiny_modernbert, tmp_path_factory) -> str:
+    """A file of pairs, of which the checkpoint `separate` judges the less certain half by chance."""
+    load = ModernBertNliModel.from_pretrained
+    pipe = load(checkpoints["separate"], base_model_name_or_path=tiny_modernbert).as_pipeline()
+    pairs = rows(300)
+    results = pipe([(row["premise"], row["hypothesis"]) for row in pairs])
+    draw, middle = np.random.default_rng(0), np.median([result["uncertainty"] for result in results])
+    for row, result in zip(pairs, results, strict=True):
+        by_chance = result["uncertainty"] > middle
+        row["label"] = str(draw.choice(LABELS)) if by_chance else result["label"]
+    return write(tmp_path_factory.mktemp("held-out") / "held_out.jsonl", pairs)
+
+
+@pytest.fixture
+def command(checkpoints, tiny_modernbert, held_out, tmp_path):
+    """A copy of the checkpoint, and a function that calibrates it."""
+    folder = Path(shutil.copytree(checkpoints["separate"], tmp_path / "checkpoint"))
+
+    def run(**options) -> int:
+        given = {"model": str(folder), "data": held_out, "base": tiny_modernbert, "device": "cpu", **options}
+        return calibrate.main([word for key, value in given.items() for word in (f"--{key}", str(value))])
+
+    return folder, run
+
+
+def test_a_checkpoint_is_calibrated_in_place(command, tiny_modernbert, capsys):
+    """Its configuration has what was found, all else stays as it was, and its users can ask for a risk."""
+    folder, run = command
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run(target_risk=0.15, delta=0.2) == 0
+    told = capsys.readouterr()
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
+    old, new = (json.loads(files["config.json"]) for files in (before, after))
+    assert {key for key in new if new[key] != old.get(key)} == {"calibration", "abstention_threshold"}
+    assert set(new["calibration"]) == {"separate", "joint"}
+    found = new["calibration"]["separate"]
+    assert (found["n"], found["delta"], found["data"]) == (300, 0.2, ["held_out"])
+
+    base = {"base_model_name_or_path": tiny_modernbert}
+    nli = ModernBertNliModel.from_pretrained(str(folder), **base).as_pipeline()
+    assert new["abstention_threshold"] == nli.threshold_for(0.15) == nli.threshold
+    kept = [row for row in found["table"] if row["threshold"] is not None]
+    assert 0.3 < kept[0]["coverage"] < 0.7
+    assert "with probability 80%" in told.out
+    assert "Not covered" in told.out
+    assert "cannot be promised" in told.out
+    assert "Only 300 pairs" in told.err
+
+    pair = ("--model", str(folder), "--base", tiny_modernbert, *PAIRS[0], "--device", "cpu")
+    assert predict.main([*pair, "--target_risk", "0.2"]) == 0
+    assert f"threshold of {nli.threshold_for(0.2):.3g}" in capsys.readouterr().out
+    assert predict.main([*pair, "--target_risk", "0.001"]) == 2
+    assert f"the lowest is {kept[0]['target_risk']:.1%}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict.main([*pair, "--target_risk", "0.2", "--threshold", "0.5"])
+
+
+def test_a_copy_is_calibrated(command, tmp_path):
+    """The checkpoint itself stays; a folder that is not empty is left alone."""
+    folder, run = command
+    before = (folder / "config.json").read_bytes()
+    assert run(target_risk=0.2, output=tmp_path / "calibrated") == 0
+    assert (folder / "config.json").read_bytes() == before
+    copied = {path.name for path in (tmp_path / "calibrated").iterdir()}
+    assert copied == {path.name for path in folder.iterdir()}
+    assert ModernBertNliConfig.from_pretrained(tmp_path / "calibrated").calibration
+    assert run(output=tmp_path / "calibrated") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"target_risk": 0.001}, "A risk of 0.1% cannot be promised with separate encoding: the lowest is"),
+        ({"data": "few"}, "60 pairs are too few"),
+        ({"data": "two-way"}, "entailment or not entailment"),
+        ({"data": "nowhere.jsonl"}, "nowhere.jsonl"),
+        ({"model": "owner/checkpoint"}, "is no folder: say by --output"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_cannot_be_calibrated_stays_as_it_was(
+    command, tmp_path, monkeypatch, capsys, options, complaint
+):
+    """A sentence on the error stream, and not a byte changed."""
+    folder, run = command
+    if options.get("data") == "two-way":
+        texts = ["a text"] * 200
+        two_way = Pairs("hans", texts, texts, np.array([0, 3] * 100))
+        monkeypatch.setattr("training.data.load_pairs", lambda source: two_way)
+    elif options.get("data") == "few":
+        options = {"data": write(tmp_path / "few.jsonl", rows(60))}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert run(**options) == 2
+    assert complaint in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("option", [{"delta": 0}, {"delta": 1.5}, {"target_risk": 2}, {"batch_size": 0}])
+def test_a_mistyped_option_is_told_at_once(command, option):
+    """Before anything is loaded."""
+    with pytest.raises(SystemExit):
+        command[1](**option)

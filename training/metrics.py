@@ -1,11 +1,35 @@
-"""Logits and uncertainties to figures. Risk: share of wrong answers; coverage: share of answers given."""
+"""Logits and uncertainties to figures. Risk: share of wrong answers; coverage: share of answers given.
+
+The figures of selective prediction are those of the published metric in `metrics/selective_prediction`.
+"""
 
 import numpy as np
 
+from metrics.selective_prediction.selective_prediction import aurc, coverage_at_risk, figures, risk_coverage
+from training.data import NOT_ENTAILMENT
+
+__all__ = [
+    "accuracy",
+    "aurc",
+    "bootstrap_difference",
+    "coverage_at_risk",
+    "decisions",
+    "max_prob_uncertainty",
+    "risk_coverage",
+    "threshold_for_risk",
+    "wrong",
+]
+
+
+def wrong(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mask of the wrong labels, (n,); `logits` (n, 3), `labels` (n,), of a three-way or of a two-way set."""
+    predicted = logits.argmax(axis=-1)
+    return np.where(labels == NOT_ENTAILMENT, predicted == 0, predicted != labels)
+
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of right labels; `logits` (n, 3), `labels` (n,)."""
-    return float((logits.argmax(axis=-1) == labels).mean())
+    """Share of right labels."""
+    return float(1 - wrong(logits, labels).mean())
 
 
 def max_prob_uncertainty(logits: np.ndarray) -> np.ndarray:
@@ -14,33 +38,21 @@ def max_prob_uncertainty(logits: np.ndarray) -> np.ndarray:
     return 1 - shifted.max(axis=-1) / shifted.sum(axis=-1)
 
 
-def risk_coverage(errors: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and selective risk, (n,) each, as ever less certain answers are accepted."""
-    order = np.argsort(uncertainty, kind="stable")
-    accepted = np.arange(1, len(order) + 1)
-    return accepted / len(order), np.cumsum(errors[order]) / accepted
-
-
-def aurc(errors: np.ndarray, uncertainty: np.ndarray) -> float:
-    """Area under the risk-coverage curve, lower is better (Geifman et al. 2019, arXiv:1805.08206)."""
-    return float(risk_coverage(errors, uncertainty)[1].mean())
-
-
 def threshold_for_risk(errors: np.ndarray, uncertainty: np.ndarray, target_risk: float) -> float:
     """The greatest threshold at which the accepted answers of *this* sample err at most `target_risk`.
 
     An estimate, without a guarantee for other samples. 0, which accepts nothing, where no threshold reaches
     the target.
     """
-    _, risk = risk_coverage(errors, uncertainty)
-    ordered = np.sort(uncertainty)
-    last = len(ordered) - 1
-    # Abstaining starts at the threshold, so it lies between two neighbours that differ.
-    allowed = [i for i in np.flatnonzero(risk <= target_risk) if i == last or ordered[i] < ordered[i + 1]]
-    if not allowed:
+    coverage, risk = risk_coverage(errors, uncertainty)
+    allowed = risk <= target_risk
+    if not allowed.any():
         return 0.0
-    best = allowed[-1]
-    return 1.0 if best == last else float((ordered[best] + ordered[best + 1]) / 2)
+    ordered = np.sort(uncertainty)
+    accepted = round(coverage[allowed].max() * len(ordered))
+    if accepted == len(ordered):
+        return 1.0
+    return float((ordered[accepted - 1] + ordered[accepted]) / 2)
 
 
 def decisions(
@@ -49,16 +61,32 @@ def decisions(
     """What a user gets at a threshold, and how well the uncertainty ranks errors beside MaxProb.
 
     Returns:
-        `accuracy` of all answers; `coverage`, the share of answers given; `selective_accuracy` of those;
-        `aurc` of the uncertainty and `aurc_max_prob` of MaxProb on the same answers.
+        `pairs`; the figures of the metric, among them `accuracy` of all answers, `coverage`, the share of
+        answers given, `selective_accuracy` of those, and `aurc`; `aurc_max_prob`, of MaxProb on the same
+        answers.
     """
-    errors = logits.argmax(axis=-1) != labels
-    accepted = uncertainty < threshold
+    errors = wrong(logits, labels)
     return {
         "pairs": len(labels),
-        "accuracy": accuracy(logits, labels),
-        "coverage": float(accepted.mean()),
-        "selective_accuracy": float(1 - errors[accepted].mean()) if accepted.any() else None,
-        "aurc": aurc(errors, uncertainty),
+        **figures(errors, uncertainty, threshold),
         "aurc_max_prob": aurc(errors, max_prob_uncertainty(logits)),
     }
+
+
+def bootstrap_difference(first: np.ndarray, second: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+    """95 % interval of the difference of two means over the same seeds and pairs, both drawn anew.
+
+    Args:
+        first, second (`np.ndarray` of shape `(seeds, pairs)`):
+            What was measured, such as 1 for a right answer.
+        draws (`int`): Bootstrap samples (Efron & Tibshirani 1993, percentile interval).
+    """
+    difference = (first.astype(float) - second).T  # pairs first: a draw of rows is contiguous
+    random = np.random.default_rng(0)
+    pairs, seeds = difference.shape
+    means = [
+        difference[random.integers(pairs, size=pairs)][:, random.integers(seeds, size=seeds)].mean()
+        for _ in range(draws)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""Metrics for `evaluate.load`, each in a folder that can be published as a Space."""

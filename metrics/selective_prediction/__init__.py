@@ -1,0 +1,1 @@
+"""Selective prediction as a metric."""

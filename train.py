@@ -1,177 +1,122 @@
 """Train heads of your own: the NLI head, then the abstention head, on a frozen base.
 
     python train.py --train_data train.jsonl --eval_data test.jsonl --output_dir runs/mine
-    python train.py --train_data stanfordnlp/snli nyu-mll/multi_nli --output_dir runs/large \
-        --base_model answerdotai/ModernBERT-large --base_dtype bfloat16
-    python train.py recipe.yaml
+    python train.py --recipe default            ModernBERT-large on the sets of the Hub, for a GPU
+    python train.py recipe.yaml --seed 2        options of your own, in a file
 
 Without `--base_model` the embedded all-MiniLM-L6-v2 is used, and nothing is downloaded. The base runs once
-over the data; both stages read its states from a cache. All options: `python train.py --help`.
+over the data; both stages read its states from a cache. An interrupted run goes on with `--resume`. All
+options: `python train.py --help`.
 """
 
 import copy
 import json
 import platform
 import shlex
+import shutil
 import sys
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import transformers
-from transformers import HfArgumentParser, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 import quickstart
-from configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
+from calibration_modernbert_nli import promised_threshold
+from configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
 from modeling_modernbert_nli import ModernBertNliModel
-from training.data import Pairs, load_pairs, random_part, summary
-from training.metrics import decisions, threshold_for_risk
-from training.states import PairStates, cache_states
+from training.arguments import DataArguments, HeadArguments, StageArguments, identity, parse
+from training.cache import cache_states, missing_bytes, recomputed_states
+from training.calibration import calibration_of
+from training.data import Pairs, clean, load_pairs, random_part, summary
+from training.metrics import decisions, threshold_for_risk, wrong
+from training.report import MemoryWatch, head_parameters, report
+from training.resume import last_checkpoint, prepare_work_folder
+from training.states import PairStates
+from training.teacher import teacher_logits
 from training.trainers import (
     AbstentionTrainer,
     NliTrainer,
     StageTrainer,
+    TrainingDiverged,
     fit_temperature,
     fold_temperature,
     predict,
 )
 
-
-@dataclass
-class DataArguments:
-    """What to learn from."""
-
-    train_data: list[str] = field(
-        metadata={"help": "JSONL, CSV or Parquet files, or Hub datasets as id, id:split or id/config:split."}
-    )
-    eval_data: list[str] = field(
-        default_factory=list, metadata={"help": "The same, to measure the result on."}
-    )
-    held_out: float = field(
-        default=0.05,
-        metadata={
-            "help": "Share of the premises kept from stage 1, for stage 2, the temperature and the threshold."
-        },
-    )
-    max_train_pairs: int | None = field(
-        default=None, metadata={"help": "A random part of the data, of this size."}
-    )
-    cache_dir: str = field(default="runs/states", metadata={"help": "Folder of the encoder states."})
-
-
-@dataclass
-class HeadArguments:
-    """What to train."""
-
-    base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the frozen base."})
-    base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
-    base_folder: str | None = field(
-        default=None, metadata={"help": "A local copy of the base, to use no Hub."}
-    )
-    base_dtype: str = field(
-        default="auto",
-        metadata={"help": "Precision of the base: auto (its own), float32, bfloat16, float16."},
-    )
-    head_type: str = field(
-        default="alignment", metadata={"help": "Head family.", "choices": ["alignment", "cls"]}
-    )
-    encodings: list[str] = field(
-        default_factory=lambda: ["separate", "joint"],
-        metadata={"help": "Encodings to train for, the default one first. The CLS head knows only joint."},
-    )
-    alignment_size: int | None = field(default=None, metadata={"help": "Width in which tokens are compared."})
-    nli_hidden_size: int | None = field(default=None, metadata={"help": "Width of the hidden vector."})
-    head_dropout: float = field(default=0.2, metadata={"help": "Dropout of the heads."})
-    abstention_weight: float = field(
-        default=0.5,
-        metadata={"help": "Share of the abstention head in the uncertainty; the rest is 1 - MaxProb."},
-    )
-    target_risk: float = field(
-        default=0.1,
-        metadata={"help": "Share of wrong answers, among the held-out ones accepted, at the threshold."},
-    )
-
-
-@dataclass
-class StageArguments(TrainingArguments):
-    """Arguments of Trainer, with defaults for small heads; stage 2 shares all but its epochs."""
-
-    output_dir: str = field(default="runs/nli", metadata={"help": "Where the checkpoint goes."})
-    abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
-    num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
-    per_device_train_batch_size: int = 64
-    per_device_eval_batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup_steps: float = 0.06
-    lr_scheduler_type: str = "cosine"
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int = 1
-    logging_steps: float = 100
-    report_to: str = "none"
-    remove_unused_columns: bool = False
-    dataloader_pin_memory: bool = torch.cuda.is_available()
-    label_names: list[str] = field(default_factory=lambda: ["labels"])
-    ddp_find_unused_parameters: bool = False
+_CALIBRATION_SHARE = 1 / 3  # of what is held out
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run both stages and save the checkpoint with its results."""
-    argv = sys.argv[1:] if argv is None else argv
-    data, head, args = _parse(argv)
-    set_seed(args.seed)
+    """Run both stages and save the checkpoint with its results.
 
-    train, evaluation = _load(data.train_data), _load(data.eval_data)
-    if data.max_train_pairs is not None:
-        train = random_part(train, data.max_train_pairs, args.seed)
+    Raises:
+        ValueError: arguments, data or a cache that cannot be used.
+        OSError: a disk is full, or the base cannot be had.
+        TrainingDiverged: the loss became no number; what was saved before is left as it was.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    data, head, args = parse(argv)
+    set_seed(args.seed)
+    seconds: dict[str, float] = {}
+    memory = MemoryWatch()
+
+    train, evaluation = load_sources(data, args)
     if args.process_index == 0:
         print(summary(train, evaluation))
+    sizes = {"pairs": {pairs.name: len(pairs) for pairs in train}}
+    work = _work_folder(Path(args.output_dir))
+    with args.main_process_first():
+        if args.process_index == 0:
+            prepare_work_folder(work, {**identity(data, head, args), **sizes}, args.resume)
 
-    model = _new_model(head).to(args.device)
-    with args.main_process_first(desc="encoding"):  # the others find the cache
-        fitted, held_out, tests = _states(model, train, evaluation, data, args.seed)
-    trainer = _train(NliTrainer, model, fitted, held_out, args)
-    kept = {encoding: predict(trainer, held_out.only(encoding)) for encoding in held_out.encoded}
-    logits = np.concatenate([figures["logits"] for figures in kept.values()])
-    temperature = fit_temperature(logits, np.tile(held_out.labels, len(kept)))
+    model = new_model(head).to(args.device)
+    with _timed(seconds, "states"):
+        states_of = state_maker(model, [*train, *evaluation], data, args)
+        fitted, held_out, unseen = _split(states_of, train, data, head, args)
+        tests = {pairs.name: states_of(pairs) for pairs in evaluation}
+        memory.sample()
+    with _timed(seconds, "stage 1"):
+        nli_stage = partial(NliTrainer, alpha=head.alpha, beta=head.beta)
+        trainer = _train(nli_stage, model, fitted, held_out, args, memory)
+        judged = _judged(trainer, held_out)
+    logits = np.concatenate([figures["logits"] for figures in judged.values()])
+    temperature = fit_temperature(logits, np.tile(held_out.labels, len(judged)))
     fold_temperature(model, temperature)
+    with _timed(seconds, "stage 2"):
+        trainer = _train(AbstentionTrainer, model, held_out, unseen, args, memory)
+    judged = _judged(trainer, unseen)
+    threshold = _calibrate(model.config, judged, [pairs.name for pairs in train], head.target_risk)
 
-    # The threshold is chosen on pairs that neither head was fitted to.
-    for_threshold = np.random.default_rng(args.seed).random(len(held_out)) < 1 / 4
-    fitted_to_errors, unseen = held_out.take(~for_threshold), held_out.take(for_threshold)
-    trainer = _train(AbstentionTrainer, model, fitted_to_errors, unseen, args)
-    figures = predict(trainer, unseen.only(model.config.encoding))
-    errors = figures["logits"].argmax(axis=-1) != figures["labels"]
-    threshold = threshold_for_risk(errors, figures["uncertainty"], head.target_risk)
-    model.config.abstention_threshold = threshold
-
-    def measured(pairs: PairStates) -> dict[str, Any]:
-        return {
-            name: decisions(**predict(trainer, pairs.only(name)), threshold=threshold)
-            for name in pairs.encoded
-        }
+    def decided(judged: dict[str, Any]) -> dict[str, Any]:
+        return {name: decisions(**figures, threshold=threshold) for name, figures in judged.items()}
 
     results = {
         "date": date.today().isoformat(),
         "command": shlex.join(["python", "train.py", *(Path(word).name for word in argv)]),
         "base": {"name": model.config.base_model_name_or_path, "revision": model.config.base_model_revision},
         "seed": args.seed,
-        "train": {pairs.name: len(pairs) for pairs in train},
-        "pairs": {"fitted": len(fitted), "held_out": len(held_out)},
-        "parameters": sum(
-            p.numel() for name, p in model.named_parameters() if not name.startswith("encoder.")
-        ),
+        "train": sizes["pairs"],
+        "pairs": {"fitted": len(fitted), "held_out": len(held_out), "calibration": len(unseen)},
+        "parameters": head_parameters(model),
         "encoding": model.config.encoding,
         "temperature": temperature,
         "threshold": threshold,
         "target_risk": head.target_risk,
-        "held_out": measured(unseen),
-        "evaluation": {name: measured(pairs) for name, pairs in tests.items()},
+        "held_out": decided(judged),
+        "evaluation": {name: decided(_judged(trainer, pairs)) for name, pairs in tests.items()},
+        "seconds": seconds,
+        "peak_memory": memory.peak(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -180,27 +125,35 @@ def main(argv: list[str] | None = None) -> None:
     }
     if trainer.is_world_process_zero():
         _save(model, results, Path(args.output_dir))
-        print(_report(results, args.output_dir))
+        print(report(results, args.output_dir))
 
 
-def _parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArguments]:
-    parser = HfArgumentParser((DataArguments, HeadArguments, StageArguments))
-    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
-        return parser.parse_yaml_file(argv[0])
-    if len(argv) == 1 and argv[0].endswith(".json"):
-        return parser.parse_json_file(argv[0])
-    return parser.parse_args_into_dataclasses(argv)
+def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs], list[Pairs]]:
+    """What to learn from, without what is measured on, and what to measure on.
+
+    Raises:
+        ValueError: two sources of one name, or what `load_pairs` raises.
+    """
+    train = [load_pairs(source, args.seed, training=True) for source in data.train_data]
+    evaluation = [load_pairs(source, args.seed) for source in data.eval_data]
+    for sources, loaded in ((data.train_data, train), (data.eval_data, evaluation)):
+        names = [pairs.name for pairs in loaded]
+        if twice := [source for source, name in zip(sources, names, strict=True) if names.count(name) > 1]:
+            raise ValueError(
+                f"{' and '.join(twice)} have one name: rename one by `?name=`, results are kept by name."
+            )
+    train = clean(train, evaluation)
+    if data.max_train_pairs is not None:
+        train = random_part(train, data.max_train_pairs, args.seed)
+    return train, evaluation
 
 
-def _load(sources: list[str]) -> list[Pairs]:
-    loaded = [load_pairs(source) for source in sources]
-    names = [pairs.name for pairs in loaded]
-    if twice := [source for source, name in zip(sources, names, strict=True) if names.count(name) > 1]:
-        raise ValueError(f"{' and '.join(twice)} have one name: rename a file, results are kept by name.")
-    return loaded
+def new_model(head: HeadArguments) -> ModernBertNliModel:
+    """New heads on a pretrained base.
 
-
-def _new_model(head: HeadArguments) -> ModernBertNliModel:
+    Raises:
+        ValueError: arguments that do not go together.
+    """
     folder, revision = head.base_folder, head.base_revision
     if folder is None and (folder := quickstart.embedded_folder(head.base_model, revision)):
         revision = quickstart.BASE_REVISION
@@ -211,7 +164,8 @@ def _new_model(head: HeadArguments) -> ModernBertNliModel:
     encodings = ["joint"] if head.head_type == "cls" else head.encodings
     if unknown := set(encodings) - set(ENCODINGS):
         raise ValueError(f"`--encodings` takes {' and '.join(ENCODINGS)}, not {unknown.pop()!r}.")
-    sizes = {"alignment_size": head.alignment_size, "nli_hidden_size": head.nli_hidden_size}
+    sizes = ("alignment_size", "comparison_size", "nli_hidden_size")
+    chosen = {name: getattr(head, name) for name in sizes if getattr(head, name) is not None}
     config = ModernBertNliConfig.from_base(
         head.base_model,
         revision,
@@ -220,57 +174,174 @@ def _new_model(head: HeadArguments) -> ModernBertNliModel:
         encoding=encodings[0],
         head_dropout=head.head_dropout,
         abstention_weight=head.abstention_weight,
-        **{name: size for name, size in sizes.items() if size is not None},
+        **chosen,
     )
-    config.encoder_layers = {name: config.encoder_layers[name] for name in encodings}
+    layers = {"joint": head.joint_layers, "separate": head.separate_layers}
+    config.encoder_layers = {name: layers[name] or config.encoder_layers[name] for name in encodings}
+    config.check_layers()
     return ModernBertNliModel.from_base(config, dtype=head.base_dtype)
 
 
-def _states(
-    model: ModernBertNliModel, train: list[Pairs], evaluation: list[Pairs], data: DataArguments, seed: int
-) -> tuple[PairStates, PairStates, dict[str, PairStates]]:
-    """What stage 1 is fitted to, what is held out from it, and the evaluation sets by name."""
-    cache = Path(data.cache_dir)
-    states = PairStates.concatenate([cache_states(model, pairs, cache) for pairs in train])
-    held = np.concatenate([pairs.held_out(data.held_out, seed) for pairs in train])
-    fitted, held_out = np.flatnonzero(~held), np.flatnonzero(held)
-    if len(fitted) == 0 or len(held_out) < 8:
+def state_maker(
+    model: ModernBertNliModel, sources: list[Pairs], data: DataArguments, args: StageArguments
+) -> Callable[[Pairs], PairStates]:
+    """How the states of pairs are had: from a cache where they fit, else recomputed."""
+    folder = Path(data.cache_dir) if data.state_cache == "disk" else None
+    fits = data.state_cache != "none"
+    if fits and args.process_index == 0:
+        needed = sum(missing_bytes(model, pairs.whole, folder) for pairs in sources)
+        room = _room(folder, data.max_cache_gb)
+        fits = needed <= room
+        where = f"in {folder}" if folder else "in memory"
+        if not fits:
+            print(
+                f"The encoder's states need {needed / 1e9:.1f} GB {where}, and {max(room, 0) / 1e9:.1f} GB "
+                "may be used: they are recomputed in every epoch, which takes far longer. Another "
+                "`--cache_dir`, a larger `--max_cache_gb`, `--encodings separate` or `--max_train_pairs` "
+                "avoid that."
+            )
+        elif needed:
+            print(f"The encoder's states take {needed / 1e9:.2f} GB {where}.")
+    (fits,) = broadcast_object_list([fits])  # one process decides: free space may differ between machines
+
+    def states_of(pairs: Pairs) -> PairStates:
+        if not fits:
+            return recomputed_states(model, pairs)
+        states = cache_states(model, pairs.whole, folder)
+        return states if pairs.rows is None else states.take(pairs.rows)
+
+    return states_of
+
+
+def _room(folder: Path | None, most_gb: float | None) -> float:
+    """Bytes that may still be stored."""
+    if folder is None:
+        free: float = psutil.virtual_memory().available
+        used = 0
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free *= 0.95
+    return free if most_gb is None else min(free, most_gb * 1e9 - used)
+
+
+def _split(
+    states_of: Callable[[Pairs], PairStates],
+    train: list[Pairs],
+    data: DataArguments,
+    head: HeadArguments,
+    args: StageArguments,
+) -> tuple[PairStates, PairStates, PairStates]:
+    """What stage 1 is fitted to, as often as its weight says; what stage 2 is; what neither sees.
+
+    No premise is in two of them: the last part is what the risk is promised by.
+    """
+    parts, fitted, start = [], [], 0
+    held = np.concatenate([pairs.held_out(data.held_out, args.seed) for pairs in train])
+    last = np.concatenate([pairs.held_out(_CALIBRATION_SHARE, -1 - args.seed) for pairs in train])
+    for pairs in train:
+        part = states_of(pairs)
+        if head.teacher:
+            with args.main_process_first(desc="teacher"):
+                folder = Path(data.cache_dir)
+                known = {
+                    "labels": head.teacher_labels,
+                    "trust_remote_code": head.teacher_trust_remote_code,
+                    "device": args.device,
+                }
+                logits = teacher_logits(pairs.whole, head.teacher, folder, **known)
+            part.extra["teacher_logits"] = logits if pairs.rows is None else logits[pairs.rows]
+        parts.append(part)
+        rows = start + pairs.repeated(args.seed)
+        fitted.append(rows[~held[rows]])
+        start += len(pairs)
+    states, chosen = PairStates.concatenate(parts), np.concatenate(fitted)
+    if len(chosen) == 0 or min((held & last).sum(), (held & ~last).sum()) < 2:
         raise ValueError(
-            f"{len(fitted)} pairs to fit and {len(held_out)} held out are too few: give more data, or change "
+            f"{len(chosen)} pairs to fit and {held.sum()} held out are too few: give more data, or change "
             "`--held_out`."
         )
-    tests = {pairs.name: cache_states(model, pairs, cache) for pairs in evaluation}
-    return states.take(fitted), states.take(held_out), tests
+    return (
+        states.take(chosen),
+        states.take(np.flatnonzero(held & ~last)),
+        states.take(np.flatnonzero(held & last)),
+    )
+
+
+def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:
+    """By encoding, what the heads say of pairs: see `predict`."""
+    return {encoding: predict(trainer, pairs.only(encoding)) for encoding in pairs.encoded}
+
+
+def _calibrate(
+    config: ModernBertNliConfig, judged: dict[str, Any], names: list[str], target_risk: float
+) -> float:
+    """Give the configuration its promise, and the threshold: the promised one, or else an estimate."""
+    errors = {name: wrong(figures["logits"], figures["labels"]) for name, figures in judged.items()}
+    try:
+        config.calibration = {
+            name: calibration_of(
+                errors[name],
+                figures["uncertainty"],
+                [LABELS[label] for label in figures["logits"].argmax(axis=-1)],
+                names,
+            )
+            for name, figures in judged.items()
+        }
+        config.abstention_threshold = promised_threshold(config.calibration, config.encoding, target_risk)
+    except ValueError as error:  # too few pairs, or a risk that they cannot promise
+        if PartialState().is_main_process:
+            print(f"No promise for a risk of {target_risk:g}, but an estimate: {error}")
+        uncertainty = judged[config.encoding]["uncertainty"]
+        config.abstention_threshold = threshold_for_risk(errors[config.encoding], uncertainty, target_risk)
+    return config.abstention_threshold
 
 
 def _train(
-    stage: type[StageTrainer],
+    stage: Callable[..., StageTrainer],
     model: ModernBertNliModel,
     fitted: PairStates,
     unseen: PairStates,
     args: StageArguments,
+    memory: MemoryWatch,
 ) -> StageTrainer:
-    """Run a stage, from the start or from its last checkpoint with `--resume_from_checkpoint true`."""
+    """Run a stage, from the start or from its last checkpoint."""
     own = copy.copy(args)
-    own.output_dir = str(_work_folder(Path(args.output_dir)) / stage.__name__)
+    name = "abstention" if stage is AbstentionTrainer else "nli"
+    own.output_dir = str(_work_folder(Path(args.output_dir)) / name)
     if stage is AbstentionTrainer:
         own.num_train_epochs = args.abstention_epochs
+    callbacks: list[TrainerCallback] = [memory]
+    # Not in stage 2: what it is measured on is what the risk is promised by.
+    if args.early_stopping_patience is not None and stage is not AbstentionTrainer:
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+        own.metric_for_best_model = f"eval_{model.config.encoding}_accuracy"
+        own.greater_is_better = own.load_best_model_at_end = True
     trainer = stage(
         model=model,
         args=own,
         train_dataset=fitted,
         eval_dataset={encoding: unseen.only(encoding) for encoding in unseen.encoded},
         processing_class=model.tokenizer,
+        callbacks=callbacks,
     )
-    wanted = str(args.resume_from_checkpoint).lower() not in ("none", "false")
-    started = wanted and Path(own.output_dir).is_dir()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(own.output_dir) if started else None)
+    with args.main_process_first():
+        last = last_checkpoint(Path(own.output_dir)) if args.resume else None
+    trainer.train(resume_from_checkpoint=last)
     return trainer
 
 
 def _work_folder(output: Path) -> Path:
     """Beside the checkpoint, which holds nothing but what one publishes."""
     return output.with_name(output.name + ".trainer")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 2)
 
 
 def _save(model: ModernBertNliModel, results: dict[str, Any], folder: Path) -> None:
@@ -283,18 +354,18 @@ def _save(model: ModernBertNliModel, results: dict[str, Any], folder: Path) -> N
         path.replace(folder / path.name)
 
 
-def _report(results: dict[str, Any], folder: str) -> str:
-    lines = [f"\n{'set':<32} {'pairs':>7} {'accuracy':>9} {'coverage':>9} {'selective accuracy':>19}"]
-    for name, encodings in {"held out": results["held_out"], **results["evaluation"]}.items():
-        for encoding, row in encodings.items():
-            selective = (
-                "none given" if row["selective_accuracy"] is None else f"{row['selective_accuracy']:.1%}"
-            )
-            shown = f"{row['accuracy']:>9.1%} {row['coverage']:>9.1%} {selective:>19}"
-            lines.append(f"{name + ', ' + encoding:<32} {row['pairs']:>7,} {shown}")
-    lines.append(f"\nSaved in {folder}. Try it: python predict.py --model {folder} PREMISE HYPOTHESIS")
-    return "\n".join(lines)
+def cli() -> None:
+    """`main`, whose errors are sentences."""
+    try:
+        main()
+        # Threads of a process group that nobody ends abort the process that it outlives.
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
+    except (ValueError, OSError, TrainingDiverged) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. The same command with `--resume` goes on from here.")
 
 
 if __name__ == "__main__":
-    main()
+    cli()

@@ -2,54 +2,30 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, make_model
-from datasets import ClassLabel, Dataset, Features, Value
+from conftest import ROOT, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from transformers import AutoModel
+from transformers import AutoModel, Trainer
 
 import quickstart
-import training.states as states_module
+import train
+import training.cache
 from train import main
-from training.data import Pairs, load_pairs, random_part, summary
-from training.metrics import aurc, max_prob_uncertainty, risk_coverage, threshold_for_risk
-from training.states import PairStates, cache_states, collate
-from training.trainers import fit_temperature
-
-NOUNS = ["man", "dog", "cat", "people", "phone", "park", "food", "example"]
-HYPOTHESES = {
-    "entailment": "the {} is here",
-    "neutral": "a {} likes sports",
-    "contradiction": "nobody is outside {}",
-}
-
-
-def rows(count: int, seed: int = 0) -> list[dict]:
-    """Pairs whose label can be read off the hypothesis."""
-    draw = np.random.default_rng(seed)
-    labels = draw.choice(list(HYPOTHESES), count)
-    nouns = draw.choice(NOUNS, count)
-    return [
-        {
-            "premise": f"the {noun} number {number} runs",
-            "hypothesis": HYPOTHESES[label].format(noun),
-            "label": str(label),
-        }
-        for number, (label, noun) in enumerate(zip(labels, nouns, strict=True))
-    ]
-
-
-def write(path, lines) -> str:
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
-    return str(path)
+from training.arguments import parse
+from training.metrics import max_prob_uncertainty, threshold_for_risk
+from training.sources import KNOWN_SETS
+from training.trainers import AbstentionTrainer, NliTrainer, TrainingDiverged, fit_temperature
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +57,7 @@ def test_a_run_ends_in_a_checkpoint_that_has_learnt(trained, tiny_modernbert):
         assert 0 < measured["coverage"] <= 1
     measured = results["evaluation"]["test"]["separate"]
     assert measured["selective_accuracy"] >= measured["accuracy"]
-    assert results["pairs"]["fitted"] + results["pairs"]["held_out"] == 400
+    assert sum(results["pairs"].values()) == 400
 
     checkpoint = str(folder / "checkpoint")
     model = AutoModel.from_pretrained(
@@ -102,7 +78,7 @@ def test_a_run_ends_in_a_checkpoint_that_has_learnt(trained, tiny_modernbert):
 def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, monkeypatch, tmp_path):
     """With the states in the cache nothing is encoded again, and one seed gives one result."""
     folder, options = trained
-    monkeypatch.setattr(states_module, "_encode", lambda *_: pytest.fail("the encoder ran again"))
+    monkeypatch.setattr(training.cache, "_encode", lambda *_: pytest.fail("the encoder ran again"))
     again = {**options, "--output_dir": str(tmp_path / "again")}
     main([word for option in again.items() for word in option])
     first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "again"))
@@ -115,7 +91,6 @@ def test_the_published_head_is_trained_from_a_recipe_file(trained, tmp_path):
     changed = {
         "--head_type": "cls",
         "--output_dir": str(tmp_path / "cls"),
-        "--eval_data": options["--train_data"],
     }
     keys = {key.removeprefix("--"): value for key, value in {**options, **changed}.items()}
     recipe = {key: [value] if key.endswith("_data") else value for key, value in keys.items()}
@@ -124,7 +99,7 @@ def test_the_published_head_is_trained_from_a_recipe_file(trained, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     main([str(tmp_path / "recipe.yaml")])
     results = json.loads((tmp_path / "cls" / "results.json").read_text())
-    assert list(results["evaluation"]["train"]) == ["joint"]
+    assert list(results["evaluation"]["test"]) == ["joint"]
     heads = load_file(tmp_path / "cls" / "model.safetensors")
     assert results["parameters"] == sum(tensor.numel() for tensor in heads.values())
     assert {key for key in heads if key.startswith("nli_hidden")} == {
@@ -132,174 +107,189 @@ def test_the_published_head_is_trained_from_a_recipe_file(trained, tmp_path):
     }
 
 
-def test_a_finished_run_can_be_resumed(trained, tmp_path):
-    """`--resume_from_checkpoint true` after the last epoch ends with the same heads."""
-    folder, options = trained
-    before = (folder / "checkpoint" / "model.safetensors").read_bytes()
-    main([word for option in options.items() for word in option] + ["--resume_from_checkpoint", "true"])
-    assert (folder / "checkpoint" / "model.safetensors").read_bytes() == before
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
 
 
-def test_an_interrupted_cache_goes_on_where_it_was(tiny_modernbert, tmp_path, monkeypatch):
-    """Killed in the middle, it does not start over, and its states are those of one that was not."""
-    model = make_model(tiny_modernbert)
-    model.config.encoder_layers = {"joint": [1, 2]}
-    pairs = load_pairs(write(tmp_path / "pairs.jsonl", rows(60)))
-    whole = cache_states(model, pairs, tmp_path / "whole", batch_size=8)
+def dies(function, call: int):
+    """The function, until its n-th call."""
+    calls = iter(range(1, call + 1))
 
-    encode, calls = model.encoder_states, []
+    def until_then(*args, **kwargs):
+        if next(calls, None) == call:
+            raise Killed
+        return function(*args, **kwargs)
 
-    def fail_later(*arguments):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return encode(*arguments)
-
-    monkeypatch.setattr(states_module, "_BATCHES_BETWEEN_NOTES", 2)
-    monkeypatch.setattr(model, "encoder_states", fail_later)
-    with pytest.raises(KeyboardInterrupt):
-        cache_states(model, pairs, tmp_path / "cut", batch_size=8)
-    calls[:] = [1] * 5
-    resumed = cache_states(model, pairs, tmp_path / "cut", batch_size=8)
-    assert len(calls) - 5 == 8 - 4  # 60 pairs are 8 batches, of which 4 were noted as done
-    files = [states.encoded["joint"].files[0] for states in (resumed, whole)]
-    np.testing.assert_array_equal(files[0].states, files[1].states)
+    return until_then
 
 
 @pytest.mark.parametrize(
-    ("head_type", "encoding"), [("cls", "joint"), ("alignment", "joint"), ("alignment", "separate")]
-)
-def test_cached_states_give_the_logits_of_the_pairs(tiny_bert, tmp_path, head_type, encoding):
-    """What the stages see from the cache is what the model says of the text, up to half precision."""
-    model = make_model(tiny_bert, head_type)
-    pairs = load_pairs(write(tmp_path / "pairs.jsonl", rows(12)))
-    states = cache_states(model, pairs, tmp_path / "states").only(encoding)
-    with torch.no_grad():
-        cached = model(**collate([states[index] for index in range(12)])).logits
-        inputs = model.tokenizer(pairs.premises, pairs.hypotheses, padding=True, return_tensors="pt")
-        direct = model(**inputs, encoding=encoding).logits
-    torch.testing.assert_close(cached, direct, atol=5e-3, rtol=0)
-
-
-def test_states_of_several_files_are_one_data_set(tiny_bert, tmp_path):
-    """Concatenated and cut, every row still has its own states and label, in both encodings."""
-    model = make_model(tiny_bert)
-    parts = [
-        cache_states(model, load_pairs(write(tmp_path / f"{seed}.jsonl", rows(7, seed))), tmp_path / "states")
-        for seed in (1, 2)
-    ]
-    both = PairStates.concatenate(parts).take(np.array([9, 0, 6, 13]))
-    assert list(both.encoded) == ["joint", "separate"]
-    for index, (part, row) in enumerate([(1, 2), (0, 0), (0, 6), (1, 6)]):
-        assert both[index]["labels"] == parts[part][row]["labels"]
-        for encoding, sides in both[index]["sides"].items():
-            for side, expected in zip(sides, parts[part][row]["sides"][encoding], strict=True):
-                np.testing.assert_array_equal(side, expected)
-    for encoding in both.encoded:
-        sizes = [sum(map(len, both[index]["sides"][encoding])) for index in range(4)]
-        assert both.only(encoding).lengths.tolist() == sizes
-
-
-def test_the_same_pairs_are_read_from_every_kind_of_file(tmp_path):
-    """JSONL, CSV and Parquet, with names or with 0, 1, 2 as labels."""
-    data = rows(9)
-    numbered = [{**row, "label": list(HYPOTHESES).index(row["label"])} for row in data]
-    Dataset.from_list(data).to_csv(tmp_path / "named.csv")
-    Dataset.from_list(numbered).to_parquet(tmp_path / "numbered.parquet")
-    expected = load_pairs(write(tmp_path / "pairs.jsonl", data))
-    for name in ("named.csv", "numbered.parquet"):
-        read = load_pairs(str(tmp_path / name))
-        assert (read.premises, read.hypotheses) == (expected.premises, expected.hypotheses)
-        np.testing.assert_array_equal(read.labels, expected.labels)
-
-
-def test_rows_without_consensus_are_dropped_and_counted(tmp_path):
-    """-1 and null are no labels, and the summary says how many there were."""
-    data = [*rows(5), {**rows(1)[0], "label": None}, {**rows(1)[0], "label": "-"}]
-    pairs = load_pairs(write(tmp_path / "pairs.jsonl", data))
-    assert len(pairs) == 5
-    assert pairs.dropped == {"no label": 2}
-    assert "2 no label" in summary([pairs], [])
-
-
-def test_a_hub_dataset_is_read_by_its_own_label_names(monkeypatch):
-    """`id/config:split` is asked for, class names decide, and rows without label or text are counted."""
-    asked = []
-
-    def from_hub(identifier, config, split):
-        asked.append((identifier, config, split))
-        features = Features(
-            premise=Value("string"),
-            hypothesis=Value("string"),
-            label=ClassLabel(names=["contradiction", "neutral", "entailment"]),
-        )
-        columns = {"premise": ["a", "b", "c", ""], "hypothesis": ["d"] * 4, "label": [0, 2, -1, 1]}
-        return Dataset.from_dict(columns, features=features)
-
-    monkeypatch.setattr("training.data.load_dataset", from_hub)
-    pairs = load_pairs("owner/set/round:dev")
-    load_pairs("owner/set")
-    assert asked == [("owner/set", "round", "dev"), ("owner/set", None, "train")]
-    assert pairs.labels.tolist() == [2, 0]
-    assert pairs.dropped == {"no label": 1, "no text": 1}
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("place", "name", "call", "saves"),
     [
-        ("{not json", "row 2: not a JSON object"),
-        ("[1, 2]", "row 2: not a JSON object but list"),
-        (
-            '{"premise": "a", "hypothesis": "b", "label": "maybe"}',
-            "row 2: the label 'maybe' is none of entailment",
-        ),
-        ('{"premise": "", "hypothesis": "b", "label": "neutral"}', "row 2: the premise is empty"),
-        (
-            '{"premise": "a", "hypothesis": null, "label": "neutral"}',
-            "row 2: the hypothesis must be a string",
-        ),
+        (training.cache, "_encode_now", 2, "epoch"),
+        (NliTrainer, "training_step", 3, "epoch"),
+        (NliTrainer, "training_step", 50, "epoch"),
+        (NliTrainer, "training_step", 31, "steps"),
+        (Trainer, "_save_rng_state", 2, "epoch"),
+        (AbstentionTrainer, "training_step", 3, "epoch"),
+        (train, "_save", 1, "epoch"),
     ],
+    ids=["caching", "first-epoch", "later-epoch", "between-steps", "saving", "stage-2", "last-save"],
 )
-def test_a_malformed_row_is_named(tmp_path, line, complaint):
-    """File and row are in the message."""
-    path = write(tmp_path / "pairs.jsonl", [rows(1)[0], line])
-    with pytest.raises(ValueError, match=complaint) as caught:
-        load_pairs(path)
-    assert path in str(caught.value)
+def test_a_run_killed_anywhere_ends_with_the_same_heads(
+    trained, tmp_path, monkeypatch, place, name, call, saves
+):
+    """`--resume` goes on from the last whole checkpoint; the heads are those of a run that was not cut."""
+    folder, options = trained
+    changed = {
+        **options,
+        "--output_dir": str(tmp_path / "out"),
+        "--save_strategy": saves,
+        "--save_steps": "7",
+    }
+    if name == "_encode_now":
+        changed["--cache_dir"] = str(tmp_path / "states")
+    argv = [word for option in changed.items() for word in option]
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, dies(getattr(place, name), call))
+        with pytest.raises(Killed):
+            main(argv)
+    assert not (tmp_path / "out" / "config.json").exists()
+    main([*argv, "--resume", "true"])
+    first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "out"))
+    assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["A.tsv", "pairs", "pairs.txt", "a/b/c/d", "nowhere/pairs.csv.gz"])
-def test_what_is_neither_file_nor_dataset_asks_nobody(tmp_path, monkeypatch, name):
-    """A file of another kind, or a path that does not exist, never becomes a question to the Hub."""
-    monkeypatch.setattr("training.data.load_dataset", lambda *_, **__: pytest.fail("the Hub was asked"))
-    (tmp_path / "A.tsv").write_text("premise\thypothesis\tlabel\n")
-    with pytest.raises(ValueError, match="and no Hub dataset's id"):
-        load_pairs(str(tmp_path / name))
+def test_a_run_killed_by_the_system_ends_with_the_same_heads(trained, tmp_path):
+    """SIGKILL, as it is sent where memory runs out, in the middle of stage 1."""
+    folder, options = trained
+    changed = {**options, "--output_dir": str(tmp_path / "out"), "--num_train_epochs": "4.0"}
+    argv = [word for option in changed.items() for word in option]
+    work = tmp_path / "out.trainer" / "nli"
+    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *argv], stdout=subprocess.DEVNULL)
+    while process.poll() is None and not list(work.glob("checkpoint-*")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    main([*argv, "--resume", "true"])
+    first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "out"))
+    assert first.read_bytes() == second.read_bytes()
 
 
-def test_small_differences_between_files_do_not_matter(tmp_path):
-    """A blank line, a byte order mark, an ending in capitals, a CSV whose numbers have a gap."""
-    data = rows(3)
-    lines = [json.dumps(row) for row in data]
-    (tmp_path / "pairs.JSONL").write_bytes(b"\xef\xbb\xbf" + "\n\n".join([*lines, ""]).encode())
-    assert load_pairs(str(tmp_path / "pairs.JSONL")).premises == [row["premise"] for row in data]
-    (tmp_path / "gap.csv").write_text("premise,hypothesis,label\na,b,0\nc,d,\ne,f,2\n")
-    gap = load_pairs(str(tmp_path / "gap.csv"))
-    assert (gap.labels.tolist(), gap.dropped) == ([0, 2], {"no label": 1})
+def test_a_finished_run_can_be_resumed_but_not_with_other_options(trained):
+    """After the last epoch it ends with the same heads; with another seed it would be neither run."""
+    folder, options = trained
+    argv = [word for option in options.items() for word in option]
+    before = (folder / "checkpoint" / "model.safetensors").read_bytes()
+    main([*argv, "--resume", "true"])
+    assert (folder / "checkpoint" / "model.safetensors").read_bytes() == before
+    with pytest.raises(ValueError, match=r"belongs to another run: seed was 42, is 7\. Start anew"):
+        main([*argv, "--resume", "true", "--seed", "7"])
 
 
-def test_a_random_part_is_taken_before_anything_is_encoded(tmp_path):
-    """Of all pairs together, the same for the same seed."""
-    sources = [load_pairs(write(tmp_path / f"{seed}.jsonl", rows(20, seed))) for seed in (1, 2)]
-    part = random_part(sources, 10, seed=3)
-    assert sum(map(len, part)) == 10
-    assert [pairs.premises for pairs in part] == [
-        pairs.premises for pairs in random_part(sources, 10, seed=3)
+def test_a_loss_that_is_no_number_ends_the_run(trained, tmp_path):
+    """In a sentence, and the checkpoint that was there before stays as it was."""
+    folder, options = trained
+    shutil.copytree(folder / "checkpoint", tmp_path / "out")
+    changed = {**options, "--output_dir": str(tmp_path / "out"), "--learning_rate": "1e30"}
+    with pytest.raises(TrainingDiverged, match=r"The loss became .* at step .*--learning_rate"):
+        main([word for option in changed.items() for word in option])
+    before, after = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "out"))
+    assert before.read_bytes() == after.read_bytes()
+
+
+def test_where_the_states_are_kept_does_not_change_the_heads(trained, tmp_path, capsys):
+    """In memory the heads are the same; where no cache fits, it is said, and they learn as well."""
+    folder, options = trained
+    memory = {**options, "--output_dir": str(tmp_path / "memory"), "--state_cache": "memory"}
+    main([word for option in memory.items() for word in option])
+    first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "memory"))
+    assert first.read_bytes() == second.read_bytes()
+
+    nowhere = {
+        **options,
+        "--output_dir": str(tmp_path / "none"),
+        "--cache_dir": str(tmp_path / "states"),
+        "--max_cache_gb": "0",
+    }
+    main([word for option in nowhere.items() for word in option])
+    assert "GB may be used: they are recomputed in every epoch" in capsys.readouterr().out
+    assert not list((tmp_path / "states").iterdir())
+    results = json.loads((tmp_path / "none" / "results.json").read_text())
+    assert results["evaluation"]["test"]["joint"]["accuracy"] > 0.9
+
+
+def test_a_teacher_is_learnt_from(trained, tiny_modernbert, tmp_path, monkeypatch):
+    """The first run's checkpoint as the teacher: from its logits alone, no labels, the heads learn."""
+    folder, options = trained
+    monkeypatch.setattr(train, "teacher_logits", partial(train.teacher_logits, base=tiny_modernbert))
+    changed = {
+        **options,
+        "--output_dir": str(tmp_path / "student"),
+        "--teacher": str(folder / "checkpoint"),
+        "--teacher_trust_remote_code": "true",
+        "--alpha": "0",
+        "--beta": "1",
+    }
+    main([word for option in changed.items() for word in option])
+    results = json.loads((tmp_path / "student" / "results.json").read_text())
+    assert results["evaluation"]["test"]["joint"]["accuracy"] > 0.9
+
+
+def test_early_stopping_keeps_the_best_heads(trained, tmp_path):
+    """With a learning rate that spoils what was learnt, the heads are those of the best epoch."""
+    _, options = trained
+    changed = {
+        **options,
+        "--output_dir": str(tmp_path / "out"),
+        "--num_train_epochs": "30",
+        "--early_stopping_patience": "2",
+        "--lr_scheduler_type": "constant",
+    }
+    main([word for option in changed.items() for word in option])
+    (best,) = (tmp_path / "out.trainer" / "nli").glob("checkpoint-*[0-9]")  # the others were removed
+    state = json.loads((best / "trainer_state.json").read_text())
+    accuracies = [
+        row["eval_separate_accuracy"]
+        for row in state["log_history"]
+        if "eval_joint_loss" not in row and "eval_separate_accuracy" in row
     ]
-    for pairs, source in zip(part, sources, strict=True):
-        assert set(zip(pairs.premises, pairs.labels, strict=True)) <= set(
-            zip(source.premises, source.labels, strict=True)
-        )
+    assert state["epoch"] < 30
+    assert state["best_metric"] == max(accuracies)
+    kept, published = (load_file(path / "model.safetensors") for path in (best, tmp_path / "out"))
+    for name in (name for name in kept if name.startswith("nli_hidden")):
+        assert torch.equal(kept[name], published[name]), name
+
+
+def test_the_recipes_are_complete(monkeypatch):
+    """Each is read without the Hub, names sets that are known, and gives way to options of one's own."""
+    for name in ("default", "published"):
+        data, head, args = parse(["--recipe", name, "--seed", "3"])
+        assert head.base_model == "answerdotai/ModernBERT-large"
+        assert args.seed == 3
+        for source in (*data.train_data, *data.eval_data):
+            assert source.partition(":")[0] in KNOWN_SETS
+    assert (head.head_type, head.nli_hidden_size, args.num_train_epochs, args.abstention_epochs) == (
+        "cls",
+        512,
+        5,
+        3,
+    )
+    with pytest.raises(
+        ValueError, match="No recipe 'defualt': give a YAML or JSON file, or one of default, pub"
+    ):
+        parse(["--recipe", "defualt"])
+
+
+def test_the_command_line_speaks_in_sentences(monkeypatch, tmp_path):
+    """What is wrong, and no traceback; after Ctrl-C, how to go on."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "--train_data", str(tmp_path / "none.jsonl")])
+    with pytest.raises(SystemExit, match="error: There is no file"):
+        train.cli()
+    monkeypatch.setattr(train, "main", dies(main, 1))
+    monkeypatch.setattr(train, "main", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(SystemExit, match="with `--resume` goes on"):
+        train.cli()
 
 
 @pytest.mark.parametrize(
@@ -328,49 +318,54 @@ def test_two_files_of_one_name_are_refused(trained, tmp_path):
         )
 
 
-def test_two_processes_fill_one_cache_and_train(tiny_modernbert, tmp_path):
-    """torchrun on two processes, from a cold cache: one of them encodes, and a checkpoint comes out."""
+def test_two_processes_share_the_cache_and_train_the_same_heads(tiny_modernbert, tmp_path):
+    """torchrun on two processes, from a cold cache, beside one process with batches of twice the size."""
+    data = rows(160)
+    for row in data[::5]:  # mistakes, or the temperature of perfect answers would be anything
+        row["label"] = "neutral"
     options = {
-        "--train_data": write(tmp_path / "train.jsonl", rows(120)),
-        "--output_dir": str(tmp_path / "out"),
-        "--cache_dir": str(tmp_path / "states"),
+        "--train_data": write(tmp_path / "train.jsonl", data),
         "--base_model": "tester/tiny-base",
         "--base_folder": tiny_modernbert,
         "--held_out": "0.3",
-        "--num_train_epochs": "1",
+        "--head_dropout": "0",
+        "--dataloader_drop_last": "true",
+        "--num_train_epochs": "2",
         "--abstention_epochs": "1",
+        "--learning_rate": "1e-3",
         "--use_cpu": "true",
     }
+
+    def argv(name: str, batch_size: int) -> list[str]:
+        own = {
+            "--output_dir": str(tmp_path / name),
+            "--cache_dir": str(tmp_path / f"{name}-states"),
+            "--per_device_train_batch_size": str(batch_size),
+        }
+        return [word for option in {**options, **own}.items() for word in option]
+
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(ROOT / "train.py"), *(word for option in options.items() for word in option)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["pairs"]["fitted"] > 0
-    assert not list((tmp_path / "states").glob("*.partial"))
-
-
-def test_what_is_not_there_is_named(tmp_path):
-    """A missing file, a missing column, invalid UTF-8."""
-    with pytest.raises(ValueError, match="no file"):
-        load_pairs(str(tmp_path / "none.jsonl"))
-    with pytest.raises(ValueError, match="no column 'label'"):
-        load_pairs(write(tmp_path / "columns.jsonl", [{"premise": "a", "hypothesis": "b"}]))
-    (tmp_path / "bytes.jsonl").write_bytes(b'{"premise": "\xff", "hypothesis": "b", "label": 0}\n')
-    with pytest.raises(ValueError, match="row 1: not a JSON object in UTF-8"):
-        load_pairs(str(tmp_path / "bytes.jsonl"))
-
-
-@given(st.lists(st.sampled_from("abcdefghij"), min_size=1), st.integers(0, 3), st.floats(0, 1))
-def test_no_premise_is_on_both_sides(premises, seed, share):
-    """All pairs of a premise are fitted to, or all are held out."""
-    held = Pairs("pairs", premises, premises, np.zeros(len(premises))).held_out(share, seed)
-    sides = {
-        premise: {bool(side) for other, side in zip(premises, held, strict=True) if other == premise}
-        for premise in premises
-    }
-    assert all(len(side) == 1 for side in sides.values())
+    with (tmp_path / "log").open("w") as log:  # not a pipe, which would outlive a timeout
+        done = subprocess.run(
+            [*command, str(ROOT / "train.py"), *argv("two", 4)],
+            stdout=log,
+            stderr=log,
+            timeout=120,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    assert done.returncode == 0, (tmp_path / "log").read_text()[-5000:]
+    main(argv("one", 8))
+    assert not list((tmp_path / "two-states").glob("*.partial"))
+    for folder in (path for path in (tmp_path / "one-states").iterdir() if path.is_dir()):
+        alone, shared = (
+            np.load(path / "states.npy") for path in (folder, tmp_path / "two-states" / folder.name)
+        )
+        assert np.abs(alone.astype(int) - shared).max() <= 1  # another number of threads, another rounding
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name in one:
+        # On 38 held-out pairs the temperature, and the few steps of stage 2, magnify a rounding.
+        tolerance = 1e-3 if name.startswith("nli_hidden") else 1e-2
+        torch.testing.assert_close(two[name], one[name], atol=tolerance, rtol=0, msg=name)
 
 
 outcomes = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=1, max_size=40)
@@ -390,19 +385,6 @@ def test_the_threshold_keeps_the_risk_and_no_larger_one_does(outcomes, target):
     allowed = [count for risk, count in map(risk_and_count, [*np.unique(uncertainty), 1.0]) if risk <= target]
     assert risk_and_count(threshold)[0] <= target
     assert risk_and_count(threshold)[1] == max(allowed)
-
-
-@given(outcomes)
-def test_aurc_is_the_mean_risk_over_all_coverages(outcomes):
-    """As computed directly, answer by answer."""
-    errors = np.array([error for error, _ in outcomes], float)
-    uncertainty = np.array([step for _, step in outcomes], float)
-    order = sorted(range(len(errors)), key=lambda index: uncertainty[index])
-    direct = np.mean([np.mean([errors[i] for i in order[: count + 1]]) for count in range(len(order))])
-    assert aurc(errors, uncertainty) == pytest.approx(direct)
-    coverage, risk = risk_coverage(errors, uncertainty)
-    assert coverage[-1] == 1
-    assert risk[-1] == pytest.approx(errors.mean())
 
 
 def test_temperature_is_recovered():

@@ -1,27 +1,33 @@
-"""Pairs to encoder states, once: the encoder is frozen, so every epoch of both stages reads the same."""
+"""Labelled pairs as encoder states: from mapped files, or recomputed for every batch where none are kept."""
 
-import hashlib
-import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
-from transformers import BatchEncoding
 
 from heads_modernbert_nli import HYPOTHESIS, PREMISE
-from modeling_modernbert_nli import Encoding, ModernBertNliModel
-from states_modernbert_nli import half
-from tokenization_modernbert_nli import encode_pairs, encode_texts, max_pair_length
-from training.data import Pairs
 
-_DTYPE = np.float16
-_BATCHES_BETWEEN_NOTES = 50
+Sides = tuple[np.ndarray, np.ndarray]  # states of premise and hypothesis, (tokens, layers, hidden_size) each
+
+
+class EncodedPairs(Protocol):
+    """One encoding of pairs."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each pair, (pairs,)."""
+
+    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+        """The states of some pairs."""
+
+    def take(self, which: np.ndarray) -> "EncodedPairs":
+        """A part, by a mask or by positions."""
+
+    def joined(self, others: Sequence[Any]) -> "EncodedPairs":
+        """These and others of the same kind, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -37,55 +43,119 @@ class StateFile:
 
 
 @dataclass(frozen=True)
-class EncodedPairs:
-    """One encoding of pairs, from any number of files: where the states of premise and hypothesis are."""
+class StoredPairs:
+    """Pairs whose states are in files, any number of them: nothing is copied before `collate` does."""
 
     files: list[StateFile]
     rows: np.ndarray  # (pairs, 3): file, row of the premise, row of the hypothesis (the same one if joint)
 
-    def sides(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """States of premise and hypothesis, `(tokens, layers, hidden_size)` each, without a copy."""
-        number, premise, hypothesis = self.rows[index]
+    @property
+    def lengths(self) -> np.ndarray:
+        lengths = np.zeros(len(self.rows), np.int64)
+        for number, file in enumerate(self.files):
+            sizes, here = np.diff(file.offsets), self.rows[:, 0] == number
+            lengths[here] = sizes[self.rows[here, 1]]
+            if file.premise_ends is None:
+                lengths[here] += sizes[self.rows[here, 2]]
+        return lengths
+
+    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+        return [self._sides(*self.rows[index]) for index in indices]
+
+    def _sides(self, number: int, premise: int, hypothesis: int) -> Sides:
         file = self.files[number]
         if file.premise_ends is None:
             return file.row(premise), file.row(hypothesis)
         states, end = file.row(premise), file.premise_ends[premise]
         return states[:end], states[end:]
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each pair."""
-        sizes = [np.diff(file.offsets) for file in self.files]
-        joint = self.files[0].premise_ends is not None
-        return np.array(
-            [sizes[file][first] + (0 if joint else sizes[file][second]) for file, first, second in self.rows]
-        )
+    def take(self, which: np.ndarray) -> "StoredPairs":
+        return StoredPairs(self.files, self.rows[which])
 
-    @classmethod
-    def concatenate(cls, parts: Sequence["EncodedPairs"]) -> "EncodedPairs":
+    def joined(self, others: Sequence["StoredPairs"]) -> "StoredPairs":
+        parts = [self, *others]
         shifts = np.cumsum([0, *(len(part.files) for part in parts)])
         rows = [part.rows + np.array([shift, 0, 0]) for part, shift in zip(parts, shifts, strict=False)]
-        return cls([file for part in parts for file in part.files], np.concatenate(rows))
+        return StoredPairs([file for part in parts for file in part.files], np.concatenate(rows))
+
+
+@dataclass(frozen=True)
+class RecomputedPairs:
+    """Pairs as tokens, encoded anew whenever they are fetched: for data whose states fit nowhere."""
+
+    encode: Callable[[Sequence[Any]], list[np.ndarray]]  # rows of tokens to states, one array a row
+    tokens: list[Any]  # rows: pairs (joint), or distinct texts (separate)
+    sizes: np.ndarray  # (rows,): their tokens
+    premise_ends: np.ndarray | None  # as in `StateFile`
+    rows: np.ndarray  # (pairs, 2): row of the premise, row of the hypothesis
+
+    @property
+    def lengths(self) -> np.ndarray:
+        lengths = self.sizes[self.rows[:, 0]]
+        return lengths if self.premise_ends is not None else lengths + self.sizes[self.rows[:, 1]]
+
+    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+        rows = self.rows[np.asarray(indices)]
+        needed, place = np.unique(rows, return_inverse=True)
+        states = self.encode([self.tokens[row] for row in needed])
+        place = place.reshape(rows.shape)
+        if self.premise_ends is None:
+            return [(states[premise], states[hypothesis]) for premise, hypothesis in place]
+        ends = self.premise_ends[rows[:, 0]]
+        return [(states[row][:end], states[row][end:]) for (row, _), end in zip(place, ends, strict=True)]
+
+    def take(self, which: np.ndarray) -> "RecomputedPairs":
+        return RecomputedPairs(self.encode, self.tokens, self.sizes, self.premise_ends, self.rows[which])
+
+    def joined(self, others: Sequence["RecomputedPairs"]) -> "RecomputedPairs":
+        parts = [self, *others]
+        shifts = np.cumsum([0, *(len(part.tokens) for part in parts)])
+        rows = [part.rows + shift for part, shift in zip(parts, shifts, strict=False)]
+        ends = [part.premise_ends for part in parts if part.premise_ends is not None]
+        return RecomputedPairs(
+            self.encode,
+            [row for part in parts for row in part.tokens],
+            np.concatenate([part.sizes for part in parts]),
+            np.concatenate(ends) if ends else None,
+            np.concatenate(rows),
+        )
 
 
 class PairStates(Dataset):
     """Labelled pairs as states, in one encoding or in several.
 
-    An item's arrays are views of mapped files: the only copy made is the batch that `collate` makes of them.
+    Args:
+        encoded (`dict[str, EncodedPairs]`): By encoding.
+        labels (`np.ndarray` of shape `(pairs,)`): Classes.
+        extra (`dict[str, np.ndarray]`, *optional*): Further targets of each pair, such as `teacher_logits`.
     """
 
-    def __init__(self, encoded: dict[str, EncodedPairs], labels: np.ndarray):
-        self.encoded, self.labels = encoded, labels
+    def __init__(
+        self,
+        encoded: dict[str, EncodedPairs],
+        labels: np.ndarray,
+        extra: dict[str, np.ndarray] | None = None,
+    ):
+        self.encoded, self.labels, self.extra = encoded, labels, extra or {}
         self.abstention_labels: dict[str, np.ndarray] | None = None  # by encoding, set for stage 2
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {
-            "sides": {encoding: pairs.sides(index) for encoding, pairs in self.encoded.items()},
-            "labels": self.labels[index],
-        }
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """All items of a batch at once, as DataLoader asks for them."""
+        sides = {name: pairs.fetch(indices) for name, pairs in self.encoded.items()}
+        return [
+            self._item({name: of_batch[place] for name, of_batch in sides.items()}, index)
+            for place, index in enumerate(indices)
+        ]
+
+    def _item(self, sides: dict[str, Sides], index: int) -> dict[str, Any]:
+        item = {"sides": sides, "labels": self.labels[index]}
+        item.update({name: values[index] for name, values in self.extra.items()})
         if self.abstention_labels is not None:
             item["abstention_labels"] = {
                 encoding: labels[index] for encoding, labels in self.abstention_labels.items()
@@ -98,13 +168,14 @@ class PairStates(Dataset):
         return next(iter(self.encoded.values())).lengths
 
     def take(self, which: np.ndarray) -> "PairStates":
-        """A part, by a mask or by positions."""
-        encoded = {name: EncodedPairs(pairs.files, pairs.rows[which]) for name, pairs in self.encoded.items()}
-        return PairStates(encoded, self.labels[which])
+        """A part, by a mask or by positions; a position may come more than once."""
+        encoded = {name: pairs.take(which) for name, pairs in self.encoded.items()}
+        extra = {name: values[which] for name, values in self.extra.items()}
+        return PairStates(encoded, self.labels[which], extra)
 
     def only(self, encoding: str) -> "PairStates":
         """The same pairs in one of their encodings."""
-        part = PairStates({encoding: self.encoded[encoding]}, self.labels)
+        part = PairStates({encoding: self.encoded[encoding]}, self.labels, self.extra)
         if self.abstention_labels is not None:
             part.abstention_labels = {encoding: self.abstention_labels[encoding]}
         return part
@@ -112,11 +183,15 @@ class PairStates(Dataset):
     @classmethod
     def concatenate(cls, parts: Sequence["PairStates"]) -> "PairStates":
         """All parts, one after the other."""
-        encoded = {
-            name: EncodedPairs.concatenate([part.encoded[name] for part in parts])
-            for name in parts[0].encoded
-        }
-        return cls(encoded, np.concatenate([part.labels for part in parts]))
+        first, *others = parts
+        return cls(
+            {
+                name: pairs.joined([part.encoded[name] for part in others])
+                for name, pairs in first.encoded.items()
+            },
+            np.concatenate([part.labels for part in parts]),
+            {name: np.concatenate([part.extra[name] for part in parts]) for name in first.extra},
+        )
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -134,134 +209,11 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             segments[row, :end], segments[row, end:stop] = PREMISE, HYPOTHESIS
         batch["encoder_states"][encoding] = torch.from_numpy(states).transpose(1, 2)
         batch["segments"][encoding] = torch.from_numpy(segments)
-    batch["labels"] = torch.from_numpy(np.array([item["labels"] for item in items]))
+    for name in items[0].keys() - {"sides", "abstention_labels"}:
+        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
     if "abstention_labels" in items[0]:
         batch["abstention_labels"] = {
             encoding: torch.from_numpy(np.array([item["abstention_labels"][encoding] for item in items]))
             for encoding in items[0]["abstention_labels"]
         }
     return batch
-
-
-def cache_states(
-    model: ModernBertNliModel, pairs: Pairs, cache_dir: Path, batch_size: int = 64
-) -> PairStates:
-    """The states of pairs, in every encoding of the heads, computed where they are not in the cache yet.
-
-    An interrupted computation goes on where it was; a finished one is never written again.
-
-    Args:
-        model (`ModernBertNliModel`): Its encoder makes the states that its configuration names.
-        pairs (`Pairs`): What to encode.
-        cache_dir (`Path`): Folder of all caches.
-        batch_size (`int`): Rows in a batch of the encoder.
-    """
-    encoded = {}
-    for encoding in model.config.encoder_layers:
-        folder = cache_dir / f"{pairs.name}-{encoding}-{_fingerprint(model, pairs, encoding)}"
-        if encoding == "joint":
-            texts: list[Any] = list(zip(pairs.premises, pairs.hypotheses, strict=True))
-            rows = np.repeat(np.arange(len(pairs))[:, None], 2, axis=1)
-        else:
-            place = {
-                text: row for row, text in enumerate(dict.fromkeys([*pairs.premises, *pairs.hypotheses]))
-            }
-            texts = list(place)
-            sides = (pairs.premises, pairs.hypotheses)
-            rows = np.array([[place[text] for text in side] for side in sides]).T
-        if not folder.exists():
-            partial = folder.with_name(folder.name + ".partial")
-            _encode(model, texts, encoding, partial, batch_size)
-            partial.rename(folder)
-        ends = np.load(folder / "premise_ends.npy") if encoding == "joint" else None
-        file = StateFile(np.load(folder / "states.npy", mmap_mode="r"), np.load(folder / "offsets.npy"), ends)
-        encoded[encoding] = EncodedPairs([file], np.column_stack([np.zeros(len(pairs), np.int64), rows]))
-    return PairStates(encoded, pairs.labels)
-
-
-def _fingerprint(model: ModernBertNliModel, pairs: Pairs, encoding: str) -> str:
-    config = model.config
-    identity = [
-        config.base_model_name_or_path,
-        config.base_model_revision,
-        config.head_type,
-        config.encoder_layers[encoding],
-        str(model.encoder.dtype),
-    ]
-    digest = hashlib.sha256(json.dumps(identity).encode())
-    for (
-        weights
-    ) in model.encoder.parameters():  # a few of each: the name alone does not tell a local copy apart
-        digest.update(weights.detach().flatten()[:64].float().cpu().numpy())
-    for premise, hypothesis in zip(pairs.premises, pairs.hypotheses, strict=True):
-        digest.update(f"{len(premise)} {len(hypothesis)} {premise}{hypothesis}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _encode(
-    model: ModernBertNliModel, texts: list[Any], encoding: Encoding, folder: Path, batch_size: int
-) -> None:
-    tokens = _tokenize(model, texts, encoding)
-    # The CLS head reads one token of each pair, so no other is kept.
-    cls = model.config.head_type == "cls"
-    lengths = np.array([1 if cls else len(ids) for ids in tokens["input_ids"]])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    shape = (int(offsets[-1]), len(model.config.encoder_layers[encoding]), model.config.hidden_size)
-
-    done, progress = 0, folder / "progress.json"
-    if progress.exists():
-        done = json.loads(progress.read_text())["batches"]
-        states = np.load(folder / "states.npy", mmap_mode="r+")
-    else:
-        _require_space(folder.parent, int(np.prod(shape)) * np.dtype(_DTYPE).itemsize)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "offsets.npy", offsets)
-        if encoding == "joint":
-            separator = model.config.sep_token_id
-            ends = [ids.index(separator) + 1 if separator in ids else len(ids) for ids in tokens["input_ids"]]
-            np.save(folder / "premise_ends.npy", np.minimum(ends, lengths))
-        states = np.lib.format.open_memmap(folder / "states.npy", "w+", _DTYPE, shape)
-
-    order = np.argsort([len(ids) for ids in tokens["input_ids"]], kind="stable")
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    bar = tqdm(
-        total=len(order),
-        initial=sum(map(len, batches[:done])),
-        desc=f"Encoding {folder.name.split('-')[0]}, {encoding}",
-        unit="pair" if encoding == "joint" else "text",
-    )
-    with bar:
-        for number, rows in enumerate(batches[done:], start=done + 1):
-            batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
-            padded = model.tokenizer.pad(batch, return_tensors="pt").to(model.encoder.device)
-            computed = half(model.encoder_states(padded, encoding)).transpose(1, 2).cpu().numpy()
-            for index, row in enumerate(rows):
-                states[offsets[row] : offsets[row + 1]] = computed[index, : lengths[row]]
-            bar.update(len(rows))
-            if number % _BATCHES_BETWEEN_NOTES == 0 or number == len(batches):
-                states.flush()
-                _write_aside(progress, json.dumps({"batches": number}))
-
-
-def _tokenize(model: ModernBertNliModel, texts: list[Any], encoding: str) -> BatchEncoding | dict[str, Any]:
-    window = max_pair_length(model.config.encoder_config, model.tokenizer)
-    if encoding == "joint":
-        return encode_pairs(model.tokenizer, texts, window)
-    ids = encode_texts(model.tokenizer, texts, window, cut=True)
-    return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
-
-
-def _require_space(folder: Path, size: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if size > 0.95 * free:
-        raise OSError(
-            f"These states need {size / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free: give "
-            "another `--cache_dir`, or train on fewer pairs with `--max_train_pairs`."
-        )
-
-
-def _write_aside(path: Path, text: str) -> None:
-    aside = path.with_suffix(".new")
-    aside.write_text(text)
-    aside.replace(path)

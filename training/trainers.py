@@ -1,15 +1,58 @@
-"""The two stages as Trainers over cached states: the NLI head, then the abstention head on its errors."""
+"""The two stages as Trainers over encoder states: the NLI head, then the abstention head on its errors."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from modeling_modernbert_nli import ModernBertNliModel
-from training.metrics import accuracy, aurc
+from training.metrics import accuracy, aurc, wrong
 from training.states import PairStates, collate
+from training.teacher import distillation_loss
+
+_BATCHES_SORTED_TOGETHER = 50
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss is no number any more."""
+
+
+class LengthSampler(Sampler):
+    """Indices in an order in which batches hold pairs of like length, and batches of any length alternate.
+
+    The order depends on the seed and the epoch alone: a run that is resumed in the middle of an epoch sees
+    the rest of that epoch.
+
+    Args:
+        lengths (`np.ndarray` of shape `(n,)`): Tokens of each pair.
+        batch_size (`int`): Of all processes together.
+        seed (`int`): Of the order.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each epoch, and after a resumption."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        order, batches = random.permutation(len(self.lengths)), []
+        for part in np.split(order, range(0, len(order), _BATCHES_SORTED_TOGETHER * self.batch_size)[1:]):
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            batches += np.split(part, range(0, len(part), self.batch_size)[1:])
+        # The one that is not full stays the last, or the others would not be batches any more.
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [batch for batch in batches if len(batch) < self.batch_size]
+        random.shuffle(full)
+        yield from np.concatenate([*full, *rest]).tolist()
 
 
 class StageTrainer(Trainer):
@@ -23,12 +66,36 @@ class StageTrainer(Trainer):
             parameter.requires_grad_(name.split(".")[0] in self.parts)
         super().__init__(model=model, data_collator=collate, compute_metrics=self.figures, **kwargs)
 
-    def _get_train_sampler(self, train_dataset: PairStates | None = None) -> torch.utils.data.Sampler:
+    def _get_train_sampler(self, train_dataset: PairStates | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        generator = torch.Generator().manual_seed(self.args.seed)
-        return LengthGroupedSampler(
-            self.args.train_batch_size, lengths=dataset.lengths.tolist(), generator=generator
-        )
+        batch_size = self.args.train_batch_size * self.args.world_size
+        return LengthSampler(dataset.lengths, batch_size, self.args.seed)
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """As in Trainer, but `--dataloader_drop_last` leaves out nothing that is measured."""
+        return self._of_all(super().get_eval_dataloader, *args, **kwargs)
+
+    def get_test_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
+        """The same."""
+        return self._of_all(super().get_test_dataloader, *args, **kwargs)
+
+    def _of_all(self, make: Callable[..., DataLoader], *args: Any, **kwargs: Any) -> DataLoader:
+        asked, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return make(*args, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = asked
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in Trainer, but a loss that is no number ends the run: it would only spoil what was learnt."""
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(
+                f"The loss became {loss.item()} at step {self.state.global_step + 1} of "
+                f"{type(self).__name__}. Checkpoints up to there are in {self.args.output_dir}. "
+                "Try a lower `--learning_rate`, or `--max_grad_norm 0.5`."
+            )
+        return loss
 
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
@@ -36,9 +103,27 @@ class StageTrainer(Trainer):
 
 
 class NliTrainer(StageTrainer):
-    """Stage 1: cross-entropy of the three labels."""
+    """Stage 1: cross-entropy of the three labels, and the distance to a teacher's logits where there are any.
+
+    Args:
+        alpha, beta (`float`): Weights of the two.
+    """
 
     parts = ("nli_hidden", "nli_output")
+
+    def __init__(self, model: ModernBertNliModel, alpha: float = 1.0, beta: float = 0.0, **kwargs: Any):
+        super().__init__(model, **kwargs)
+        self.alpha, self.beta = alpha, beta
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        teacher_logits = inputs.pop("teacher_logits", None)
+        if teacher_logits is None:
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        outputs = model(**inputs)
+        loss = distillation_loss(outputs.logits, inputs["labels"], teacher_logits, self.alpha, self.beta)
+        return (loss, outputs) if return_outputs else loss
 
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
@@ -60,27 +145,30 @@ class AbstentionTrainer(StageTrainer):
             errors = {}
             for encoding in pairs.encoded:
                 logits = predict(self, pairs.only(encoding))["logits"]
-                errors[encoding] = (logits.argmax(axis=-1) != pairs.labels).astype(np.int64)
+                errors[encoding] = wrong(logits, pairs.labels).astype(np.int64)
             pairs.abstention_labels = errors
 
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
         logits, _, uncertainty = prediction.predictions
-        return {"aurc": aurc(logits.argmax(axis=-1) != prediction.label_ids, uncertainty)}
+        return {"aurc": aurc(wrong(logits, prediction.label_ids), uncertainty)}
 
 
 def predict(trainer: Trainer, dataset: PairStates) -> dict[str, np.ndarray]:
     """`logits` (n, 3), `labels` (n,) and `uncertainty` (n,) of a dataset in one encoding, in its order."""
-    output = trainer.predict(dataset, metric_key_prefix="predict")
-    logits, _, uncertainty = output.predictions
-    return {"logits": logits, "labels": output.label_ids, "uncertainty": uncertainty}
+    order = np.argsort(dataset.lengths, kind="stable")  # long pairs meet long ones: less padding
+    # Without the labels: those of a two-way set are no classes of the heads, and no loss is wanted here.
+    sorted_pairs = PairStates(dataset.take(order).encoded, np.zeros_like(dataset.labels))
+    logits, _, uncertainty = trainer.predict(sorted_pairs, metric_key_prefix="predict").predictions
+    place = order.argsort()
+    return {"logits": logits[place], "labels": dataset.labels, "uncertainty": uncertainty[place]}
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that makes held-out probabilities honest (Guo et al. 2017, arXiv:1706.04599)."""
     log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     scores, targets = torch.tensor(logits, dtype=torch.float64), torch.tensor(labels)
-    optimizer = torch.optim.LBFGS([log_temperature], max_iter=50)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

@@ -1,0 +1,205 @@
+"""The options of `train.py`: on the command line, in a YAML or JSON file of the same keys, or both."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+import quickstart
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+# What may differ between a run and its resumption: it changes where things are, not what is computed.
+_FREE_TO_CHANGE = {"state_cache", "cache_dir", "max_cache_gb", "base_folder"}
+_STAGE_KEYS = (
+    "num_train_epochs",
+    "abstention_epochs",
+    "early_stopping_patience",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "weight_decay",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "max_steps",
+    "seed",
+    "bf16",
+    "fp16",
+)
+
+
+@dataclass
+class DataArguments:
+    """What to learn from."""
+
+    train_data: list[str] = field(
+        metadata={
+            "help": "JSONL, CSV or Parquet files, Hub datasets as id, id:split or id/config:split, or known "
+            "sets by name (snli, mnli, wanli, ...), each with options such as ?label=gold&cap=10000&weight=2."
+        }
+    )
+    eval_data: list[str] = field(
+        default_factory=list, metadata={"help": "The same, to measure the result on."}
+    )
+    held_out: float = field(
+        default=0.05,
+        metadata={
+            "help": "Share of the premises kept from stage 1: two thirds for the temperature and stage 2, "
+            "the rest for the promise."
+        },
+    )
+    max_train_pairs: int | None = field(
+        default=None, metadata={"help": "A random part of the data, of this size."}
+    )
+    state_cache: str = field(
+        default="disk",
+        metadata={
+            "help": "Where the encoder's states are kept: none computes them anew in every epoch.",
+            "choices": ["disk", "memory", "none"],
+        },
+    )
+    cache_dir: str = field(default="runs/states", metadata={"help": "Folder of the encoder's states."})
+    max_cache_gb: float | None = field(
+        default=None,
+        metadata={
+            "help": "Most that this folder (or the memory) may hold, in GB; by default, what is free. States "
+            "that would exceed it are recomputed."
+        },
+    )
+
+
+@dataclass
+class HeadArguments:
+    """What to train."""
+
+    base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the frozen base."})
+    base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
+    base_folder: str | None = field(
+        default=None, metadata={"help": "A local copy of the base, to use no Hub."}
+    )
+    base_dtype: str = field(
+        default="auto",
+        metadata={"help": "Precision of the base: auto (its own), float32, bfloat16, float16."},
+    )
+    head_type: str = field(
+        default="alignment", metadata={"help": "Head family.", "choices": ["alignment", "cls"]}
+    )
+    encodings: list[str] = field(
+        default_factory=lambda: ["separate", "joint"],
+        metadata={"help": "Encodings to train for, the default one first. The CLS head knows only joint."},
+    )
+    joint_layers: list[int] = field(
+        default_factory=list, metadata={"help": "Layers read in joint encoding, 0 for the embeddings."}
+    )
+    separate_layers: list[int] = field(
+        default_factory=list, metadata={"help": "The same in separate encoding."}
+    )
+    alignment_size: int | None = field(default=None, metadata={"help": "Width in which tokens are compared."})
+    comparison_size: int | None = field(default=None, metadata={"help": "Width of a token's comparison."})
+    nli_hidden_size: int | None = field(default=None, metadata={"help": "Width of the hidden vector."})
+    head_dropout: float = field(default=0.2, metadata={"help": "Dropout of the heads."})
+    abstention_weight: float = field(
+        default=0.5,
+        metadata={"help": "Share of the abstention head in the uncertainty; the rest is 1 - MaxProb."},
+    )
+    target_risk: float = field(
+        default=0.1,
+        metadata={"help": "Most wrong answers, as a share of those given, that the threshold allows."},
+    )
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "A sequence classifier, Hub id or folder, whose logits are learnt too."},
+    )
+    teacher_labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "Order of its labels, where its configuration does not name them: three, by commas."
+        },
+    )
+    teacher_trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run code that comes with the teacher, as checkpoints of ours need."}
+    )
+    alpha: float = field(default=0.5, metadata={"help": "Weight of the labels, beside a teacher."})
+    beta: float = field(default=0.5, metadata={"help": "Weight of the distance to the teacher's logits."})
+
+
+@dataclass
+class StageArguments(TrainingArguments):
+    """Arguments of Trainer, with defaults for small heads; stage 2 shares all but its epochs."""
+
+    output_dir: str = field(default="runs/nli", metadata={"help": "Where the checkpoint goes."})
+    resume: bool = field(default=False, metadata={"help": "Go on where an interrupted run of this was."})
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "End stage 1 after so many evaluations without progress on held-out pairs, with its best "
+            "heads."
+        },
+    )
+    abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
+    num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
+    per_device_train_batch_size: int = 64
+    per_device_eval_batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: float = 0.06
+    lr_scheduler_type: str = "cosine"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int = 1
+    logging_steps: float = 100
+    report_to: str = "none"
+    remove_unused_columns: bool = False
+    dataloader_pin_memory: bool = torch.cuda.is_available()
+    label_names: list[str] = field(default_factory=lambda: ["labels"])
+    ddp_find_unused_parameters: bool = False
+
+
+def parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArguments]:
+    """Options to arguments. Those of `--recipe NAME_OR_FILE`, or of a file given first, give way to others.
+
+    Raises:
+        ValueError: no such recipe, or an option that does not exist.
+    """
+    if argv and argv[0].endswith((".yaml", ".yml", ".json")):
+        argv = ["--recipe", *argv]
+    if "--recipe" in argv:
+        place = argv.index("--recipe")
+        if place + 1 == len(argv):
+            raise ValueError("`--recipe` needs a name or a file.")
+        argv = [*_recipe(argv[place + 1]), *argv[:place], *argv[place + 2 :]]
+    return HfArgumentParser((DataArguments, HeadArguments, StageArguments)).parse_args_into_dataclasses(argv)
+
+
+def _recipe(name: str) -> list[str]:
+    path = RECIPES / f"{name}.yaml" if (RECIPES / f"{name}.yaml").exists() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+        raise ValueError(f"No recipe {name!r}: give a YAML or JSON file, or one of {known}.")
+    try:
+        keys = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from None
+    if not isinstance(keys, dict):
+        raise ValueError(f"{path} must hold options as `name: value`.")
+    words = []
+    for key, value in keys.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{key}", *(_word(value) for value in values)]
+    return words
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def identity(data: DataArguments, head: HeadArguments, args: StageArguments) -> dict[str, Any]:
+    """What a run and its resumption must share."""
+    chosen = {**asdict(data), **asdict(head), **{key: getattr(args, key) for key in _STAGE_KEYS}}
+    shared = {key: value for key, value in chosen.items() if key not in _FREE_TO_CHANGE}
+    return json.loads(json.dumps(shared, default=str))

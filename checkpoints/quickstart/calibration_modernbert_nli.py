@@ -1,0 +1,1 @@
+../../calibration_modernbert_nli.py

@@ -5,8 +5,8 @@
     python push_to_hub.py --from-legacy task_heads.pt --output runs/converted
 
 `--dry-run` writes all that would go there into a folder, and says what the page lacks; nothing is sent. A
-page with gaps is not published. OWNER is an account or an organisation that the access token (`hf auth login`,
-or HF_TOKEN) may write for.
+page with gaps is not published. OWNER is an account or an organisation that the access token (from `hf auth
+login`, or HF_TOKEN) may write for.
 
 What has landed is then loaded as a reader would load it, from the Hub into a fresh cache, and its logits are
 compared with the local ones; only then is it tagged. The same command can be run again: what is there already

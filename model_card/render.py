@@ -224,13 +224,11 @@ def peers(evaluation: Evaluation) -> dict[str, Any]:
     rows = []
     for (name, encoding), accuracies in sorted(by_row.items(), key=rank):
         model = models[name]
-        title = f"**this model**, {encoding}" if name == evaluation.own else name
-        if encoding and name != evaluation.own:
-            title = f"{name}, {encoding}"
+        title = "**this model**" if name == evaluation.own else name
         count = model["trained_parameters"]
         rows.append(
             {
-                "title": title,
+                "title": f"{title}, {encoding}" if encoding else title,
                 "fine_tuned": model["fine_tuned"],
                 "parameters": "–" if count is None else f"{count:,}",
                 "accuracies": [_with_interval(accuracies.get(name)) for name in sets],

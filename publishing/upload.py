@@ -21,6 +21,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,  # of httpx or its successor, whichever this huggingface_hub uses
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -127,20 +128,7 @@ def publish(
         for name in present
         if name not in files and any(fnmatch(name, pattern) for pattern in delete_patterns)
     ]
-    # Large files first. Until the commit names them, nobody sees them. It has retries of its own.
-    step = "uploading the files"
-    additions = operations[: len(files)]
-    retried(
-        step,
-        lambda: api.preupload_lfs_files(
-            **target.place,
-            additions=additions,
-            revision=target.revision,
-            create_pr=create_pr,
-            free_memory=False,
-        ),
-        waits=(),
-    )
+    _upload_large_files(target, operations[: len(files)], create_pr)
     return _committed(target, operations, files, message, before.sha, create_pr)
 
 
@@ -154,9 +142,10 @@ def tag(api: HfApi, repo_id: str, name: str, landed: Landed, repo_type: str = "m
     except PublishError as error:
         if tagged(api, repo_id, name, repo_type) == landed.commit:  # set, but the answer was lost
             return
+        cause = _cause(error.__cause__ or error)
         raise PublishError(
-            f"{landed.url} was published, but could not be tagged {name!r}: {error.__cause__}. Run the same "
-            "command again, with another --tag if this one is taken."
+            f"{landed.url} was published, but could not be tagged {name!r} ({cause}). Run the same command "
+            "again, with another --tag if this one is taken."
         ) from error.__cause__
 
 
@@ -187,14 +176,14 @@ def tagged(api: HfApi, repo_id: str, name: str, repo_type: str = "model") -> str
     return next((ref.target_commit for ref in refs.tags if ref.name == name), None)
 
 
-def retried(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
+def retried(step: str, call: Callable[[], T]) -> T:
     """What a call to the Hub returns, tried again where the server or the network fails.
 
     Raises:
         PublishError: it fails still, or the Hub refuses.
         RepositoryNotFoundError, RevisionNotFoundError: there is none, or none that this token may see.
     """
-    for wait in (*waits, None):
+    for wait in (*WAITS, None):
         try:
             return call()
         except OfflineModeIsEnabled:
@@ -203,7 +192,7 @@ def retried(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) ->
             ) from None
         except (RepositoryNotFoundError, RevisionNotFoundError):
             raise
-        except (HTTPError, JSONDecodeError) as error:
+        except (HTTPError, JSONDecodeError, LocalEntryNotFoundError) as error:  # the last from a download
             if wait is None or not _passing(error):
                 raise _explained(step, error) from error
             _pause(step, error, wait)
@@ -245,6 +234,25 @@ def _prepared(target: _Target, private: bool, create_pr: bool, space_sdk: str | 
         lambda: target.api.create_branch(**target.place, branch=target.revision, exist_ok=True),
     )
     return retried(step, target.info)
+
+
+def _upload_large_files(target: _Target, additions: list[Any], create_pr: bool) -> None:
+    """Nobody sees them until a commit names them. huggingface_hub tries each of its requests again itself."""
+    step = "uploading the files"
+    try:
+        target.api.preupload_lfs_files(
+            **target.place,
+            additions=additions,
+            revision=target.revision,
+            create_pr=create_pr,
+            free_memory=False,
+        )
+    except (HTTPError, JSONDecodeError) as error:
+        raise _explained(step, error) from error
+    except RuntimeError as error:  # around what happened to one of the files
+        if isinstance(error.__cause__, HTTPError):
+            raise _explained(step, error.__cause__) from error
+        raise
 
 
 def _committed(
@@ -306,10 +314,11 @@ def _arrived(
             return None
         return Landed(head, f"{target.api.endpoint}/{target.repo_id}/commit/{head}")
     except (PublishError, HTTPError) as error:
+        cause = _cause(error.__cause__ or error)
         raise PublishError(
             f"The commit to {target.repo_id} was sent, but the Hub did not say whether it has arrived, and "
-            f"now cannot be asked ({error.__cause__ or error}). Once it can, run the same command again: what "
-            "is there already is not committed twice."
+            f"now cannot be asked ({cause}). Once it can, run the same command again: what is there already "
+            "is not committed twice."
         ) from error
 
 
@@ -343,7 +352,7 @@ def _pull_requests(target: _Target, title: str) -> list[int]:
     return sorted(request.num for request in found if request.title == title)
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
@@ -358,7 +367,7 @@ def _pause(step: str, error: Exception, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     if status := _status(error):
         return f"HTTP {status}"
     return "an answer that is no JSON" if isinstance(error, JSONDecodeError) else str(error)

@@ -101,7 +101,7 @@ class LoopbackHub:
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -131,6 +131,7 @@ class _HubError(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the client's delayed acknowledgement
     hub: LoopbackHub
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -260,7 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = self.commit(repo_id, revision).files
         answers = []
         for path in (item["path"] for item in self.json()["files"]):
-            oid = _git_oid(files[path]) if path in files else None
+            entry = _entry(path, files[path]) if path in files else {"oid": None}
+            oid = entry.get("lfs", entry)["oid"]
             mode = "lfs" if path.endswith(LFS_SUFFIXES) else "regular"
             answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         self.reply({"files": answers})
@@ -361,19 +363,8 @@ class _Handler(BaseHTTPRequestHandler):
         readme = commit.files.get("README.md", b"").decode().split("---\n")
         card = (yaml.safe_load(readme[1]) or {}) if len(readme) > 2 else {}
         shown = {key: card.get(key) for key in ("pipeline_tag", "library_name")}
-        siblings = [{"rfilename": path} for path in sorted(commit.files)]
-        self.reply(
-            {
-                **names,
-                **state,
-                **dates,
-                **shown,
-                "sha": commit.sha,
-                "siblings": siblings,
-                "downloads": 0,
-                "likes": 0,
-            }
-        )
+        shown |= {"siblings": [{"rfilename": path} for path in sorted(commit.files)], "sha": commit.sha}
+        self.reply({**names, **state, **dates, **shown, "downloads": 0, "likes": 0})
 
     def download(self, repo_id: str, revision: str, path: str) -> None:
         commit = self.commit(repo_id, revision)

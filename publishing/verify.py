@@ -112,4 +112,7 @@ def _as_a_reader(task: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_as_a_reader(json.load(sys.stdin))))
+    try:
+        print(json.dumps(_as_a_reader(json.load(sys.stdin))))
+    except Exception as error:  # whatever a reader would see, in a line
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

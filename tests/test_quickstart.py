@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, snippets
 from safetensors import safe_open
 
 import quickstart
@@ -114,14 +114,10 @@ def test_texts_reach_the_demo_as_they_were_typed(tmp_path):
     assert out.splitlines()[:3] == ["predict.py", *texts]
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.mark.parametrize("number", range(len(snippets("python"))))
+@pytest.mark.parametrize("number", range(len(snippets(README, "python"))))
 def test_the_snippets_of_the_readme_run_as_pasted(number):
     """Each in a fresh process, offline, from the folder of the repository."""
-    run(sys.executable, "-c", snippets("python")[number])
+    run(sys.executable, "-c", snippets(README, "python")[number])
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results():

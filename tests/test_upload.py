@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import reach
 from huggingface_hub import HfApi, constants
 from loopback_hub import Fault, LoopbackHub
 
@@ -29,9 +30,7 @@ REPO = "tester/nli"
 def own_hub(monkeypatch):
     """A Hub of this test's own, which this process may reach, and where waiting takes no time."""
     with LoopbackHub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        reach(hub, monkeypatch)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
         yield hub
 

@@ -14,15 +14,21 @@ from conftest import ROOT
 
 FILES = sorted(ROOT.glob("*_modernbert_nli.py"))
 LIBRARIES = {"torch", "transformers", "safetensors"}  # the last is what transformers reads weights with
-STANDARD = set(
-    "collections contextlib contextvars copy dataclasses functools inspect itertools json logging math numbers os "
-    "pathlib threading typing".split()
-)
+STANDARD = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "inspect"}
+STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "threading", "typing"}
 # What runs code that is not in the files, or reaches beyond the process.
 FUNCTIONS = {"eval", "exec", "compile", "__import__", "breakpoint", "input", "open"}
 METHODS = ("torch.load", "torch.hub", "os.exec", "os.spawn", "os.system", "os.popen", "importlib")
-# Python's own doing while it finds and reads a module.
-IMPORTING = {"import", "compile", "exec", "marshal.loads", "os.listdir", "sys._getframe"}
+# Python's own doing while it finds and reads a module, and a decorator that looks at its function.
+IMPORTING = {
+    "import",
+    "compile",
+    "exec",
+    "marshal.loads",
+    "os.listdir",
+    "sys._getframe",
+    "object.__getattr__",
+}
 
 _events: list[tuple[str, tuple]] | None = None
 _watched = 0

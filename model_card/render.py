@@ -70,7 +70,7 @@ class Evaluation:
                 for name, model in models.items()
                 if model["kind"] == "heads"
                 and model["base"] == dict(base)
-                and checkpoint in (name, Path(model["checkpoint"]).name)
+                and checkpoint in (name, *(Path(path).name for path in model["checkpoint"].split(",")))
             ]
             for row in results["results"]:
                 _ = models[row["model"]], results["sets"][row["set"]], row["accuracy"]["mean"]

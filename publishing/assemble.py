@@ -12,7 +12,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 TAKEN = ("special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "results.json")  # where they are
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
-LICENCE = Path(__file__).resolve().parent.parent / "LICENSE"
+ROOT = Path(__file__).resolve().parent.parent
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -20,6 +20,9 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]:
     """Copy what is to be published, all but the card.
+
+    The code is that of this repository, which its tests hold to what the card says of it and which the local
+    model runs; not what lies in the checkpoint.
 
     Args:
         checkpoint (`Path`): What `train.py` or `calibrate.py` wrote. Links are followed.
@@ -33,17 +36,19 @@ def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]
         ValueError: a file is missing, or would not work or be safe for a reader.
     """
     config = read_config(checkpoint)
-    for name in (*NEEDED, *code_of(checkpoint, config)):
+    for name in NEEDED:
         if not (checkpoint / name).is_file():
             raise ValueError(f"{checkpoint} has no {name}, which a reader needs: save the checkpoint again.")
         shutil.copyfile(checkpoint / name, folder / name)
+    for name in code_of(config):
+        shutil.copyfile(ROOT / name, folder / name)
     _check_weights(folder / "model.safetensors")
     optional = [checkpoint / name for name in TAKEN]
     optional += [evaluation / name for name in ("evaluation.json", *PICTURES)]
     for path in optional:
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(LICENCE, folder / "LICENSE")
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
     return config
 
 
@@ -66,20 +71,18 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
     return config
 
 
-def code_of(checkpoint: Path, config: dict[str, Any]) -> list[str]:
+def code_of(config: dict[str, Any]) -> list[str]:
     """The files that `trust_remote_code` runs: those that the configuration names, and what they import."""
     named = list(config.get("auto_map", {}).values())
     named += [pipeline["impl"] for pipeline in config.get("custom_pipelines", {}).values()]
-    files = {f"{reference.partition('.')[0]}.py" for reference in named}
-    if not files:
-        raise ValueError(f"{checkpoint / 'config.json'} names no code: save the checkpoint again.")
+    files = {f"{reference.rpartition('.')[0]}.py" for reference in named}
+    unknown = sorted(name for name in files if not (ROOT / name).is_file())
+    if unknown or not files:
+        raise ValueError(
+            f"config.json names code that is none of this project's ({', '.join(unknown) or 'none'})."
+        )
     for name in sorted(files):
-        if not (checkpoint / name).is_file():
-            raise ValueError(f"{checkpoint} has no {name}, which its config.json names.")
-        try:
-            files |= {Path(path).name for path in get_relative_import_files(checkpoint / name)}
-        except FileNotFoundError as error:
-            raise ValueError(f"{error.filename} is missing, which {checkpoint / name} imports.") from None
+        files |= {Path(path).name for path in get_relative_import_files(ROOT / name)}
     return sorted(files)
 
 

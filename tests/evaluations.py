@@ -22,6 +22,7 @@ def spread(mean: float) -> dict[str, float]:
 def result(model: str, name: str, accuracy: float, encoding: str | None = None) -> dict[str, Any]:
     """A row of `results`; one with an encoding has a score to abstain by."""
     selective = {key: spread(0.5) for key in ("aurc", "coverage", "selective_accuracy", "ece", "brier")}
+    selective["coverage"] = None if model == "others" else selective["coverage"]
     f1 = {key: spread(accuracy - 0.01) for key in ("f1_macro", "f1_micro")}
     own = {"encoding": encoding, "selective": selective if encoding else None, "per_class": {}}
     return {"model": model, "set": name, "accuracy": spread(accuracy), **f1, **own}

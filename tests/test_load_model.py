@@ -188,6 +188,7 @@ def test_what_the_command_refuses(published, tiny_modernbert, tmp_path, capsys):
         "no published heads": {f"model.{key}": value for key, value in state.items()},
         "does not hold the published layers": {**state, "nli_output.weight": torch.zeros(5, 24)},
         "encoder of width 1024": {**state, "nli_hidden.0.weight": torch.zeros(24, 1024)},
+        "differ from those of": {**state, "nli_output.bias": torch.full((3,), torch.nan)},
         "There is no file": None,
     }
     for complaint, content in cases.items():

@@ -226,7 +226,8 @@ def test_other_files_are_not_taken_for_results(tmp_path, content):
 
 def test_which_model_of_the_evaluation_is_ours(tmp_path):
     """By its folder's name and by its base; heads of the same name on another base are not ours."""
-    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation(BASE, "runs/mine")))
+    several = "runs/mine,runs/mine-2"  # a checkpoint for each seed
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation(BASE, several)))
     assert Evaluation.read(tmp_path, "mine", BASE).own == "ours"
     assert Evaluation.read(tmp_path, "ours", BASE).own == "ours"
     assert Evaluation.read(tmp_path, "yours", BASE).own is None

@@ -46,6 +46,7 @@ def checkpoint(base, tiny_modernbert, tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(training_results(base)))
     (folder / "optimizer.pt").write_bytes(b"not to be published")
+    (folder / "heads_modernbert_nli.py").write_text("raise SystemExit  # of another version: nor is this\n")
     return folder
 
 
@@ -315,7 +316,12 @@ def test_checkpoints_that_would_not_work(checkpoint, results, tmp_path, capsys):
         lambda folder, config: config.update(base_model_name_or_path="/home/me/base/x"),
     )
     refused("has no tokenizer.json", lambda folder, config: (folder / "tokenizer.json").unlink())
-    refused("heads_modernbert_nli.py", lambda folder, config: (folder / "heads_modernbert_nli.py").unlink())
+    refused(
+        "none of this project's", lambda folder, config: config.update(auto_map={"AutoModel": "evil.Model"})
+    )
+    refused(
+        "none of this project's", lambda folder, config: config["auto_map"].update(AutoModel="a/b--evil.M")
+    )
     refused("it has no config.json", lambda folder, config: (folder / "config.json").unlink())
     refused("'bert', not 'modernbert_nli'", lambda folder, config: config.update(model_type="bert"))
     refused("weights of the base", with_encoder)

@@ -64,24 +64,20 @@ class Evaluation:
             return None
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
-            models = results["models"]
             own = [
                 name
-                for name, model in models.items()
+                for name, model in results["models"].items()
                 if model["kind"] == "heads"
                 and model["base"] == dict(base)
                 and checkpoint in (name, *(Path(path).name for path in model["checkpoint"].split(",")))
             ]
-            for row in results["results"]:
-                _ = models[row["model"]], results["sets"][row["set"]], row["accuracy"]["mean"]
-        except (ValueError, KeyError, TypeError) as error:
+            found = cls(results, own[0] if own else None)
+            _ = peers(found), evaluation_results(found, None), _provenance(results)  # whether all is there
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} is not what evaluate_nli.py writes ({error!r}): run it again."
             ) from error
-        return cls(results, own[0] if own else None)
-
-    def rows(self, model: str | None) -> list[Mapping[str, Any]]:
-        return [row for row in self.results["results"] if row["model"] == model]
+        return found
 
 
 def render(
@@ -106,7 +102,7 @@ def render(
         return f"**missing: {what}**"
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    results = _read(folder / "results.json")
+    results = _training_results(folder / "results.json")
     base = {"name": config["base_model_name_or_path"], "revision": config["base_model_revision"]}
     data = training_data(results["train"]) if results else []
     index = evaluation_results(evaluation, config["encoding"]) if evaluation else []
@@ -180,12 +176,12 @@ def training_data(train: Mapping[str, int]) -> list[dict[str, Any]]:
     return rows
 
 
-def evaluation_results(evaluation: Evaluation, encoding: str) -> list[EvalResult]:
-    """The model-index: this checkpoint, with its default encoding, on those sets that the Hub has."""
+def evaluation_results(evaluation: Evaluation, encoding: str | None) -> list[EvalResult]:
+    """The model-index: this checkpoint, with one encoding (or any), on those sets that the Hub has."""
     found = []
-    for row in evaluation.rows(evaluation.own):
+    for row in evaluation.results["results"]:
         dataset = evaluation.results["sets"][row["set"]]["dataset"]
-        if dataset is None or row["encoding"] not in (None, encoding):
+        if row["model"] != evaluation.own or dataset is None or encoding not in (None, row["encoding"]):
             continue
         where = {f"dataset_{key}": dataset[key] for key in ("name", "config", "split", "revision")}
         figures = {
@@ -277,8 +273,15 @@ def promise(config: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def _training_results(path: Path) -> dict[str, Any] | None:
+    """What train.py wrote; None where it is not there."""
+    if not path.is_file():
+        return None
+    results = json.loads(path.read_text(encoding="utf-8"))
+    needed = {"train", "pairs", "evaluation", "command", "date", "seed"}
+    if not isinstance(results, dict) or not needed <= results.keys():
+        raise ValueError(f"{path.name} is not what train.py writes: it needs {', '.join(sorted(needed))}.")
+    return results
 
 
 def _widget(example: Mapping[str, Any]) -> dict[str, Any]:

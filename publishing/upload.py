@@ -11,6 +11,7 @@ in a sentence, as a `PublishError`: what went wrong, what is now on the Hub, wha
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from json import JSONDecodeError
@@ -64,8 +65,8 @@ class _Target:
         return self.api.repo_info(**self.place, revision=revision or self.revision)
 
 
-def check_token(api: HfApi) -> str:
-    """The name of the account that the access token belongs to; a `PublishError` if it may not write."""
+def check_token(api: HfApi) -> None:
+    """Raise a `PublishError` where there is no access token, or one that may not write."""
     try:
         account = retried("asking whose token this is", api.whoami)
     except LocalTokenNotFoundError:
@@ -77,7 +78,6 @@ def check_token(api: HfApi) -> str:
             f"The access token of {account['name']!r} may only read. Make one that may write at "
             f"{api.endpoint}/settings/tokens. {NOTHING}"
         )
-    return account["name"]
 
 
 def publish(
@@ -140,8 +140,9 @@ def tag(api: HfApi, repo_id: str, name: str, landed: Landed, repo_type: str = "m
             lambda: api.create_tag(repo_id, tag=name, revision=landed.commit, repo_type=repo_type),
         )
     except PublishError as error:
-        if tagged(api, repo_id, name, repo_type) == landed.commit:  # set, but the answer was lost
-            return
+        with suppress(PublishError):
+            if tagged(api, repo_id, name, repo_type) == landed.commit:  # set, but the answer was lost
+                return
         cause = _cause(error.__cause__ or error)
         raise PublishError(
             f"{landed.url} was published, but could not be tagged {name!r} ({cause}). Run the same command "

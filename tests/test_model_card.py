@@ -212,7 +212,7 @@ def test_any_names_stay_in_their_cells(folder, model, name, accuracy, pairs):
         st.recursive(
             st.none() | st.integers() | texts, lambda inner: st.lists(inner) | st.dictionaries(texts, inner)
         ).map(json.dumps),
-        st.sampled_from(["models", "sets", "results"]).map(
+        st.sampled_from(["models", "sets", "results", "versions", "command"]).map(
             lambda key: json.dumps({name: value for name, value in evaluation(BASE).items() if name != key})
         ),
     )

@@ -11,7 +11,7 @@ import torch
 from conftest import PAIRS, ROOT, fresh, make_model, reach, snippets, tokenize
 from evaluations import calibration, evaluation, training_results, write_evaluation
 from huggingface_hub import HfApi, ModelCard
-from loopback_hub import LoopbackHub
+from loopback_hub import Fault, LoopbackHub
 
 import push_to_hub
 from modeling_modernbert_nli import ModernBertNliModel
@@ -270,8 +270,12 @@ def test_a_page_with_gaps_is_not_published(own_hub, checkpoint, tmp_path, capsys
     assert "tester/gaps" not in own_hub.repos
 
 
-def test_a_repository_with_another_model_is_left_alone(own_hub, checkpoint, results, tmp_path, capsys):
-    """A model of another kind, on another base, or files that are none."""
+def test_a_repository_with_another_model_is_left_alone(
+    own_hub, checkpoint, results, tmp_path, capsys, monkeypatch
+):
+    """A model of another kind, on another base, or files that are none; even if told at a second try."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    own_hub.faults = [Fault("HEAD .*/config.json", kind) for kind in (503, "drop")]
     options = ("--model", checkpoint, "--evaluation", results, "--repo_id")
     for name, files in {
         "bert": {"config.json": '{"model_type": "bert"}'},
@@ -288,6 +292,7 @@ def test_a_repository_with_another_model_is_left_alone(own_hub, checkpoint, resu
         assert status == 2
         assert f"tester/{name} holds something else already" in said
         assert own_hub.files(f"tester/{name}") == before
+    assert not any(fault.times for fault in own_hub.faults)
 
 
 def test_checkpoints_that_would_not_work(checkpoint, results, tmp_path, capsys):
@@ -321,6 +326,10 @@ def test_checkpoints_that_would_not_work(checkpoint, results, tmp_path, capsys):
     )
     refused(
         "none of this project's", lambda folder, config: config["auto_map"].update(AutoModel="a/b--evil.M")
+    )
+    refused(
+        "results.json is not what train.py writes",
+        lambda folder, config: (folder / "results.json").write_text("[]"),
     )
     refused("it has no config.json", lambda folder, config: (folder / "config.json").unlink())
     refused("'bert', not 'modernbert_nli'", lambda folder, config: config.update(model_type="bert"))

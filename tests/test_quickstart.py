@@ -115,9 +115,11 @@ def test_texts_reach_the_demo_as_they_were_typed(tmp_path):
 
 
 @pytest.mark.parametrize("number", range(len(snippets(README, "python"))))
-def test_the_snippets_of_the_readme_run_as_pasted(number):
-    """Each in a fresh process, offline, from the folder of the repository."""
-    run(sys.executable, "-c", snippets(README, "python")[number])
+def test_the_snippets_of_the_readme_run_as_pasted(number, hub):
+    """Each in a fresh process, from the root of the repository; from a Hub that is there, nothing."""
+    asked = len(hub.requests)
+    run(sys.executable, "-c", snippets(README, "python")[number], HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
+    assert not [request for request in hub.requests[asked:] if "/resolve/" in request.path]
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results():

@@ -98,7 +98,7 @@ def test_a_fault_that_stays(own_hub, folder, step, fault):
 
 def test_a_tag_that_fails(own_hub, folder):
     """What was published is named, and the same again sets the tag without a second commit."""
-    own_hub.faults.append(Fault(STEPS["tag"], 503, times=99))
+    own_hub.faults += [Fault(STEPS["tag"], 503, times=99), Fault("GET .*/refs", 503, times=99)]
     with pytest.raises(PublishError, match=r"was published, but could not be tagged 'v1'.*Run the same"):
         push(folder)
     own_hub.faults.clear()

@@ -10,6 +10,7 @@ For many pairs use the pipeline, which judges them in batches: `model.as_pipelin
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,11 @@ def read_heads(path: Path) -> dict[str, torch.Tensor]:
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
     except pickle.UnpicklingError as error:
+        # Of torch's text the cause alone: it goes on to recommend to run the code.
+        cause = re.search(r"WeightsUnpickler error:\s*(.+?)(\. |\n|$)", str(error))
         raise ValueError(
-            f"{path} was refused: it is no file of tensors, or asks for code to be run. {error}"
+            f"{path} was refused: it is no file of tensors, or asks for code to be run"
+            f"{f' ({cause[1]})' if cause else ''}. None of it was run."
         ) from None
     except Exception as error:  # a broken file fails in as many ways as it can be broken
         raise OSError(f"{path} cannot be read: it is truncated or of another format ({error}).") from error

@@ -17,6 +17,7 @@ is not committed twice, and a repository that holds another model is left alone.
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -108,8 +109,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def render_only(args: argparse.Namespace) -> str:
     """Write what would be published into a folder: what it is, and what is missing."""
     _check_new(args.dry_run)
-    args.dry_run.mkdir(parents=True, exist_ok=True)
-    gaps = prepare(args, args.dry_run)[1]
+    aside = args.dry_run.with_name(f"{args.dry_run.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    gaps = prepare(args, aside)[1]
+    if args.dry_run.is_dir():  # an empty one
+        args.dry_run.rmdir()
+    aside.rename(args.dry_run)
     rows = [f"  {path.stat().st_size:>11,}  {path.name}" for path in sorted(args.dry_run.iterdir())]
     lines = [f"To {args.repo_id}, in one commit (bytes, file):", *rows]
     if gaps:

@@ -309,6 +309,7 @@ def test_checkpoints_that_would_not_work(checkpoint, results, tmp_path, capsys):
         )
         assert status == 2
         assert complaint in said
+        assert not (tmp_path / f"{folder.name}-page").exists()
 
     def with_encoder(folder, config):
         from safetensors.torch import save_file

@@ -1,0 +1,245 @@
+"""A page to try the model on: judge a pair, route a text, check a claim, and see where it declines to answer.
+
+    python app.py
+    python app.py --model CHECKPOINT --base BASE
+
+The default is the checkpoint of this repository on its embedded base; nothing comes from the Hub. The page is
+served at http://127.0.0.1:7860, or the next port that is free; the variables GRADIO_SERVER_NAME and
+GRADIO_SERVER_PORT say otherwise. It fetches nothing from other hosts, and nobody is told of its use.
+"""
+
+import argparse
+import base64
+import os
+import sys
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")  # both are read on import
+
+try:
+    import gradio as gr
+except ModuleNotFoundError:
+    sys.exit('app.py: error: Gradio is not installed. Run `make app`, or `pip install ".[app]"`.')
+
+from starlette.middleware import Middleware
+
+from page import examples
+from page.answers import check_claim, choose_category, judge_pair
+from page.drawing import problem
+from page.examples import Example
+from page.offline import Offline
+from page.promise import NOT_COVERED, choice, limit
+from pair_files import InputError
+from predict import load_pipeline
+
+ROOT = Path(__file__).parent
+PICTURE = ROOT / "docs" / "results" / "risk_coverage.svg"
+WAITING = 100  # requests in the queue, before further ones are turned away
+
+TITLE = "ModernBERT-NLI"
+INTRODUCTION = (
+    "Does a text support a claim, contradict it, or say nothing about it? "
+    "The model answers, and where it had better not, it abstains."
+)
+
+
+class Field(NamedTuple):
+    """A text box. With one line it grows as needed, and Enter asks for the answer; with more, Shift+Enter."""
+
+    label: str
+    lines: int = 1
+    info: str | None = None
+
+
+class Tab(NamedTuple):
+    """Two fields, a button, examples and an answer: `judge(pipe, first, second, risk)`, as HTML."""
+
+    title: str
+    fields: tuple[Field, Field]
+    button: str
+    judge: Callable[[Any, str, str, float | None], str]
+    examples: Sequence[Example]
+
+
+TABS = (
+    Tab(
+        "A pair",
+        (Field("Premise: what is known"), Field("Hypothesis: what is to be judged")),
+        "Judge",
+        judge_pair,
+        examples.PAIRS,
+    ),
+    Tab(
+        "Route a text",
+        (
+            Field("Text"),
+            Field("Categories", 5, "One a line, with the sentence that would be true of the text."),
+        ),
+        "Route",
+        choose_category,
+        examples.ROUTES,
+    ),
+    Tab(
+        "Check a claim",
+        (Field("Claim"), Field("Sources", 8, "Each is judged by itself. Empty lines part them.")),
+        "Check",
+        check_claim,
+        examples.FACTS,
+    ),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Serve a page to try the model on.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
+    add("--base", help="folder or repository id to take the checkpoint's base encoder from")
+    add("--revision", help="commit or branch of the checkpoint's repository")
+    args = parser.parse_args(argv)
+    if args.revision and not args.model:
+        parser.error("--revision goes with --model, a repository id")
+    try:
+        serve(load_pipeline(args.model, args.base, args.revision))
+    except (InputError, OSError) as error:  # the latter where no port is free
+        print(f"app.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def serve(pipe: Any) -> None:
+    """Serve the page of a pipeline until it is interrupted."""
+    page = build(pipe)
+    page.queue(max_size=WAITING)
+    system = [gr.themes.Font(name) for name in ("system-ui", "sans-serif")]
+    theme = gr.themes.Base(
+        font=system, font_mono=[gr.themes.Font(name) for name in ("ui-monospace", "monospace")]
+    )
+    page.launch(
+        theme=theme,
+        css_paths=[ROOT / "page" / "style.css"],
+        head=f"<script>{(ROOT / 'page' / 'speak.js').read_text()}</script>",
+        app_kwargs={"middleware": [Middleware(Offline)]},
+        footer_links=[],
+        ssr_mode=False,
+    )
+
+
+def build(pipe: Any) -> gr.Blocks:
+    """The view. All that computes waits in one queue, so that people do not slow each other's answers."""
+    options = choice(pipe)
+    start = options and options.start
+    one_at_a_time: dict[str, Any] = {
+        "concurrency_limit": 1,
+        "concurrency_id": "model",
+        "api_visibility": "private",
+        "show_progress": "minimal",
+    }
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.HTML(f"<header><h1>{TITLE}</h1><p>{INTRODUCTION}</p></header>")
+        with gr.Tabs(overflow_behavior="wrap"):
+            drawn = [_tab(pipe, tab, start) for tab in TABS]
+        with gr.Column(elem_classes="promise"):
+            if options:
+                risk = gr.Slider(
+                    round(100 * options.lowest, 1),
+                    round(100 * options.highest, 1),
+                    value=round(100 * options.start, 1),
+                    step=0.5,
+                    label="Wrong answers that you accept, in % of those given",
+                )
+            else:
+                risk = gr.State(None)
+            promise = gr.HTML(_promise(pipe, start), elem_classes="spoken")
+        gr.HTML(_footer(pipe))
+
+        shown = gr.State(0)  # the number of the tab that is seen
+        fields = [field for inputs, _, _ in drawn for field in inputs]
+        answers = [answer for _, _, answer in drawn]
+
+        def judge(number: int, percent: float | None, *texts: str) -> str:
+            return TABS[number].judge(pipe, *texts, percent and percent / 100)
+
+        def on_risk(number: int, percent: float | None, *texts: str) -> list[Any]:
+            changed: list[Any] = [gr.skip()] * len(TABS)
+            changed[number] = judge(number, percent, *texts[2 * number : 2 * number + 2])
+            return [_promise(pipe, percent and percent / 100), *changed]
+
+        for number, (tab, (inputs, actions, answer)) in enumerate(zip(TABS, drawn, strict=True)):
+
+            def on_tab(*given: Any, number: int = number) -> str:
+                return judge(number, *given)
+
+            def on_select(*given: Any, number: int = number) -> tuple[int, str]:
+                return number, judge(number, *given)
+
+            events = [field.submit for field in inputs] + [actions.ask.click]
+            gr.on(events, on_tab, [risk, *inputs], answer, **one_at_a_time)
+            actions.tab.select(on_select, [risk, *inputs], [shown, answer], **one_at_a_time)
+            for button, example in zip(actions.examples, tab.examples, strict=True):
+                button.click(lambda example=example: example[1:], None, inputs, **one_at_a_time).then(
+                    on_tab, [risk, *inputs], answer, **one_at_a_time
+                )
+        if options:
+            risk.change(
+                on_risk,
+                [shown, risk, *fields],
+                [promise, *answers],
+                trigger_mode="always_last",
+                **one_at_a_time,
+            )
+    return page
+
+
+class Actions(NamedTuple):
+    """What can be clicked in a tab."""
+
+    tab: gr.Tab
+    ask: gr.Button
+    examples: list[gr.Button]
+
+
+def _tab(pipe: Any, tab: Tab, risk: float | None) -> tuple[list[gr.Textbox], Actions, gr.HTML]:
+    """Draw a tab, with its first example filled in and answered."""
+    first = tab.examples[0]
+    with gr.Tab(tab.title) as drawn, gr.Row(equal_height=False):
+        with gr.Column(elem_classes="asked"):
+            inputs = [
+                gr.Textbox(value, label=label, lines=lines, max_lines=max(8, lines), info=info)
+                for (label, lines, info), value in zip(tab.fields, first[1:], strict=True)
+            ]
+            ask = gr.Button(tab.button, variant="primary")
+            with gr.Row(elem_classes="examples"):
+                buttons = [gr.Button(example.name, size="sm", min_width=0) for example in tab.examples]
+        with gr.Column():
+            answer = gr.HTML(tab.judge(pipe, *first[1:], risk), elem_classes="spoken")
+    return inputs, Actions(drawn, ask, buttons), answer
+
+
+def _promise(pipe: Any, risk: float | None) -> str:
+    try:
+        return f'<p class="cost">{escape(limit(pipe, risk).sentence)}</p>'
+    except ValueError as error:
+        return problem(str(error))
+
+
+def _footer(pipe: Any) -> str:
+    config = pipe.model.config
+    picture = ""
+    if PICTURE.is_file():
+        data = base64.b64encode(PICTURE.read_bytes()).decode()
+        picture = (
+            '<figure><img alt="Curves of the share of wrong answers among those given, against the share of '
+            f'pairs that are answered" src="data:image/svg+xml;base64,{data}"><figcaption>Fewer answers, fewer of '
+            "them wrong: risk against coverage, as measured for the checkpoint of the repository."
+            "</figcaption></figure>"
+        )
+    covered = f"<p>{NOT_COVERED}</p>" if choice(pipe) else ""
+    base = config.base_model_name_or_path or "a base of its own"
+    return f"<footer class=about>{covered}{picture}<p>{config.num_labels} labels, {pipe.encoding} encoding, on {escape(base)}.</p></footer>"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

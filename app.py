@@ -31,7 +31,7 @@ from page.answers import check_claim, choose_category, judge_pair
 from page.drawing import problem
 from page.examples import Example
 from page.offline import Offline
-from page.promise import NOT_COVERED, choice, limit
+from page.promise import choice, limit
 from pair_files import InputError
 from predict import load_pipeline
 
@@ -73,7 +73,7 @@ TABS = (
         examples.PAIRS,
     ),
     Tab(
-        "Route a text",
+        "Route",
         (
             Field("Text"),
             Field("Categories", 5, "One a line, with the sentence that would be true of the text."),
@@ -83,7 +83,7 @@ TABS = (
         examples.ROUTES,
     ),
     Tab(
-        "Check a claim",
+        "Check facts",
         (Field("Claim"), Field("Sources", 8, "Each is judged by itself. Empty lines part them.")),
         "Check",
         check_claim,
@@ -113,18 +113,46 @@ def serve(pipe: Any) -> None:
     """Serve the page of a pipeline until it is interrupted."""
     page = build(pipe)
     page.queue(max_size=WAITING)
-    system = [gr.themes.Font(name) for name in ("system-ui", "sans-serif")]
-    theme = gr.themes.Base(
-        font=system, font_mono=[gr.themes.Font(name) for name in ("ui-monospace", "monospace")]
-    )
     page.launch(
-        theme=theme,
+        theme=theme(),
         css_paths=[ROOT / "page" / "style.css"],
-        head=f"<script>{(ROOT / 'page' / 'speak.js').read_text()}</script>",
         app_kwargs={"middleware": [Middleware(Offline)]},
         footer_links=[],
         ssr_mode=False,
     )
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the system, and for all that Gradio draws the colours of `style.css`, light and dark."""
+    families = (("system-ui", "sans-serif"), ("ui-monospace", "monospace"))
+    text, code = ([gr.themes.Font(name) for name in names] for names in families)
+    colours = {
+        "body_text_color": "ink",
+        "body_text_color_subdued": "quiet",
+        "background_fill_primary": "sheet",
+        "background_fill_secondary": "paper",
+        "block_background_fill": "sheet",
+        "block_border_color": "line",
+        "block_info_text_color": "quiet",
+        "block_title_text_color": "ink",
+        "border_color_primary": "line",
+        "button_primary_background_fill": "action",
+        "button_primary_background_fill_hover": "action",
+        "button_primary_text_color": "on-action",
+        "button_secondary_background_fill": "paper",
+        "button_secondary_background_fill_hover": "sheet",
+        "button_secondary_text_color": "ink",
+        "input_background_fill": "paper",
+        "input_background_fill_focus": "paper",
+        "input_border_color": "line",
+        "input_border_color_focus": "action",
+        "input_placeholder_color": "quiet",
+        "slider_color": "action",
+    }
+    both = {f"{name}{dark}": f"var(--{colour})" for name, colour in colours.items() for dark in ("", "_dark")}
+    # What is seen until style.css is read.
+    ground = {"body_background_fill": "#faf9f6", "body_background_fill_dark": "#181715"}
+    return gr.themes.Base(font=text, font_mono=code).set(color_accent="var(--action)", **both, **ground)
 
 
 def build(pipe: Any) -> gr.Blocks:
@@ -138,7 +166,7 @@ def build(pipe: Any) -> gr.Blocks:
         "show_progress": "minimal",
     }
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.HTML(f"<header><h1>{TITLE}</h1><p>{INTRODUCTION}</p></header>")
+        _html(f"<header><h1>{TITLE}</h1><p>{INTRODUCTION}</p></header>")
         with gr.Tabs(overflow_behavior="wrap"):
             drawn = [_tab(pipe, tab, start) for tab in TABS]
         with gr.Column(elem_classes="promise"):
@@ -148,12 +176,12 @@ def build(pipe: Any) -> gr.Blocks:
                     round(100 * options.highest, 1),
                     value=round(100 * options.start, 1),
                     step=0.5,
-                    label="Wrong answers that you accept, in % of those given",
+                    label="Wrong answers that you accept, at most (%)",
                 )
             else:
                 risk = gr.State(None)
-            promise = gr.HTML(_promise(pipe, start), elem_classes="spoken")
-        gr.HTML(_footer(pipe))
+            promise = _html(_promise(pipe, start), spoken=True)
+        _html(_footer(pipe))
 
         shown = gr.State(0)  # the number of the tab that is seen
         fields = [field for inputs, _, _ in drawn for field in inputs]
@@ -212,33 +240,39 @@ def _tab(pipe: Any, tab: Tab, risk: float | None) -> tuple[list[gr.Textbox], Act
             ]
             ask = gr.Button(tab.button, variant="primary")
             with gr.Row(elem_classes="examples"):
+                _html('<p class="title">Examples</p>')
                 buttons = [gr.Button(example.name, size="sm", min_width=0) for example in tab.examples]
         with gr.Column():
-            answer = gr.HTML(tab.judge(pipe, *first[1:], risk), elem_classes="spoken")
+            answer = _html(tab.judge(pipe, *first[1:], risk), spoken=True)
     return inputs, Actions(drawn, ask, buttons), answer
+
+
+def _html(content: str, spoken: bool = False) -> gr.HTML:
+    """Our own HTML in our own style; what replaces it later is read out by a screen reader if `spoken`."""
+    on_load = "element.setAttribute('aria-live', 'polite')" if spoken else None
+    return gr.HTML(content, apply_default_css=False, js_on_load=on_load)
 
 
 def _promise(pipe: Any, risk: float | None) -> str:
     try:
-        return f'<p class="cost">{escape(limit(pipe, risk).sentence)}</p>'
+        _, promise, detail = limit(pipe, risk)
+        return f'<p class="cost">{escape(promise)}</p><p class="detail">{escape(detail)}</p>'
     except ValueError as error:
         return problem(str(error))
 
 
 def _footer(pipe: Any) -> str:
-    config = pipe.model.config
     picture = ""
     if PICTURE.is_file():
         data = base64.b64encode(PICTURE.read_bytes()).decode()
         picture = (
-            '<figure><img alt="Curves of the share of wrong answers among those given, against the share of '
-            f'pairs that are answered" src="data:image/svg+xml;base64,{data}"><figcaption>Fewer answers, fewer of '
+            '<figure><img alt="Curves: the share of wrong answers among those given, against the share of '
+            f'pairs that get one" src="data:image/svg+xml;base64,{data}"><figcaption>Fewer answers, fewer of '
             "them wrong: risk against coverage, as measured for the checkpoint of the repository."
             "</figcaption></figure>"
         )
-    covered = f"<p>{NOT_COVERED}</p>" if choice(pipe) else ""
-    base = config.base_model_name_or_path or "a base of its own"
-    return f"<footer class=about>{covered}{picture}<p>{config.num_labels} labels, {pipe.encoding} encoding, on {escape(base)}.</p></footer>"
+    base = escape(pipe.model.config.base_model_name_or_path or "a base of their own")
+    return f'<footer class="about">{picture}<p>Small heads on the frozen encoder {base}.</p></footer>'
 
 
 if __name__ == "__main__":

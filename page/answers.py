@@ -12,7 +12,7 @@ from functools import wraps
 from html import escape
 from typing import Any
 
-from page.drawing import bar, bars, note, problem, quote, scale, share
+from page.drawing import bars, note, problem, quote, scale, share
 from page.promise import limit, percent
 from tokenization_modernbert_nli import PairError, max_pair_length
 
@@ -62,15 +62,19 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, risk: float | None) -> 
     decision = pipe(premise, hypothesis, threshold=threshold)
     label, sure = decision["label"], not decision["abstain"]
     if sure:
-        verdict, meaning = label, MEANINGS.get(label, "")
+        verdict, meaning = label.capitalize(), MEANINGS.get(label, "")
     else:
-        verdict = "no answer"
-        meaning = f"The model abstains: it is too unsure of this pair. It leans to {label}, which is not to be relied on."
+        verdict = "No answer"
+        meaning = (
+            f"The model abstains: it is too unsure of this pair. It leans to {label}, which is not to be "
+            "relied on."
+        )
     return _answer(
         label if sure else "abstained",
         verdict,
         f"<q>{quote(hypothesis)}</q> {escape(meaning)}",
-        bars(decision["probs"], label if sure else "") + scale(decision["uncertainty"], threshold),
+        bars(list(decision["probs"].items()), "Probabilities", strongest=label if sure else None)
+        + scale(decision["uncertainty"], threshold),
         _cut_note(pipe, "premise", [premise], [hypothesis]),
     )
 
@@ -86,7 +90,7 @@ def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str
     judged.sort(key=lambda name: -scores[name]["probs"]["entailment"])
     unsure = [name for name in scores if scores[name]["abstain"]]
     if best is None:
-        verdict, outcome = "no category", "abstained"
+        verdict, outcome = "No category", "abstained"
         meaning = (
             "All categories abstained: the model is too unsure of each of them to choose one."
             if len(scores) > 1
@@ -121,7 +125,8 @@ def check_claim(pipe: Any, claim: str, pasted: str, risk: float | None) -> str:
     said = [next((key for key in VERDICTS if fact.get(key)), "silent") for fact in facts]
     outcome, verdict = _summary(Counter(said))
     rows = "".join(
-        f'<li class="{key}"><p class="said"><b>{VERDICTS[key]}</b>{_confidence(key, fact)}</p><p>{quote(source)}</p></li>'
+        f'<li class="{key}"><p class="said"><b>{VERDICTS[key]}</b>{_confidence(key, fact)}</p>'
+        f"<p>{quote(source)}</p></li>"
         for key, fact, source in zip(said, facts, sources, strict=True)
     )
     return _answer(
@@ -193,8 +198,8 @@ def _checked(text: str | None, what: str) -> str:
     text = text or ""
     if len(text) > MAX_CHARACTERS:
         raise ValueError(
-            f"The {what} has {len(text):,} characters, but this page takes up to {MAX_CHARACTERS:,}. For whole "
-            "files there is predict.py."
+            f"The {what} has {len(text):,} characters, but this page takes up to {MAX_CHARACTERS:,}. For "
+            "whole files there is predict.py."
         )
     return text
 
@@ -211,7 +216,7 @@ def _threshold(pipe: Any, risk: float | None) -> float:
 
 def _answer(outcome: str, verdict: str, meaning: str, figures: str, notes: str) -> str:
     return (
-        f'<article class="answer {outcome}"><h2>{quote(verdict, 60)}</h2>'
+        f'<article class="answer {escape(outcome)}"><h2>{quote(verdict, 60)}</h2>'
         f'<p class="meaning">{meaning}</p>{figures}{notes}</article>'
     )
 
@@ -219,31 +224,24 @@ def _answer(outcome: str, verdict: str, meaning: str, figures: str, notes: str) 
 def _ranking(names: list[str], scores: dict[str, Any]) -> str:
     if not names:
         return ""
-    rows = [
-        f'<tr><th scope="row">{quote(name, 60)}</th><td>{bar(scores[name]["probs"]["entailment"])}</td>'
-        f"<td class=figure>{share(scores[name]['probs']['entailment'])}</td></tr>"
-        for name in names
-    ]
-    caption = '<caption class="unseen">How probably each category follows from the text</caption>'
-    table = f'<table class="bars">{caption}<tbody>{{}}</tbody></table>'
-    shown = table.format("".join(rows[:SHOWN]))
+    rows = [(name, scores[name]["probs"]["entailment"]) for name in names]
+    caption = "How probably each category follows from the text"
+    shown = bars(rows[:SHOWN], caption, strongest=names[0])
     if rest := rows[SHOWN:]:
-        shown += f"<details><summary>{len(rest)} more, less probable</summary>{table.format(''.join(rest))}</details>"
+        more = f"{len(rest)} more, less probable"
+        shown += f"<details><summary>{more}</summary>{bars(rest, caption)}</details>"
     return shown
 
 
 def _set_apart(names: list[str], scores: dict[str, Any]) -> str:
     if not names:
         return ""
-    items = "".join(
-        f"<li>{quote(name, 60)} <span>uncertainty {scores[name]['uncertainty']:.2f}</span></li>"
-        for name in names
-    )
-    listed = f'<ul class="apart">{items}</ul>'
-    title = f"Abstained: {len(names)} of {len(scores)}"
+    title = f"Abstained on {len(names)} of {len(scores)}, by uncertainty"
+    rows = sorted(((name, scores[name]["uncertainty"]) for name in names), key=lambda row: row[1])
+    table = bars(rows, "Uncertainty of each category", kind="apart", figure="{:.2f}".format)
     if len(names) > SHOWN:
-        return f"<details><summary>{title}</summary>{listed}</details>"
-    return f"<h3>{title}</h3>{listed}"
+        return f"<details><summary>{title}</summary>{table}</details>"
+    return f"<h3>{title}</h3>{table}"
 
 
 def _confidence(key: str, fact: dict[str, Any]) -> str:
@@ -252,12 +250,12 @@ def _confidence(key: str, fact: dict[str, Any]) -> str:
 
 def _summary(said: Counter[str]) -> tuple[str, str]:
     if said["supported"] and said["contradicted"]:
-        return "neutral", "the sources disagree"
+        return "neutral", "The sources disagree"
     if said["supported"]:
-        return "entailment", "supported"
+        return "entailment", "Supported"
     if said["contradicted"]:
-        return "contradiction", "contradicted"
-    return ("neutral", "not settled") if said["silent"] else ("abstained", "no answer")
+        return "contradiction", "Contradicted"
+    return ("neutral", "Not settled") if said["silent"] else ("abstained", "No answer")
 
 
 def _counted(said: Counter[str]) -> str:
@@ -287,10 +285,8 @@ def _cut_note(pipe: Any, what: str, texts: list[str], hypotheses: list[str]) -> 
     cut = [count for count in map(tokens, texts) if count > room]
     if not cut:
         return ""
-    begin = (
-        f"The {what} has {cut[0]:,} tokens, of which the encoder reads {room:,} at once: its end was"
-        if len(texts) == 1
-        else f"{len(cut)} of {len(texts)} {what}s have more than the {room:,} tokens that the encoder reads: the end was"
-    )
+    begin = f"The {what} has {cut[0]:,} tokens, of which the encoder reads {room:,} at once: its end was"
+    if len(texts) > 1:
+        begin = f"{len(cut)} of {len(texts)} {what}s have more than {room:,} tokens, of which the end was"
     advice = "with an empty line after each passage" if what == "source" else "into shorter ones"
     return note(f"{begin} left out. Split it {advice} to have all of it read.")

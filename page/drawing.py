@@ -1,5 +1,6 @@
 """Pieces of HTML: bars, the scale of uncertainty, notes and problems. Whatever was typed is escaped here."""
 
+from collections.abc import Callable, Sequence
 from html import escape
 
 QUOTED = 160  # characters of a text that are shown again
@@ -19,27 +20,38 @@ def share(value: float) -> str:
     return "under 1%" if rounded == "0%" and value > 0 else rounded
 
 
-def bar(value: float) -> str:
-    """A bar of a probability, 0 to 1; the figure beside it says the same to those who do not see it."""
-    return f'<span class="bar" aria-hidden="true"><span style="width:{100 * value:.1f}%"></span></span>'
+def bars(
+    rows: Sequence[tuple[str, float]],
+    caption: str,
+    strongest: str | None = None,
+    kind: str = "",
+    figure: Callable[[float], str] = share,
+) -> str:
+    """A table of names, bars and figures, its caption for screen readers alone, the `strongest` in bold.
 
-
-def bars(shares: dict[str, float], strongest: str) -> str:
-    """Probabilities by label, that of `strongest` set in bold."""
-    rows = "".join(
-        f'<tr{" class=strongest" * (label == strongest)}><th scope="row">{escape(label)}</th>'
-        f"<td>{bar(value)}</td><td class=figure>{share(value)}</td></tr>"
-        for label, value in shares.items()
+    Args:
+        rows (`Sequence[tuple[str, float]]`): Names, and what is drawn: values between 0 and 1.
+        kind (`str`, *optional*): A further class of the table.
+        figure (`Callable[[float], str]`, *optional*): How a value is written.
+    """
+    lines = "".join(
+        f'<tr{" class=strongest" if name == strongest else ""}><th scope="row">{quote(name, 60)}</th>'
+        f'<td><span class="bar"><span style="width:{100 * value:.1f}%"></span></span></td>'
+        f'<td class="figure">{figure(value)}</td></tr>'
+        for name, value in rows
     )
-    return f'<table class="bars"><caption class="unseen">Probabilities</caption><tbody>{rows}</tbody></table>'
+    return (
+        f'<table class="bars {kind}"><caption class="unseen">{escape(caption)}</caption>'
+        f"<tbody>{lines}</tbody></table>"
+    )
 
 
 def scale(uncertainty: float, threshold: float) -> str:
-    """The uncertainty of a pair against the threshold from which the model abstains, on a line from 0 to 1."""
+    """The uncertainty of a pair, and the threshold from which the model abstains, on a line from 0 to 1."""
     abstains = uncertainty >= threshold
     words = (
-        f"Uncertainty {uncertainty:.2f} on a scale from 0 to 1, {'not ' * abstains}below {threshold:.2f}, from "
-        "where the model abstains."
+        f"Uncertainty {uncertainty:.2f} on a scale from 0 to 1, {'not ' * abstains}below {threshold:.2f}, "
+        "from where the model abstains."
     )
     return (
         f'<div class="scale{" abstains" * abstains}" role="img" aria-label="{words}">'

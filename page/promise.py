@@ -1,27 +1,24 @@
-"""The risk that a reader chooses, in words: what threshold it means, what it costs, what it does not cover."""
+"""The risk that a reader chooses, in words: the threshold it means, what it costs, what it does not cover."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-NOT_CALIBRATED = (
-    "This checkpoint is not calibrated for {encoding} encoding: it abstains from an uncertainty of "
-    "{threshold:.2f} upwards, as it was trained to, and promises nothing about how often its answers are wrong."
-)
 NOT_COVERED = (
-    "The promise is for English pairs like those that it was measured on, all of them together. It does not cover "
-    "other kinds of text, each kind of pair by itself, or the best of several categories."
+    "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of "
+    "pair by itself, and not for the best of several categories."
 )
 
 
 class Limit(NamedTuple):
-    """From which uncertainty to abstain, and what is to be said about it."""
+    """From which uncertainty to abstain, and what is said about it: the promise, then its small print."""
 
     threshold: float
-    sentence: str
+    promise: str
+    detail: str
 
 
 class Choice(NamedTuple):
-    """The target risks, shares between 0 and 1, that the reader may choose from, and the one to begin with."""
+    """The target risks, between 0 and 1, from which the reader may choose, and the one to begin with."""
 
     lowest: float
     highest: float
@@ -48,32 +45,34 @@ def limit(pipe: Any, risk: float | None) -> Limit:
         ValueError: the calibration does not promise such a risk; the pipeline's own sentence.
     """
     if risk is None:
-        return Limit(pipe.threshold, no_promise(pipe))
+        usual = f"It abstains from an uncertainty of {pipe.threshold:.2f} upwards, as it was trained to."
+        return Limit(pipe.threshold, no_promise(pipe), usual)
     threshold = pipe.threshold_for(risk)
     entry = pipe.model.config.calibration[pipe.encoding]
     kept = [
         row for row in entry["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
     ]
     row = kept[-1]
-    sentence = (
-        f"Of the answers given, at most {percent(row['target_risk'])} are wrong; about {percent(row['coverage'])} of "
-        f"pairs get an answer. This holds with {percent(1 - entry['delta'])} certainty, by {entry['n']:,} held-out "
-        f"pairs: the model abstains from an uncertainty of {threshold:.2f} upwards."
+    promise = (
+        f"At most {percent(row['target_risk'])} of the answers given are wrong, and about "
+        f"{row['coverage']:.0%} of pairs get one."
     )
     if row["target_risk"] < risk - 1e-9:
-        sentence = f"Nothing was measured for {percent(risk)}, so that a stricter promise is kept. {sentence}"
-    return Limit(threshold, sentence)
+        promise = f"Nothing was measured for {percent(risk)}; the next stricter promise: {promise}"
+    detail = (
+        f"This holds with {percent(1 - entry['delta'])} certainty, by {entry['n']:,} held-out pairs: the "
+        f"model abstains from an uncertainty of {threshold:.2f} upwards. {NOT_COVERED}"
+    )
+    return Limit(threshold, promise, detail)
 
 
 def no_promise(pipe: Any) -> str:
     """What to say in place of the choice where there is none."""
-    rows = _table(pipe)
-    if rows:
-        return (
-            "None of the risks that this checkpoint was calibrated for could be promised: it abstains from an "
-            f"uncertainty of {pipe.threshold:.2f} upwards, and promises nothing."
-        )
-    return NOT_CALIBRATED.format(encoding=pipe.encoding, threshold=pipe.threshold)
+    if _table(pipe):
+        return "None of the risks that this checkpoint was calibrated for could be promised."
+    return (
+        f"This checkpoint is not calibrated for {pipe.encoding} encoding: it promises nothing of its answers."
+    )
 
 
 def percent(share: float) -> str:

@@ -76,7 +76,7 @@ TABS = (
         "Route",
         (
             Field("Text"),
-            Field("Categories", 5, "One a line, with the sentence that would be true of the text."),
+            Field("Categories", 4, "One a line, with the sentence that would be true of the text."),
         ),
         "Route",
         choose_category,
@@ -124,8 +124,7 @@ def serve(pipe: Any) -> None:
 
 def theme() -> gr.themes.Base:
     """Fonts of the system, and for all that Gradio draws the colours of `style.css`, light and dark."""
-    families = (("system-ui", "sans-serif"), ("ui-monospace", "monospace"))
-    text, code = ([gr.themes.Font(name) for name in names] for names in families)
+    text, code = gr.themes.Font("sans-serif"), gr.themes.Font("monospace")
     colours = {
         "body_text_color": "ink",
         "body_text_color_subdued": "quiet",
@@ -235,7 +234,7 @@ def _tab(pipe: Any, tab: Tab, risk: float | None) -> tuple[list[gr.Textbox], Act
     with gr.Tab(tab.title) as drawn, gr.Row(equal_height=False):
         with gr.Column(elem_classes="asked"):
             inputs = [
-                gr.Textbox(value, label=label, lines=lines, max_lines=max(8, lines), info=info)
+                gr.Textbox(value, label=label, lines=lines, max_lines=12, info=info)
                 for (label, lines, info), value in zip(tab.fields, first[1:], strict=True)
             ]
             ask = gr.Button(tab.button, variant="primary")

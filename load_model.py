@@ -10,6 +10,7 @@ For many pairs use the pipeline, which judges them in batches: `model.as_pipelin
 
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from configuration_modernbert_nli import DEFAULT_BASE, ModernBertNliConfig
+from configuration_modernbert_nli import DEFAULT_BASE, DEFAULT_BASE_REVISION, ModernBertNliConfig
 from modeling_modernbert_nli import ModernBertNliModel
 
 _PREFIXES = ("nli_hidden.", "nli_output.", "abstention_head.")
@@ -44,7 +45,7 @@ def load_modernbert_nli(
         ValueError: the file holds something other than published heads, or heads for another base.
     """
     if Path(heads).suffix in (".pt", ".safetensors"):
-        model = _from_head_file(Path(heads), base, encoder)
+        model = from_head_file(Path(heads), base, encoder=encoder)
     else:
         where = {} if base is None else {"base_model_name_or_path": base}
         model = ModernBertNliModel.from_pretrained(heads, encoder=encoder, **where)
@@ -85,8 +86,11 @@ def read_heads(path: Path) -> dict[str, torch.Tensor]:
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
     except pickle.UnpicklingError as error:
+        # Of torch's text the cause alone: it goes on to recommend to run the code.
+        cause = re.search(r"WeightsUnpickler error:\s*(.+?)(\. |\n|$)", str(error))
         raise ValueError(
-            f"{path} was refused: it is no file of tensors, or asks for code to be run. {error}"
+            f"{path} was refused: it is no file of tensors, or asks for code to be run"
+            f"{f' ({cause[1]})' if cause else ''}. None of it was run."
         ) from None
     except Exception as error:  # a broken file fails in as many ways as it can be broken
         raise OSError(f"{path} cannot be read: it is truncated or of another format ({error}).") from error
@@ -101,7 +105,26 @@ def read_heads(path: Path) -> dict[str, torch.Tensor]:
     return heads
 
 
-def _from_head_file(path: Path, base: str | None, encoder: PreTrainedModel | None) -> ModernBertNliModel:
+def from_head_file(
+    path: Path,
+    base: str | None = None,
+    base_revision: str | None = None,
+    base_folder: str | None = None,
+    encoder: PreTrainedModel | None = None,
+) -> ModernBertNliModel:
+    """A model from a file of published heads.
+
+    Args:
+        path (`Path`): See `read_heads`.
+        base (`str`, *optional*), base_revision (`str`, *optional*): The base that the heads belong to, and
+            its commit. Defaults to ModernBERT-large.
+        base_folder (`str`, *optional*): A local copy of it, read instead of the Hub.
+        encoder (`PreTrainedModel`, *optional*): The base, already loaded.
+
+    Raises:
+        OSError: the file or the base cannot be read.
+        ValueError: the file holds something other than published heads, or heads for another base.
+    """
     heads = read_heads(path)
     try:
         nli_hidden_size, hidden_size = heads["nli_hidden.0.weight"].shape
@@ -113,10 +136,13 @@ def _from_head_file(path: Path, base: str | None, encoder: PreTrainedModel | Non
         raise ValueError(
             f"{path} holds no published heads: its first layers are not where they belong ({error})."
         ) from None
-    if base in (None, DEFAULT_BASE):
-        config = ModernBertNliConfig(**sizes)
+    base = base or DEFAULT_BASE
+    if base == DEFAULT_BASE:
+        base_revision = base_revision or DEFAULT_BASE_REVISION
+    if (base, base_revision, base_folder) == (DEFAULT_BASE, DEFAULT_BASE_REVISION, None):
+        config = ModernBertNliConfig(**sizes)  # its shape is known: nothing has to be asked for
     else:
-        config = ModernBertNliConfig.from_base(base, **sizes)
+        config = ModernBertNliConfig.from_base(base, base_revision, base_folder, **sizes)
     if config.hidden_size != hidden_size:
         raise ValueError(
             f"{path} holds heads for an encoder of width {hidden_size}, but the width of "

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from huggingface_hub import constants  # noqa: E402
 from loopback_hub import LoopbackHub  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers  # noqa: E402
 from transformers import (  # noqa: E402
@@ -204,6 +206,21 @@ def hub() -> Iterator[LoopbackHub]:
 def base_revision(hub, tiny_modernbert) -> str:
     """Commit of the tiny ModernBERT, which is on that Hub under the name that checkpoints know it by."""
     return hub.add("tester/tiny-base", tiny_modernbert)
+
+
+def reach(hub: LoopbackHub, patch: pytest.MonkeyPatch) -> None:
+    """Let this very process, which is offline otherwise, use a Hub of ours as "tester"."""
+    patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setenv("HF_TOKEN", "hf_test")
+
+
+def snippets(markdown: str, language: str) -> list[str]:
+    """The blocks of code of a text, in their order."""
+    return re.findall(rf"```{language}\n(.*?)```", markdown, re.DOTALL)
 
 
 def fresh(function: Callable[..., Any], *args: Any, home: str | os.PathLike, **environment: str) -> Any:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
+import push_to_hub
 from load_model import load_modernbert_nli, predict_with_abstention
 
 WIDTH = 64
@@ -105,9 +106,10 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, tiny_modernbert):
     trace = tmp_path / "trace"
     torch.save({"nli_hidden.0.weight": Malicious(trace)}, tmp_path / "torch.pt")
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(Malicious(trace)))
-    for name in ("torch.pt", "bare.pt"):
-        with pytest.raises(ValueError, match="was refused"):
+    for name, cause in {"torch.pt": "Unsupported global.*open", "bare.pt": "Unsupported operand"}.items():
+        with pytest.raises(ValueError, match=rf"was refused.*{cause}.*None of it was run") as refusal:
             load_modernbert_nli(tmp_path / name, base=tiny_modernbert)
+        assert "weights_only" not in str(refusal.value)
     assert not trace.exists()
 
 
@@ -145,3 +147,59 @@ def test_other_contents_are_refused(published, tmp_path, tiny_modernbert):
     )
     refused({**state, "nli_output.weight": torch.zeros(5, 24)}, "does not hold the published layers")
     refused({**state, "nli_hidden.0.weight": torch.zeros(24, 1024)}, "encoder of width 1024.* is 64")
+
+
+def converted(heads, output, base, *options) -> int:
+    """Exit status of the conversion on a command line."""
+    command = ["--from-legacy", heads, "--output", output, "--base_model", "tester/tiny-base", "--base", base]
+    return push_to_hub.main([str(option) for option in [*command, *options]])
+
+
+def test_a_command_converts_published_heads(published, heads, tiny_modernbert, tmp_path, capsys):
+    """The folder is a checkpoint with the published logits, a pinned base, no path; it is kept."""
+    output = tmp_path / "native"
+    assert converted(heads, output, tiny_modernbert, "--base_revision", "a" * 40) == 0
+    assert "Its logits differ" in capsys.readouterr().out
+    model = AutoModel.from_pretrained(
+        output, trust_remote_code=True, base_model_name_or_path=tiny_modernbert
+    ).eval()
+    inputs = model.load_tokenizer()(*PAIRS[0], return_tensors="pt")
+    with torch.no_grad():
+        hidden = published["nli_hidden"](model(**inputs, mode="embed"))
+        expected = published["nli_output"](hidden)
+        doubt = published["abstention_head"](torch.cat([hidden, expected], dim=-1))
+        logits, abstention_logits = model(**inputs, mode="abstention")
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(abstention_logits, doubt, atol=1e-6, rtol=0)
+    config = (output / "config.json").read_text()
+    assert '"base_model_name_or_path": "tester/tiny-base"' in config
+    assert f'"base_model_revision": "{"a" * 40}"' in config
+    assert tiny_modernbert not in config
+    assert not list(output.glob("*.pt"))
+    assert converted(heads, output, tiny_modernbert) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_what_the_command_refuses(published, tiny_modernbert, tmp_path, capsys):
+    """Code in a pickle, other prefixes, other shapes, no file: a line names it, nothing is written."""
+    state = published.state_dict()
+    path, trace = tmp_path / "task_heads.pt", tmp_path / "trace"
+    cases = {
+        "was refused": {"nli_hidden.0.weight": Malicious(trace)},
+        "no published heads": {f"model.{key}": value for key, value in state.items()},
+        "does not hold the published layers": {**state, "nli_output.weight": torch.zeros(5, 24)},
+        "encoder of width 1024": {**state, "nli_hidden.0.weight": torch.zeros(24, 1024)},
+        "differ from those of": {**state, "nli_output.bias": torch.full((3,), torch.nan)},
+        "There is no file": None,
+    }
+    for complaint, content in cases.items():
+        if content is None:
+            path.unlink()
+        else:
+            torch.save(content, path)
+        assert converted(path, tmp_path / "native", tiny_modernbert) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert complaint in line
+        assert str(path) in line
+        assert not list(tmp_path.glob("native*"))
+    assert not trace.exists()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, snippets
 from safetensors import safe_open
 
 import quickstart
@@ -114,14 +114,12 @@ def test_texts_reach_the_demo_as_they_were_typed(tmp_path):
     assert out.splitlines()[:3] == ["predict.py", *texts]
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.mark.parametrize("number", range(len(snippets("python"))))
-def test_the_snippets_of_the_readme_run_as_pasted(number):
-    """Each in a fresh process, offline, from the folder of the repository."""
-    run(sys.executable, "-c", snippets("python")[number])
+@pytest.mark.parametrize("number", range(len(snippets(README, "python"))))
+def test_the_snippets_of_the_readme_run_as_pasted(number, hub):
+    """Each in a fresh process, from the root of the repository; from a Hub that is there, nothing."""
+    asked = len(hub.requests)
+    run(sys.executable, "-c", snippets(README, "python")[number], HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
+    assert not [request for request in hub.requests[asked:] if "/resolve/" in request.path]
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results():

@@ -1,0 +1,1 @@
+"""From a folder to a repository of the Hub, and back again to see that it arrived."""

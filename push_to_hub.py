@@ -1,0 +1,257 @@
+"""Publish a checkpoint on the Hub, with a page whose snippets and figures are right, in one commit.
+
+    python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --dry-run runs/page
+    python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --tag v1
+    python push_to_hub.py --from-legacy task_heads.pt --output runs/converted
+
+`--dry-run` writes all that would go there into a folder, and says what the page lacks; nothing is sent. A
+page with gaps is not published. OWNER is an account or an organisation that the access token (from `hf auth
+login`, or HF_TOKEN) may write for.
+
+What has landed is then loaded as a reader would load it, from the Hub into a fresh cache, and its logits are
+compared with the local ones; only then is it tagged. The same command can be run again: what is there already
+is not committed twice, and a repository that holds another model is left alone.
+
+`--from-legacy` turns published heads (`task_heads.pt`) into a checkpoint with the same logits.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+# torch and the like are loaded by what needs them: a mistyped option is told at once.
+from publishing.upload import NOTHING, Landed, PublishError, check_token, publish, retried, tag, tag_is_free
+from publishing.verify import NotAsLocal, compare, judged, read_back
+
+ROOT = Path(__file__).resolve().parent
+EVALUATION = ROOT / "docs" / "results"
+
+# What the page shows as examples, and what is compared after the upload.
+EXAMPLES = (
+    ("A man is playing guitar on stage.", "A person is making music."),
+    ("It rains.", "The ground is wet."),
+    ("The bridge opened in 1932.", "The bridge is new."),
+)
+# What a repository without a model may hold.
+_NO_MODEL = (".gitattributes", "README.md", "LICENSE")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert, render or publish."""
+    args = parse_args(argv)
+    try:
+        if args.from_legacy:
+            print(convert_legacy(args))
+        elif args.dry_run:
+            print(render_only(args))
+        else:
+            print(publish_checkpoint(args))
+        return 0
+    except (PublishError, NotAsLocal, OSError, ValueError) as error:
+        print(f"push_to_hub.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Publish a checkpoint on the Hub, in one commit.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--model", type=Path, help="folder of the checkpoint")
+    add("--repo_id", help="repository: OWNER/NAME")
+    add("--base", help="folder to take the checkpoint's base encoder from, here and to verify")
+    add(
+        "--evaluation",
+        type=Path,
+        default=EVALUATION,
+        help="folder of evaluate_nli.py (default: docs/results)",
+    )
+    add("--dry-run", "--dry_run", type=Path, metavar="FOLDER", help="write it all there, and send nothing")
+    add("--private", action="store_true", help="create a private repository")
+    add("--revision", metavar="BRANCH", help="branch, created if need be (default: main)")
+    add("--tag", help="name the commit, once it is verified; the page's snippets load it")
+    add("--create_pr", action="store_true", help="open a pull request")
+    add("--commit_message", metavar="TEXT", help="default: what is published, on which base")
+    add("--from-legacy", "--from_legacy", type=Path, metavar="FILE", help="published heads, to convert")
+    add("--output", type=Path, metavar="FOLDER", help="with --from-legacy: new folder of the checkpoint")
+    add("--base_model", help="with --from-legacy: repository of their base (default: ModernBERT-large)")
+    add("--base_revision", metavar="COMMIT", help="with --from-legacy: its commit")
+    args = parser.parse_args(argv)
+    if args.from_legacy:
+        if not args.output or args.model or args.repo_id:
+            parser.error("--from-legacy needs --output FOLDER, and neither --model nor --repo_id")
+        return args
+    if not args.model or not args.repo_id:
+        parser.error("give --model FOLDER and --repo_id OWNER/NAME, or --from-legacy FILE --output FOLDER")
+    if args.output or args.base_model or args.base_revision:
+        parser.error("--output, --base_model and --base_revision go with --from-legacy")
+    try:
+        validate_repo_id(args.repo_id)
+    except HFValidationError as error:
+        parser.error(f"--repo_id: {error}")
+    if args.repo_id.count("/") != 1:
+        parser.error(f"--repo_id is OWNER/NAME, not {args.repo_id!r}")
+    if args.create_pr and (args.tag or args.private):
+        parser.error("--create_pr goes with neither --tag nor --private: it proposes, and creates nothing")
+    return args
+
+
+def render_only(args: argparse.Namespace) -> str:
+    """Write what would be published into a folder: what it is, and what is missing."""
+    _check_new(args.dry_run)
+    aside = args.dry_run.with_name(f"{args.dry_run.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    gaps = prepare(args, aside)[1]
+    if args.dry_run.is_dir():  # an empty one
+        args.dry_run.rmdir()
+    aside.rename(args.dry_run)
+    rows = [f"  {path.stat().st_size:>11,}  {path.name}" for path in sorted(args.dry_run.iterdir())]
+    lines = [f"To {args.repo_id}, in one commit (bytes, file):", *rows]
+    if gaps:
+        lines += ["", "The page has gaps, with which it would not be published:"]
+        lines += [f"- missing: {gap}" for gap in gaps]
+    return "\n".join([*lines, "", f"Nothing was sent. The page: {args.dry_run / 'README.md'}"])
+
+
+def publish_checkpoint(args: argparse.Namespace) -> str:
+    """Publish, verify, tag: what happened."""
+    api = HfApi()
+    check_token(api)
+    with tempfile.TemporaryDirectory(prefix="push-to-hub-") as place:
+        folder = Path(place)
+        expected, gaps = prepare(args, folder)
+        if gaps:
+            raise PublishError(
+                f"The page has gaps, missing: {'; '.join(gaps)}. See it by --dry-run FOLDER. {NOTHING}"
+            )
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        to_tag = args.tag is not None and tag_is_free(api, args.repo_id, args.tag, folder)
+        landed = publish(
+            api,
+            args.repo_id,
+            folder,
+            args.commit_message
+            or f"Publish {args.model.resolve().name}: heads on {config['base_model_name_or_path']}",
+            private=args.private,
+            revision=args.revision,
+            create_pr=args.create_pr,
+            check=_no_other_model(api, args.repo_id, config),
+            delete_patterns=("*_modernbert_nli.py",),  # the page lists all that is run
+        )
+    difference = verify(api, args, landed, expected)
+    if to_tag:
+        tag(api, args.repo_id, args.tag, landed)
+    lines = [
+        f"Published: {landed.pull_request or landed.url}",
+        f"Verified: loaded from the Hub at {landed.commit}, logits differ by {difference:.2g} at most.",
+    ]
+    if args.tag:
+        lines.append(f"Tagged: {args.tag}")
+    return "\n".join(lines)
+
+
+def prepare(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Assemble a repository with its page.
+
+    Returns:
+        What the local model makes of `EXAMPLES` (see `verify.judged`), and what the page lacks.
+    """
+    from model_card.render import Evaluation, render
+    from predict import load_pipeline
+    from publishing.assemble import assemble
+
+    config = assemble(args.model, args.evaluation, folder)
+    base = {"name": config["base_model_name_or_path"], "revision": config["base_model_revision"]}
+    evaluation = Evaluation.read(args.evaluation, args.model.resolve().name, base)
+    pipe = load_pipeline(str(args.model), args.base, device="cpu")
+    expected = judged(pipe.model, pipe.tokenizer, pipe, EXAMPLES)
+    examples = [
+        {"premise": premise, "hypothesis": hypothesis, "decision": decision}
+        for (premise, hypothesis), decision in zip(EXAMPLES, expected["decisions"], strict=True)
+    ]
+    revision = args.tag or (args.revision if not args.create_pr else None) or "main"
+    page = render(folder, args.repo_id, revision, evaluation, examples)
+    (folder / "README.md").write_text(page.text, encoding="utf-8")
+    return expected, page.gaps
+
+
+def verify(api: HfApi, args: argparse.Namespace, landed: Landed, expected: dict[str, Any]) -> float:
+    """The greatest difference between what has landed and what is here; a `NotAsLocal` where it matters."""
+    import quickstart
+
+    config = json.loads((args.model / "config.json").read_text(encoding="utf-8"))
+    own = (config["base_model_name_or_path"], config["base_model_revision"])
+    base = args.base or quickstart.embedded_folder(*own)
+    try:
+        found = read_back(
+            args.repo_id,
+            landed.commit,
+            EXAMPLES,
+            endpoint=api.endpoint,
+            token=get_token(),
+            base=str(Path(base).resolve()) if base and Path(base).is_dir() else base,
+        )
+        return compare(found, expected)
+    except NotAsLocal as error:
+        raise NotAsLocal(
+            f"{landed.url} was published, but {error}. Look at it there; the same command verifies it again. "
+            "No tag was set."
+        ) from None
+
+
+def convert_legacy(args: argparse.Namespace) -> str:
+    """Published heads to a checkpoint: what was written."""
+    from configuration_modernbert_nli import DEFAULT_BASE
+    from publishing.legacy import convert
+
+    _check_new(args.output)
+    base = args.base_model or DEFAULT_BASE
+    difference = convert(args.from_legacy, args.output, base, args.base_revision, args.base)
+    return (
+        f"{args.output}: a checkpoint on {base}. Its logits differ from those of {args.from_legacy} by "
+        f"{difference:.2g} at most.\nIt promises nothing yet: "
+        f"python calibrate.py --model {args.output} --data PAIRS"
+    )
+
+
+def _no_other_model(api: HfApi, repo_id: str, config: dict[str, Any]) -> Callable[[Any], None]:
+    """What `publish` asks before it writes: whether the repository is free, or has this model already."""
+    identity = ("model_type", "base_model_name_or_path", "head_type")
+
+    def check(info: Any) -> None:
+        files = [sibling.rfilename for sibling in info.siblings or ()]
+        if "config.json" in files:
+            path = retried(
+                "reading its config.json",
+                lambda: api.hf_hub_download(repo_id, "config.json", revision=info.sha),
+            )
+            there = json.loads(Path(path).read_text(encoding="utf-8"))
+            held = [f"{key} {there.get(key)!r}" for key in identity if there.get(key) != config.get(key)]
+        else:
+            held = [name for name in files if name not in _NO_MODEL]
+        if held:
+            raise PublishError(
+                f"{repo_id} holds something else already ({', '.join(held[:3])}): name another. {NOTHING}"
+            )
+
+    return check
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not empty: name a new folder, or remove it.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What `trust_remote_code` runs: the shipped files import little, and do nothing by being imported."""
+
+import ast
+import importlib.util
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+FILES = sorted(ROOT.glob("*_modernbert_nli.py"))
+LIBRARIES = {"torch", "transformers", "safetensors"}  # the last is what transformers reads weights with
+STANDARD = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "inspect"}
+STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "threading", "typing"}
+# What runs code that is not in the files, or reaches beyond the process.
+FUNCTIONS = {"eval", "exec", "compile", "__import__", "breakpoint", "input", "open"}
+METHODS = ("torch.load", "torch.hub", "os.exec", "os.spawn", "os.system", "os.popen", "importlib")
+# Python's own doing while it finds and reads a module, and a decorator that looks at its function.
+IMPORTING = {
+    "import",
+    "compile",
+    "exec",
+    "marshal.loads",
+    "os.listdir",
+    "sys._getframe",
+    "object.__getattr__",
+}
+
+_events: list[tuple[str, tuple]] | None = None
+_watched = 0
+
+
+def _hook(event: str, args: tuple) -> None:
+    if _events is not None and threading.get_ident() == _watched:
+        _events.append((event, args))
+
+
+@contextmanager
+def watched() -> Iterator[list[tuple[str, tuple]]]:
+    """The audit events of this thread. A hook cannot be taken away again: outside of this it does nothing."""
+    global _events, _watched
+    if not getattr(_hook, "added", False):
+        sys.addaudithook(_hook)
+        _hook.added = True
+    found: list[tuple[str, tuple]] = []
+    _events, _watched = found, threading.get_ident()
+    try:
+        yield found
+    finally:
+        _events = None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_is_imported(path):
+    """The standard library's harmless parts, torch, transformers with its safetensors, and each other."""
+    siblings = {file.stem for file in FILES}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = {alias.name.partition(".")[0] for alias in node.names}
+            assert names <= LIBRARIES | STANDARD, names
+        elif isinstance(node, ast.ImportFrom):
+            name = (node.module or "").partition(".")[0]
+            assert name in (siblings if node.level else LIBRARIES | STANDARD | siblings), name
+            assert node.level <= 1
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in FUNCTIONS, called
+            assert not called.startswith(METHODS), called
+
+
+def import_all(name: str, patch: pytest.MonkeyPatch) -> None:
+    """The files as the modules of a package of that name, as transformers imports them."""
+    package = types.ModuleType(name)
+    package.__path__ = [str(ROOT)]
+    patch.setitem(sys.modules, name, package)
+    for path in FILES:
+        importlib.import_module(f"{name}.{path.stem}")
+    for path in FILES:
+        patch.delitem(sys.modules, f"{name}.{path.stem}")
+
+
+def test_importing_them_does_nothing(monkeypatch):
+    """Under Python's own audit: no file but the modules themselves, no socket, no process."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import_all("unwatched", monkeypatch)  # what they need of the libraries is then there
+    with watched() as events:
+        import_all("watched", monkeypatch)
+    assert len([event for event, _ in events if event == "exec"]) >= len(FILES)
+    own = {str(path) for path in FILES} | {importlib.util.cache_from_source(str(path)) for path in FILES}
+    for event, args in events:
+        if event == "open":
+            assert str(Path(args[0])) in own, args
+        else:
+            assert event in IMPORTING, (event, args)
+
+
+def test_the_audit_sees_what_it_should():
+    """A file, a socket, a process: each leaves an event, or the test above would be worth nothing."""
+    import socket
+    import subprocess
+
+    with watched() as events:
+        Path(__file__).read_bytes()
+        socket.socket().close()
+        subprocess.run(["true"], check=True)
+    assert {"open", "socket.__new__", "subprocess.Popen"} <= {event for event, _ in events}

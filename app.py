@@ -13,6 +13,7 @@ import base64
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,7 +158,7 @@ def theme() -> gr.themes.Base:
 def build(pipe: Any) -> gr.Blocks:
     """The view. All that computes waits in one queue, so that people do not slow each other's answers."""
     options = choice(pipe)
-    start = options and options.start
+    start = options.start if options else None
     one_at_a_time: dict[str, Any] = {
         "concurrency_limit": 1,
         "concurrency_id": "model",
@@ -169,6 +170,7 @@ def build(pipe: Any) -> gr.Blocks:
         with gr.Tabs(overflow_behavior="wrap"):
             drawn = [_tab(pipe, tab, start) for tab in TABS]
         with gr.Column(elem_classes="promise"):
+            risk: gr.Slider | gr.State
             if options:
                 risk = gr.Slider(
                     round(100 * options.lowest, 1),
@@ -186,37 +188,30 @@ def build(pipe: Any) -> gr.Blocks:
         fields = [field for inputs, _, _ in drawn for field in inputs]
         answers = [answer for _, _, answer in drawn]
 
-        def judge(number: int, percent: float | None, *texts: str) -> str:
-            return TABS[number].judge(pipe, *texts, percent and percent / 100)
+        def judge(number: int, percent: float | None, first: str, second: str) -> str:
+            return TABS[number].judge(pipe, first, second, _share(percent))
+
+        def on_tab(number: int, percent: float | None, first: str, second: str) -> tuple[int, str]:
+            return number, judge(number, percent, first, second)
+
+        def on_example(number: int, example: Example, percent: float | None) -> tuple[str, str, str]:
+            return example.first, example.second, judge(number, percent, example.first, example.second)
 
         def on_risk(number: int, percent: float | None, *texts: str) -> list[Any]:
             changed: list[Any] = [gr.skip()] * len(TABS)
-            changed[number] = judge(number, percent, *texts[2 * number : 2 * number + 2])
-            return [_promise(pipe, percent and percent / 100), *changed]
+            changed[number] = judge(number, percent, texts[2 * number], texts[2 * number + 1])
+            return [_promise(pipe, _share(percent)), *changed]
 
         for number, (tab, (inputs, actions, answer)) in enumerate(zip(TABS, drawn, strict=True)):
-
-            def on_tab(*given: Any, number: int = number) -> str:
-                return judge(number, *given)
-
-            def on_select(*given: Any, number: int = number) -> tuple[int, str]:
-                return number, judge(number, *given)
-
-            events = [field.submit for field in inputs] + [actions.ask.click]
-            gr.on(events, on_tab, [risk, *inputs], answer, **one_at_a_time)
-            actions.tab.select(on_select, [risk, *inputs], [shown, answer], **one_at_a_time)
+            asked = [field.submit for field in inputs] + [actions.ask.click]
+            gr.on(asked, partial(judge, number), [risk, *inputs], answer, **one_at_a_time)
+            actions.tab.select(partial(on_tab, number), [risk, *inputs], [shown, answer], **one_at_a_time)
             for button, example in zip(actions.examples, tab.examples, strict=True):
-                button.click(lambda example=example: example[1:], None, inputs, **one_at_a_time).then(
-                    on_tab, [risk, *inputs], answer, **one_at_a_time
-                )
+                filled = partial(on_example, number, example)
+                button.click(filled, risk, [*inputs, answer], **one_at_a_time)
         if options:
-            risk.change(
-                on_risk,
-                [shown, risk, *fields],
-                [promise, *answers],
-                trigger_mode="always_last",
-                **one_at_a_time,
-            )
+            every, parts = [shown, risk, *fields], [promise, *answers]
+            risk.change(on_risk, every, parts, trigger_mode="always_last", **one_at_a_time)
     return page
 
 
@@ -250,6 +245,10 @@ def _html(content: str, spoken: bool = False) -> gr.HTML:
     """Our own HTML in our own style; what replaces it later is read out by a screen reader if `spoken`."""
     on_load = "element.setAttribute('aria-live', 'polite')" if spoken else None
     return gr.HTML(content, apply_default_css=False, js_on_load=on_load)
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100
 
 
 def _promise(pipe: Any, risk: float | None) -> str:

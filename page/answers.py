@@ -208,9 +208,11 @@ def _threshold(pipe: Any, risk: float | None) -> float:
     try:
         return limit(pipe, risk).threshold
     except ValueError:
-        shown = percent(risk or 0)
+        if risk is None:
+            raise
         raise ValueError(
-            f"Nothing is answered at a risk of {shown}, which cannot be promised: accept more wrong answers."
+            f"Nothing is answered at a risk of {percent(risk)}, which cannot be promised: accept more wrong "
+            "answers."
         ) from None
 
 

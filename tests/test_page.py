@@ -1,12 +1,9 @@
-"""What the page says, without a browser: every outcome, every odd input, and the files of a Space."""
+"""What the page says, without a browser: every outcome, every odd input."""
 
 import ast
 import re
-import sys
-from importlib.metadata import packages_distributions, version
 
 import pytest
-import yaml
 from conftest import ROOT, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,10 +13,7 @@ from page.answers import check_claim, choose_category, judge_pair, parse_categor
 from page.drawing import quote, scale, share
 from page.offline import POLICY, Offline
 from page.promise import choice, limit, percent
-from page.space import REQUIREMENTS, START, space_files
 from predict import load_pipeline
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +127,11 @@ def test_a_risk_that_cannot_be_promised_is_told_by_the_pipeline(quick):
     html = judge_pair(quick, "It rains.", "The ground is wet.", 0.01)
     assert "Nothing is answered at a risk of 1%" in html
     assert "<h2>" not in html
+
+
+def test_a_risk_that_was_deleted_is_asked_for(quick):
+    """The slider has a field for its number, which may be empty."""
+    assert "Say how many wrong answers you accept" in judge_pair(quick, "It rains.", "It is wet.", None)
 
 
 def test_without_a_calibration_nothing_is_promised(plain):
@@ -335,19 +334,6 @@ def test_every_answer_of_the_server_forbids_other_hosts():
     assert "http" not in POLICY
 
 
-def test_gradio_is_imported_by_the_page_alone():
-    """It is an extra: nothing else needs it."""
-    sources = [
-        path
-        for path in ROOT.rglob("*.py")
-        if not {".venv", "build", "tests"} & set(path.relative_to(ROOT).parts)
-    ]
-    assert [path.name for path in sources if "gradio" in imports(path.read_text())] == ["app.py"]
-
-
-# The Space -----------------------------------------------------------------------------------------------
-
-
 def imports(source: str) -> set[str]:
     """The modules that a source imports, by their first name."""
     names: set[str] = set()
@@ -359,58 +345,11 @@ def imports(source: str) -> set[str]:
     return names
 
 
-@pytest.fixture
-def with_gradio(monkeypatch):
-    """Gradio's version, whether or not it is installed where these tests run."""
-    from page import space
-
-    known = space._installed
-    monkeypatch.setattr(space, "_installed", lambda name: "6.31.0" if name == "gradio" else known(name))
-
-
-def test_a_space_has_all_that_its_code_imports(with_gradio):
-    """From its own files, the standard library, or the pinned requirements."""
-    files = space_files("tester/nli", COMMIT)
-    own = {path.split("/")[0].removesuffix(".py") for path in files}
-    pinned = {line.split("==")[0].lower() for line in files["requirements.txt"].decode().split()} | {"gradio"}
-    names = packages_distributions()
-    for path, data in files.items():
-        if path.endswith(".py"):
-            for name in imports(data.decode()) - own - set(sys.stdlib_module_names):
-                assert {known.lower() for known in names.get(name, [name])} & pinned, (path, name)
-
-
-def test_a_space_names_its_model_with_the_commit_and_its_versions_exactly(with_gradio):
-    """In the front matter, the requirements and the file that starts it."""
-    files = space_files("tester/nli", COMMIT)
-    _, front, text = files["README.md"].decode().split("---\n")
-    front = yaml.safe_load(front)
-    assert (front["sdk"], front["sdk_version"]) == ("gradio", "6.31.0")
-    assert front["models"] == ["tester/nli"]
-    assert front["app_file"] == START
-    assert front["python_version"] == f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert len(front["short_description"]) <= 60
-    assert COMMIT in text
-    assert f'"--model", "tester/nli", "--revision", "{COMMIT}"' in files[START].decode()
-    lines = files["requirements.txt"].decode().splitlines()
-    assert lines == [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
-    assert not any("safetensors" in path or "checkpoints" in path for path in files)
-
-
-@pytest.mark.parametrize("wrong", [("nli", COMMIT), ("tester/nli", "main"), ('a/b"]; evil', COMMIT)])
-def test_a_space_of_no_repository_or_no_commit_is_refused(with_gradio, wrong):
-    """A branch would change under the page."""
-    with pytest.raises(ValueError, match="not"):
-        space_files(*wrong)
-
-
-def test_a_space_without_gradio_here_is_told(monkeypatch):
-    """Its version is that of the page as it was tried."""
-    from page import space
-
-    def missing(name):
-        raise space.PackageNotFoundError(name)
-
-    monkeypatch.setattr(space, "version", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"gradio is not installed.*make app"):
-        space_files("tester/nli", COMMIT)
+def test_gradio_is_imported_by_the_page_alone():
+    """It is an extra: nothing else needs it."""
+    sources = [
+        path
+        for path in ROOT.rglob("*.py")
+        if not {".venv", "build", "tests"} & set(path.relative_to(ROOT).parts)
+    ]
+    assert [path.name for path in sources if "gradio" in imports(path.read_text())] == ["app.py"]

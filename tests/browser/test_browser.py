@@ -315,7 +315,7 @@ def test_a_wheel_that_is_missing_is_one_sentence(monkeypatch, capsys):
 
 def test_the_space_serves_the_same_page(visit, serve, hub, tmp_path: Path):
     """Its files alone, in a folder of their own, with the model from a Hub at the commit that they name."""
-    from page.space import START, space_files
+    from publishing.space import START, space_files
 
     revision = hub.add("tester/nli", ROOT / "checkpoints" / "quickstart")
     for path, data in space_files("tester/nli", revision).items():

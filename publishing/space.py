@@ -1,4 +1,4 @@
-"""The files of a Space that serves this page, for `push_to_hub.py --space`.
+"""A Space that serves the page of `app.py`: its files, and what is asked of the Hub before they are sent.
 
 A Space is the page and the code that it needs; the model stays in its own repository, named with its commit.
 """
@@ -7,13 +7,20 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import yaml
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+from publishing.upload import NOTHING, PublishError, retried
 
 ROOT = Path(__file__).parent.parent
 MODULES = ("app.py", "pair_files.py", "predict.py", "quickstart.py", "*_modernbert_nli.py", "page/*")
 PICTURE = "docs/results/risk_coverage.svg"  # sent where it is there
 START = "space.py"
+
+_NO_SPACE = (".gitattributes", "README.md")  # what a new one may hold
 
 # What these import, beside Gradio, which a Space installs as `sdk_version` says; and the wheel of the base.
 REQUIREMENTS = (
@@ -21,7 +28,6 @@ REQUIREMENTS = (
     "huggingface_hub",
     "numpy",
     "pyarrow",
-    "pyyaml",
     "safetensors",
     "starlette",
     "tokenizers",
@@ -96,3 +102,44 @@ def _installed(name: str) -> str:
         raise ModuleNotFoundError(
             f"{name} is not installed, so that its version for the Space is not known: run `make app` once."
         ) from None
+
+
+def write_space(folder: Path, model_id: str, revision: str) -> list[str]:
+    """Write what `space_files` gives into a folder: their paths."""
+    files = space_files(model_id, revision)
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return sorted(files)
+
+
+def commit_of(api: HfApi, model_id: str, revision: str) -> str:
+    """The commit of a checkpoint on the Hub that a branch or tag names now; a commit is its own.
+
+    Raises:
+        PublishError: there is none, or it holds no checkpoint.
+    """
+    try:
+        info = retried(f"looking at {model_id}", lambda: api.model_info(model_id, revision=revision))
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise PublishError(
+            f"There is no {model_id!r} at {revision!r} on the Hub for the Space to show: publish the "
+            f"checkpoint first. {NOTHING}"
+        ) from None
+    files = [sibling.rfilename for sibling in info.siblings or ()]
+    if missing := {"config.json", "model.safetensors"} - set(files):
+        raise PublishError(
+            f"{model_id} at {revision!r} holds no checkpoint: it has no {min(missing)}. {NOTHING}"
+        )
+    assert info.sha is not None
+    return info.sha
+
+
+def no_other_space(info: Any) -> None:
+    """Raise a `PublishError` where the repository holds something that this page would be written into."""
+    files = [sibling.rfilename for sibling in info.siblings or ()]
+    others = [] if START in files else [name for name in files if name not in _NO_SPACE]
+    if others:
+        raise PublishError(
+            f"The Space holds something else already ({', '.join(others[:3])}): name another. {NOTHING}"
+        )

@@ -1,8 +1,8 @@
 # make demo    set up, then judge a pair: make demo PREMISE="…" HYPOTHESIS="…"
+# make app     set up, then serve a page to try the model on
 # make test    set up, then run all tests
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own
-# make app     set up, then serve a page to try the model on
 # make test-browser    the tests of that page, in a Chromium (Debian: apt-get install chromium)
 
 PYTHON ?= python3

@@ -9,7 +9,6 @@ GRADIO_SERVER_PORT say otherwise. It fetches nothing from other hosts, and nobod
 """
 
 import argparse
-import base64
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ except ModuleNotFoundError:
 from starlette.middleware import Middleware
 
 from page import examples
+from page.about import about
 from page.answers import check_claim, choose_category, judge_pair
 from page.drawing import problem
 from page.examples import Example
@@ -37,7 +37,6 @@ from pair_files import InputError
 from predict import load_pipeline
 
 ROOT = Path(__file__).parent
-PICTURE = ROOT / "docs" / "results" / "risk_coverage.svg"
 WAITING = 100  # requests in the queue, before further ones are turned away
 
 TITLE = "ModernBERT-NLI"
@@ -182,7 +181,7 @@ def build(pipe: Any) -> gr.Blocks:
             else:
                 risk = gr.State(None)
             promise = _html(_promise(pipe, start), spoken=True)
-        _html(_footer(pipe))
+        _html(about(pipe))
 
         shown = gr.State(0)  # the number of the tab that is seen
         fields = [field for inputs, _, _ in drawn for field in inputs]
@@ -257,20 +256,6 @@ def _promise(pipe: Any, risk: float | None) -> str:
         return f'<p class="cost">{escape(promise)}</p><p class="detail">{escape(detail)}</p>'
     except ValueError as error:
         return problem(str(error))
-
-
-def _footer(pipe: Any) -> str:
-    picture = ""
-    if PICTURE.is_file():
-        data = base64.b64encode(PICTURE.read_bytes()).decode()
-        picture = (
-            '<figure><img alt="Curves: the share of wrong answers among those given, against the share of '
-            f'pairs that get one" src="data:image/svg+xml;base64,{data}"><figcaption>Fewer answers, fewer of '
-            "them wrong: risk against coverage, as measured for the checkpoint of the repository."
-            "</figcaption></figure>"
-        )
-    base = escape(pipe.model.config.base_model_name_or_path or "a base of their own")
-    return f'<footer class="about">{picture}<p>Small heads on the frozen encoder {base}.</p></footer>'
 
 
 if __name__ == "__main__":

@@ -208,11 +208,9 @@ def _threshold(pipe: Any, risk: float | None) -> float:
     try:
         return limit(pipe, risk).threshold
     except ValueError:
-        if risk is None:
-            raise
         raise ValueError(
-            f"Nothing is answered at a risk of {percent(risk)}, which cannot be promised: accept more wrong "
-            "answers."
+            f"Nothing is answered at a risk of {percent(risk or 0)}, which cannot be promised: accept more "
+            "wrong answers."
         ) from None
 
 

@@ -42,11 +42,8 @@ def limit(pipe: Any, risk: float | None) -> Limit:
     """The threshold for a risk (a share between 0 and 1), or without one the pipeline's own.
 
     Raises:
-        ValueError: the calibration does not promise such a risk; the pipeline's own sentence. Or no risk is
-            given where there is a choice.
+        ValueError: the calibration does not promise such a risk; the pipeline's own sentence.
     """
-    if risk is None and choice(pipe):
-        raise ValueError("Say how many wrong answers you accept: there is no number.")
     if risk is None:
         usual = f"It abstains from an uncertainty of {pipe.threshold:.2f} upwards, as it was trained to."
         return Limit(pipe.threshold, no_promise(pipe), usual)

@@ -16,8 +16,15 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from publishing.upload import NOTHING, PublishError, retried
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("app.py", "pair_files.py", "predict.py", "quickstart.py", "*_modernbert_nli.py", "page/*")
-PICTURE = "docs/results/risk_coverage.svg"  # sent where it is there
+FILES = (
+    "app.py",
+    "pair_files.py",
+    "predict.py",
+    "quickstart.py",
+    "*_modernbert_nli.py",
+    "page/*",
+    "docs/results/risk_coverage.svg",  # where it is there
+)
 START = "space.py"
 
 _NO_SPACE = (".gitattributes", "README.md")  # what a new one may hold
@@ -88,7 +95,7 @@ def space_files(model_id: str, revision: str) -> dict[str, bytes]:
     where = {"model_id": model_id, "revision": revision}
     readme = _README.format(front=yaml.safe_dump(front, sort_keys=False), start=START, **where)
     requirements = "".join(f"{name}=={_installed(name)}\n" for name in REQUIREMENTS)
-    paths = {path for pattern in (*MODULES, PICTURE) for path in ROOT.glob(pattern) if path.is_file()}
+    paths = {path for pattern in FILES for path in ROOT.glob(pattern) if path.is_file()}
     files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(paths)}
     written = {"README.md": readme, "requirements.txt": requirements, START: _START.format(**where)}
     return files | {path: text.encode() for path, text in written.items()}

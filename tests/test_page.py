@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from page import examples
+from page.about import about
 from page.answers import check_claim, choose_category, judge_pair, parse_categories, parse_sources
 from page.drawing import quote, scale, share
 from page.offline import POLICY, Offline
@@ -127,11 +128,6 @@ def test_a_risk_that_cannot_be_promised_is_told_by_the_pipeline(quick):
     html = judge_pair(quick, "It rains.", "The ground is wet.", 0.01)
     assert "Nothing is answered at a risk of 1%" in html
     assert "<h2>" not in html
-
-
-def test_a_risk_that_was_deleted_is_asked_for(quick):
-    """The slider has a field for its number, which may be empty."""
-    assert "Say how many wrong answers you accept" in judge_pair(quick, "It rains.", "It is wet.", None)
 
 
 def test_without_a_calibration_nothing_is_promised(plain):
@@ -313,6 +309,17 @@ def test_a_long_text_is_quoted_by_its_beginning():
     """On one line."""
     assert quote("a  b\nc") == "a b c"
     assert quote("word " * 100) == ("word " * 100)[:159].rstrip() + "…"
+
+
+def test_the_picture_is_shown_where_there_is_one(quick, tmp_path):
+    """As part of the page, with words for those who do not see it; else nothing is missing."""
+    picture = tmp_path / "risk_coverage.svg"
+    assert "<img" not in about(quick, picture)
+    assert "sentence-transformers/all-MiniLM-L6-v2" in about(quick, picture)
+    picture.write_text("<svg/>")
+    assert re.search(
+        r'<img alt="Curves: .+" src="data:image/svg\+xml;base64,PHN2Zy8\+">', about(quick, picture)
+    )
 
 
 def test_every_answer_of_the_server_forbids_other_hosts():

@@ -34,7 +34,7 @@ test-quantized: .venv/installed-dev
 	PYTHONPATH=build/torchao $(BIN)/python -m pytest tests/test_loading.py -k quantized
 
 test-browser: .venv/installed-browser
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser -rs tests/browser
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

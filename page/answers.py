@@ -16,7 +16,7 @@ from page.drawing import bars, note, problem, quote, scale, share
 from page.promise import limit, percent
 from tokenization_modernbert_nli import PairError, max_pair_length
 
-MAX_CHARACTERS = 100_000  # of a text: some fifty windows of the quick start's encoder, three of ModernBERT's
+MAX_CHARACTERS = 100_000  # of a field: some fifty windows of the quick start's encoder, three of ModernBERT's
 MAX_CATEGORIES = 500
 MAX_SOURCES = 100
 SHOWN = 8  # categories of a ranking that are seen without opening the rest
@@ -97,11 +97,8 @@ def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str
             else "The only category abstained: the model is too unsure of it."
         )
     elif scores[best]["label"] == "entailment":
-        verdict, outcome, meaning = (
-            best,
-            "entailment",
-            f"<q>{quote(categories[best])}</q> follows from the text.",
-        )
+        verdict, outcome = best, "entailment"
+        meaning = f"<q>{quote(categories[best])}</q> follows from the text."
     else:
         verdict, outcome = best, "neutral"
         meaning = (
@@ -175,15 +172,14 @@ def parse_sources(pasted: str) -> list[str]:
     Raises:
         ValueError: there is none, or too many of them.
     """
-    sources = [part.strip() for part in re.split(r"\n[^\S\n]*\n", pasted or "") if part.strip()]
+    parts = re.split(r"\n[^\S\n]*\n", _checked(pasted, "list of sources"))
+    sources = [part.strip() for part in parts if part.strip()]
     if not sources:
         raise ValueError("There is no source yet: paste one or more, with an empty line between them.")
     if len(sources) > MAX_SOURCES:
         raise ValueError(
             f"There are {len(sources):,} sources, but this page takes up to {MAX_SOURCES} at once."
         )
-    for number, source in enumerate(sources, 1):
-        _checked(source, f"source number {number}")
     return sources
 
 
@@ -285,8 +281,10 @@ def _cut_note(pipe: Any, what: str, texts: list[str], hypotheses: list[str]) -> 
     cut = [count for count in map(tokens, texts) if count > room]
     if not cut:
         return ""
-    begin = f"The {what} has {cut[0]:,} tokens, of which the encoder reads {room:,} at once: its end was"
-    if len(texts) > 1:
-        begin = f"{len(cut)} of {len(texts)} {what}s have more than {room:,} tokens, of which the end was"
-    advice = "with an empty line after each passage" if what == "source" else "into shorter ones"
-    return note(f"{begin} left out. Split it {advice} to have all of it read.")
+    if len(texts) == 1:
+        told = f"The {what} has {cut[0]:,} tokens, of which the encoder reads {room:,} at once:"
+    else:
+        told = (
+            f"{len(cut)} of {len(texts)} {what}s are longer than the {room:,} tokens that the encoder reads:"
+        )
+    return note(f"{told} the rest was left out. Split long texts into passages to have all of them read.")

@@ -181,7 +181,7 @@ def test_a_text_beyond_the_window_is_judged_and_the_page_says_what_was_left_out(
     assert heading(html)
     assert "The text has 1,2" in choose_category(quick, long, "museum", 0.1)
     html = check_claim(quick, "The museum is open on Mondays.", f"{long}\n\nIt rains.", 0.1)
-    assert "1 of 2 sources have more than 512 tokens" in html
+    assert "1 of 2 sources are longer than the 512 tokens that the encoder reads" in html
     shared = judge_pair(plain, "the cat sleeps . " * 60, "nobody is outside", None)
     assert re.search(r"of which the encoder reads 124 at once", shared)
 

@@ -157,7 +157,17 @@ def from_cache(code: list[str]) -> str:
     return printed.getvalue()
 
 
-def test_readers(own_hub, published, checkpoint, base, tiny_modernbert, tmp_path):
+@pytest.fixture
+def put_back(own_hub, published):
+    """Afterwards the base is there again, and the main branch is at what was published."""
+    repos, refs = dict(own_hub.repos), dict(own_hub.repos[REPO].refs)
+    yield
+    own_hub.repos.update(repos)
+    own_hub.repos[REPO].refs = refs
+
+
+@pytest.mark.usefixtures("put_back")
+def test_readers(own_hub, published, checkpoint, tiny_modernbert, tmp_path):
     """The card's snippets run as pasted; revisions are what they pin; a fork has all; the base may go.
 
     One after the other in one process, which knows the Hub alone; then offline, in another.
@@ -168,7 +178,6 @@ def test_readers(own_hub, published, checkpoint, base, tiny_modernbert, tmp_path
         changed.nli_output.weight.mul_(-1)
     changed.save_pretrained(second)
     revision = own_hub.add(REPO, second)
-    files = own_hub.files(base["name"])
     code = snippets(published.card, "python")
     assert len(code) == 2
     assert len([line for line in code[0].splitlines() if line]) == 3
@@ -176,7 +185,6 @@ def test_readers(own_hub, published, checkpoint, base, tiny_modernbert, tmp_path
     pairs = [list(pair) for pair in PAIRS]
     home = tmp_path / "home"
     home.mkdir()
-    # A token, and nothing else of this process.
     found = fresh(as_a_reader, code, REPO, revision, BASE, pairs, home=home, HF_ENDPOINT=own_hub.url)
     local = ModernBertNliModel.from_pretrained(checkpoint, base_model_name_or_path=tiny_modernbert)
     with torch.no_grad():
@@ -191,17 +199,6 @@ def test_readers(own_hub, published, checkpoint, base, tiny_modernbert, tmp_path
 
     offline = fresh(from_cache, code, home=home, HF_ENDPOINT=own_hub.url, HF_HUB_OFFLINE="1")
     assert offline == found["printed"]
-    own_hub.repos[base["name"]] = own_hub.repos.get(base["name"]) or _restored(files, base["revision"])
-    own_hub.repos[REPO].refs["main"] = own_hub.repos[REPO].refs["v1"]
-
-
-def _restored(files: dict[str, bytes], sha: str):
-    from loopback_hub import Commit, Repo
-
-    repo = Repo()
-    repo.commits[sha] = Commit(files, "again", sha=sha)
-    repo.refs["main"] = sha
-    return repo
 
 
 def test_again(own_hub, published, checkpoint, results, monkeypatch, capsys):

@@ -1,7 +1,9 @@
 # make demo    set up, then judge a pair: make demo PREMISE="…" HYPOTHESIS="…"
+# make app     set up, then serve a page to try the model on
 # make test    set up, then run all tests
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own
+# make test-browser    the tests of that page, in a Chromium (Debian: apt-get install chromium)
 
 PYTHON ?= python3
 PREMISE ?= A man is playing guitar on stage.
@@ -14,12 +16,15 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export DEMO_PREMISE := $(value PREMISE)
 export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 
-.PHONY: demo test test-quantized check clean
+.PHONY: demo app test test-quantized test-browser check clean
 
 demo: .venv/installed
 	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"
 	@echo
 	@echo 'Your own pair:  make demo PREMISE="The shop opens at nine." HYPOTHESIS="The shop is open at noon."'
+
+app: .venv/installed-app
+	$(BIN)/python app.py
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
@@ -27,6 +32,9 @@ test: .venv/installed-dev
 test-quantized: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target build/torchao torchao
 	PYTHONPATH=build/torchao $(BIN)/python -m pytest tests/test_loading.py -k quantized
+
+test-browser: .venv/installed-browser
+	$(BIN)/python -m pytest -m browser -rs tests/browser
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -43,4 +51,12 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+.venv/installed-app: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app]"
+	@touch $@
+
+.venv/installed-browser: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 	@touch $@

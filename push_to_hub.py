@@ -2,6 +2,7 @@
 
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --dry-run runs/page
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --tag v1
+    python push_to_hub.py --space OWNER/PAGE --repo_id OWNER/NAME --revision v1
     python push_to_hub.py --from-legacy task_heads.pt --output runs/converted
 
 `--dry-run` writes all that would go there into a folder, and says what the page lacks; nothing is sent. A
@@ -11,6 +12,9 @@ login`, or HF_TOKEN) may write for.
 What has landed is then loaded as a reader would load it, from the Hub into a fresh cache, and its logits are
 compared with the local ones; only then is it tagged. The same command can be run again: what is there already
 is not committed twice, and a repository that holds another model is left alone.
+
+`--space` publishes the page of `app.py` instead, as a Space that shows the checkpoint of --repo_id at the
+commit that --revision (a branch, a tag or a commit of it) names now.
 
 `--from-legacy` turns published heads (`task_heads.pt`) into a checkpoint with the same logits.
 """
@@ -50,12 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.from_legacy:
             print(convert_legacy(args))
+        elif args.space:
+            print(publish_space(args))
         elif args.dry_run:
             print(render_only(args))
         else:
             print(publish_checkpoint(args))
         return 0
-    except (PublishError, NotAsLocal, OSError, ValueError) as error:
+    except (PublishError, NotAsLocal, OSError, ValueError, ModuleNotFoundError) as error:
         print(f"push_to_hub.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -77,8 +83,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="folder of evaluate_nli.py (default: docs/results)",
     )
     add("--dry-run", "--dry_run", type=Path, metavar="FOLDER", help="write it all there, and send nothing")
+    add(
+        "--space", metavar="OWNER/PAGE", help="publish the page of app.py there, for the checkpoint --repo_id"
+    )
     add("--private", action="store_true", help="create a private repository")
-    add("--revision", metavar="BRANCH", help="branch, created if need be (default: main)")
+    add(
+        "--revision", metavar="BRANCH", help="branch, created if need be; of --space: to show (default: main)"
+    )
     add("--tag", help="name the commit, once it is verified; the page's snippets load it")
     add("--create_pr", action="store_true", help="open a pull request")
     add("--commit_message", metavar="TEXT", help="default: what is published, on which base")
@@ -91,16 +102,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if not args.output or args.model or args.repo_id:
             parser.error("--from-legacy needs --output FOLDER, and neither --model nor --repo_id")
         return args
-    if not args.model or not args.repo_id:
+    if args.space and (args.model or not args.repo_id or args.tag):
+        parser.error("--space goes with --repo_id, the checkpoint on the Hub, and neither --model nor --tag")
+    if not args.space and (not args.model or not args.repo_id):
         parser.error("give --model FOLDER and --repo_id OWNER/NAME, or --from-legacy FILE --output FOLDER")
     if args.output or args.base_model or args.base_revision:
         parser.error("--output, --base_model and --base_revision go with --from-legacy")
-    try:
-        validate_repo_id(args.repo_id)
-    except HFValidationError as error:
-        parser.error(f"--repo_id: {error}")
-    if args.repo_id.count("/") != 1:
-        parser.error(f"--repo_id is OWNER/NAME, not {args.repo_id!r}")
+    for option, value in {"--repo_id": args.repo_id, "--space": args.space or args.repo_id}.items():
+        try:
+            validate_repo_id(value)
+        except HFValidationError as error:
+            parser.error(f"{option}: {error}")
+        if value.count("/") != 1:
+            parser.error(f"{option} is OWNER/NAME, not {value!r}")
     if args.create_pr and (args.tag or args.private):
         parser.error("--create_pr goes with neither --tag nor --private: it proposes, and creates nothing")
     return args
@@ -208,6 +222,40 @@ def verify(api: HfApi, args: argparse.Namespace, landed: Landed, expected: dict[
             f"{landed.url} was published, but {error}. Look at it there; the same command verifies it again. "
             "No tag was set."
         ) from None
+
+
+def publish_space(args: argparse.Namespace) -> str:
+    """Publish the page, or with `--dry-run` write it into a folder: what happened."""
+    from publishing.space import commit_of, no_other_space, write_space
+
+    api = HfApi()
+    if args.dry_run:
+        _check_new(args.dry_run)
+    else:
+        check_token(api)
+    commit = commit_of(api, args.repo_id, args.revision or "main")
+    if args.dry_run:
+        rows = [
+            f"  {(args.dry_run / path).stat().st_size:>11,}  {path}"
+            for path in write_space(args.dry_run, args.repo_id, commit)
+        ]
+        lines = [f"To the Space {args.space}, in one commit (bytes, file):", *rows, ""]
+        return "\n".join([*lines, f"It would show {args.repo_id} at {commit}. Nothing was sent."])
+    with tempfile.TemporaryDirectory(prefix="push-to-hub-") as place:
+        write_space(Path(place), args.repo_id, commit)
+        landed = publish(
+            api,
+            args.space,
+            Path(place),
+            args.commit_message or f"Show {args.repo_id} at {commit[:12]}",
+            repo_type="space",
+            space_sdk="gradio",
+            private=args.private,
+            create_pr=args.create_pr,
+            check=no_other_space,
+            delete_patterns=("*.py", "page/*", "docs/*"),  # what the page has no longer
+        )
+    return f"Published: {landed.pull_request or landed.url}\nIt shows {args.repo_id} at {commit}."
 
 
 def convert_legacy(args: argparse.Namespace) -> str:

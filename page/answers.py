@@ -1,0 +1,290 @@
+"""Texts to answers, as HTML: a pair, a text and its categories, a claim and its sources.
+
+Each answer is one of three: a decision, an abstention in plain words, or a sentence that says why there is
+neither. `risk` is always the share of wrong answers that the reader accepts, or `None` without a calibration.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
+from html import escape
+from typing import Any
+
+from page.drawing import bars, note, problem, quote, scale, share
+from page.promise import limit, percent
+from tokenization_modernbert_nli import PairError, max_pair_length
+
+MAX_CHARACTERS = 100_000  # of a field: some fifty windows of the quick start's encoder, three of ModernBERT's
+MAX_CATEGORIES = 500
+MAX_SOURCES = 100
+SHOWN = 8  # categories of a ranking that are seen without opening the rest
+
+MEANINGS = {
+    "entailment": "It follows from the premise.",
+    "neutral": "The premise does not say whether it is so.",
+    "contradiction": "The premise contradicts it.",
+}
+VERDICTS = {  # by what `validate_fact` says; the last where it says none of them
+    "supported": "supports it",
+    "contradicted": "contradicts it",
+    "uncertain": "uncertain",
+    "silent": "says nothing about it",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def answered(function: Callable[..., str]) -> Callable[..., str]:
+    """Let a function of this module answer with a sentence where it cannot answer otherwise."""
+
+    @wraps(function)
+    def answer(*args: Any) -> str:
+        try:
+            return function(*args)
+        except PairError as error:
+            return problem(error.reason)
+        except ValueError as error:
+            return problem(str(error))
+        except Exception:  # the reader cannot mend it, whoever runs the page may
+            logger.exception("%s failed", function.__name__)
+            return problem("This could not be judged: an error that the page did not expect, now in its log.")
+
+    return answer
+
+
+@answered
+def judge_pair(pipe: Any, premise: str, hypothesis: str, risk: float | None) -> str:
+    """Label, probabilities, and the uncertainty against its limit; or that the model abstains."""
+    premise, hypothesis = _text(premise, "premise"), _text(hypothesis, "hypothesis")
+    threshold = _threshold(pipe, risk)
+    decision = pipe(premise, hypothesis, threshold=threshold)
+    label, sure = decision["label"], not decision["abstain"]
+    if sure:
+        verdict, meaning = label.capitalize(), MEANINGS.get(label, "")
+    else:
+        verdict = "No answer"
+        meaning = (
+            f"The model abstains: it is too unsure of this pair. It leans to {label}, which is not to be "
+            "relied on."
+        )
+    return _answer(
+        label if sure else "abstained",
+        verdict,
+        f"<q>{quote(hypothesis)}</q> {escape(meaning)}",
+        bars(list(decision["probs"].items()), "Probabilities", strongest=label if sure else None)
+        + scale(decision["uncertainty"], threshold),
+        _cut_note(pipe, "premise", [premise], [hypothesis]),
+    )
+
+
+@answered
+def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str:
+    """The category, the ranking of those that were judged, and those on which the model abstained."""
+    text, categories = _text(text, "text"), parse_categories(lines)
+    threshold = _threshold(pipe, risk)
+    route = pipe.route(text, categories, threshold=threshold)
+    best, scores = route["category"], route["scores"]
+    judged = [name for name in scores if not scores[name]["abstain"]]
+    judged.sort(key=lambda name: -scores[name]["probs"]["entailment"])
+    unsure = [name for name in scores if scores[name]["abstain"]]
+    if best is None:
+        verdict, outcome = "No category", "abstained"
+        meaning = (
+            "All categories abstained: the model is too unsure of each of them to choose one."
+            if len(scores) > 1
+            else "The only category abstained: the model is too unsure of it."
+        )
+    elif scores[best]["label"] == "entailment":
+        verdict, outcome = best, "entailment"
+        meaning = f"<q>{quote(categories[best])}</q> follows from the text."
+    else:
+        verdict, outcome = best, "neutral"
+        meaning = (
+            "It ranks first, but the model does not think that it follows from the text: perhaps none fits."
+        )
+    return _answer(
+        outcome,
+        verdict,
+        meaning,
+        _ranking(judged, scores) + _set_apart(unsure, scores),
+        _cut_note(pipe, "text", [text], list(categories.values())),
+    )
+
+
+@answered
+def check_claim(pipe: Any, claim: str, pasted: str, risk: float | None) -> str:
+    """What each source says of the claim, and how many say what."""
+    claim, sources = _text(claim, "claim"), parse_sources(pasted)
+    threshold = _threshold(pipe, risk)
+    facts = pipe.validate_fact(sources, claim, threshold=threshold)
+    said = [next((key for key in VERDICTS if fact.get(key)), "silent") for fact in facts]
+    outcome, verdict = _summary(Counter(said))
+    rows = "".join(
+        f'<li class="{key}"><p class="said"><b>{VERDICTS[key]}</b>{_confidence(key, fact)}</p>'
+        f"<p>{quote(source)}</p></li>"
+        for key, fact, source in zip(said, facts, sources, strict=True)
+    )
+    return _answer(
+        outcome,
+        verdict,
+        f"<q>{quote(claim)}</q> {_counted(Counter(said))}",
+        f'<ol class="sources">{rows}</ol>',
+        _cut_note(pipe, "source", sources, [claim]),
+    )
+
+
+def parse_categories(lines: str) -> dict[str, str]:
+    """A hypothesis by category, from lines such as "delivery: This is about a delivery." or just "delivery".
+
+    Raises:
+        ValueError: there is none, too many of them, or one that is there twice or without a name.
+    """
+    categories: dict[str, str] = {}
+    for number, line in enumerate(_checked(lines, "list of categories").splitlines(), 1):
+        name, _, hypothesis = (part.strip() for part in line.partition(":"))
+        if not name and not hypothesis:
+            continue
+        if not name:
+            raise ValueError(
+                f"Line {number} of the categories has no name before the colon: write “name: sentence”."
+            )
+        if name in categories:
+            raise ValueError(
+                f"The category “{name[:60]}” is there twice, again in line {number}: name each one once."
+            )
+        categories[name] = hypothesis or f"This is about {name}."
+    if not categories:
+        raise ValueError(
+            "There is no category yet: write one a line, such as “delivery: This is about a delivery.”"
+        )
+    if len(categories) > MAX_CATEGORIES:
+        raise ValueError(
+            f"There are {len(categories):,} categories, but this page takes up to {MAX_CATEGORIES}."
+        )
+    return categories
+
+
+def parse_sources(pasted: str) -> list[str]:
+    """Sources, from a text in which empty lines part them.
+
+    Raises:
+        ValueError: there is none, or too many of them.
+    """
+    parts = re.split(r"\n[^\S\n]*\n", _checked(pasted, "list of sources"))
+    sources = [part.strip() for part in parts if part.strip()]
+    if not sources:
+        raise ValueError("There is no source yet: paste one or more, with an empty line between them.")
+    if len(sources) > MAX_SOURCES:
+        raise ValueError(
+            f"There are {len(sources):,} sources, but this page takes up to {MAX_SOURCES} at once."
+        )
+    return sources
+
+
+def _text(text: str, what: str) -> str:
+    text = _checked(text, what).strip()
+    if not text:
+        raise ValueError(f"The {what} is empty: write something into it.")
+    return text
+
+
+def _checked(text: str | None, what: str) -> str:
+    text = text or ""
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(
+            f"The {what} has {len(text):,} characters, but this page takes up to {MAX_CHARACTERS:,}. For "
+            "whole files there is predict.py."
+        )
+    return text
+
+
+def _threshold(pipe: Any, risk: float | None) -> float:
+    try:
+        return limit(pipe, risk).threshold
+    except ValueError:
+        raise ValueError(
+            f"Nothing is answered at a risk of {percent(risk or 0)}, which cannot be promised: accept more "
+            "wrong answers."
+        ) from None
+
+
+def _answer(outcome: str, verdict: str, meaning: str, figures: str, notes: str) -> str:
+    return (
+        f'<article class="answer {escape(outcome)}"><h2>{quote(verdict, 60)}</h2>'
+        f'<p class="meaning">{meaning}</p>{figures}{notes}</article>'
+    )
+
+
+def _ranking(names: list[str], scores: dict[str, Any]) -> str:
+    if not names:
+        return ""
+    rows = [(name, scores[name]["probs"]["entailment"]) for name in names]
+    caption = "How probably each category follows from the text"
+    shown = bars(rows[:SHOWN], caption, strongest=names[0])
+    if rest := rows[SHOWN:]:
+        more = f"{len(rest)} more, less probable"
+        shown += f"<details><summary>{more}</summary>{bars(rest, caption)}</details>"
+    return shown
+
+
+def _set_apart(names: list[str], scores: dict[str, Any]) -> str:
+    if not names:
+        return ""
+    title = f"Abstained on {len(names)} of {len(scores)}, by uncertainty"
+    rows = sorted(((name, scores[name]["uncertainty"]) for name in names), key=lambda row: row[1])
+    table = bars(rows, "Uncertainty of each category", kind="apart", figure="{:.2f}".format)
+    if len(names) > SHOWN:
+        return f"<details><summary>{title}</summary>{table}</details>"
+    return f"<h3>{title}</h3>{table}"
+
+
+def _confidence(key: str, fact: dict[str, Any]) -> str:
+    return "" if key == "uncertain" else f" <span>{share(fact['confidence'])}</span>"
+
+
+def _summary(said: Counter[str]) -> tuple[str, str]:
+    if said["supported"] and said["contradicted"]:
+        return "neutral", "The sources disagree"
+    if said["supported"]:
+        return "entailment", "Supported"
+    if said["contradicted"]:
+        return "contradiction", "Contradicted"
+    return ("neutral", "Not settled") if said["silent"] else ("abstained", "No answer")
+
+
+def _counted(said: Counter[str]) -> str:
+    total = said.total()
+    if said["uncertain"] == total:
+        return "The model abstains: it is too unsure of " + ("every source." if total > 1 else "this source.")
+    words = {
+        "supported": ("supports it", "support it"),
+        "contradicted": ("contradicts it", "contradict it"),
+        "silent": ("says nothing about it", "say nothing about it"),
+        "uncertain": ("is uncertain", "are uncertain"),
+    }
+    parts = [f"{said[key]} {words[key][said[key] > 1]}" for key in words if said[key]]
+    return f"Of {total} source{'s' * (total > 1)}, {', '.join(parts)}."
+
+
+def _cut_note(pipe: Any, what: str, texts: list[str], hypotheses: list[str]) -> str:
+    """A note where the encoder does not read all of the texts, else nothing."""
+    window = max_pair_length(pipe.model.config.encoder_config, pipe.tokenizer)
+
+    def tokens(text: str) -> int:
+        return len(pipe.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
+
+    room = window
+    if pipe.encoding == "joint":  # where the longest hypothesis has taken its part
+        room -= max(map(tokens, hypotheses)) - 1
+    cut = [count for count in map(tokens, texts) if count > room]
+    if not cut:
+        return ""
+    if len(texts) == 1:
+        told = f"The {what} has {cut[0]:,} tokens, of which the encoder reads {room:,} at once:"
+    else:
+        told = (
+            f"{len(cut)} of {len(texts)} {what}s are longer than the {room:,} tokens that the encoder reads:"
+        )
+    return note(f"{told} the rest was left out. Split long texts into passages to have all of them read.")

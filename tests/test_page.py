@@ -1,0 +1,362 @@
+"""What the page says, without a browser: every outcome, every odd input."""
+
+import ast
+import re
+
+import pytest
+from conftest import ROOT, make_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from page import examples
+from page.about import about
+from page.answers import check_claim, choose_category, judge_pair, parse_categories, parse_sources
+from page.drawing import quote, scale, share
+from page.offline import POLICY, Offline
+from page.promise import choice, limit, percent
+from predict import load_pipeline
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """The pipeline that `make app` serves."""
+    return load_pipeline()
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_bert):
+    """A pipeline without a calibration, with a window of 128 tokens, that only knows joint encoding."""
+    return make_model(tiny_bert).as_pipeline()
+
+
+def heading(html: str) -> str:
+    return re.search(r"<h2>(.*?)</h2>", html)[1]
+
+
+# The examples, on the checkpoint of the repository --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    zip(
+        examples.PAIRS,
+        ["Entailment", "Contradiction", "Neutral", "No answer", "Contradiction"],
+        strict=True,
+    ),
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_example_pairs_show_each_outcome(quick, example, expected):
+    """As the page begins: at the risk that abstains where the checkpoint does."""
+    html = judge_pair(quick, *example[1:], choice(quick).start)
+    assert heading(html) == expected
+    assert ("abstains: it is too unsure" in html) == (expected == "No answer")
+    assert html.count("<tr") == 3
+    assert 'role="img" aria-label="Uncertainty' in html
+
+
+def test_the_wrong_example_is_not_given_at_a_lower_risk(quick):
+    """What the risk is for: most of the guests did leave."""
+    pair = next(example for example in examples.PAIRS if example.name == "It errs")
+    assert heading(judge_pair(quick, *pair[1:], 0.075)) == "No answer"
+
+
+def test_the_example_routes_show_each_outcome(quick):
+    """A category that fits, one that ranks first without following, and none."""
+    risk = choice(quick).start
+    fits, none, all_abstain = (choose_category(quick, *example[1:], risk) for example in examples.ROUTES)
+    assert heading(fits) == "damage"
+    assert "follows from the text" in fits
+    assert "Abstained on 3 of 4" in fits
+    assert "the model does not think that it follows" in none
+    assert heading(all_abstain) == "No category"
+    assert "All categories abstained" in all_abstain
+
+
+def test_the_example_claims_show_each_verdict(quick):
+    """Sources that support, contradict, say nothing, and that the model is unsure of."""
+    risk = choice(quick).start
+    told = [check_claim(quick, *example[1:], risk) for example in examples.FACTS]
+    assert [heading(html) for html in told] == [
+        "The sources disagree",
+        "Supported",
+        "Contradicted",
+        "No answer",
+    ]
+    assert re.findall(r'<li class="(\w+)">', told[0]) == ["supported", "contradicted", "silent", "uncertain"]
+    assert (
+        "Of 4 sources, 1 supports it, 1 contradicts it, 1 says nothing about it, 1 is uncertain." in told[0]
+    )
+    assert "too unsure of every source" in told[3]
+
+
+# The risk ------------------------------------------------------------------------------------------------
+
+
+def test_a_risk_says_what_it_costs_as_the_checkpoint_stores_it(quick):
+    """Threshold and coverage are the stored ones, and the page begins where the checkpoint abstains."""
+    entry = quick.model.config.calibration[quick.encoding]
+    offered = choice(quick)
+    assert (offered.lowest, offered.highest) == (
+        entry["table"][0]["target_risk"],
+        entry["table"][-1]["target_risk"],
+    )
+    assert limit(quick, offered.start).threshold == pytest.approx(quick.threshold)
+    for row in entry["table"]:
+        if row["threshold"] is None:
+            continue
+        said = limit(quick, row["target_risk"])
+        assert said.threshold == row["threshold"]
+        assert f"At most {percent(row['target_risk'])} of the answers" in said.promise
+        assert f"about {row['coverage']:.0%} of pairs" in said.promise
+        assert "not for other kinds of text" in said.detail
+
+
+def test_a_risk_between_two_keeps_the_stricter_promise(quick):
+    """And says so."""
+    assert limit(quick, 0.12).threshold == limit(quick, 0.1).threshold
+    assert limit(quick, 0.12).promise.startswith(
+        "Nothing was measured for 12%; the next stricter promise: At"
+    )
+
+
+def test_a_risk_that_cannot_be_promised_is_told_by_the_pipeline(quick):
+    """Its own sentence beside the choice; in the place of an answer, what to do."""
+    with pytest.raises(ValueError, match=r"A risk of 1\.0% cannot be promised") as caught:
+        quick.threshold_for(0.01)
+    with pytest.raises(ValueError, match=re.escape(str(caught.value))):
+        limit(quick, 0.01)
+    html = judge_pair(quick, "It rains.", "The ground is wet.", 0.01)
+    assert "Nothing is answered at a risk of 1%" in html
+    assert "<h2>" not in html
+
+
+def test_without_a_calibration_nothing_is_promised(plain):
+    """There is no choice, the checkpoint's own threshold counts, and a sentence says so."""
+    assert choice(plain) is None
+    said = limit(plain, None)
+    assert said.threshold == plain.threshold
+    assert "is not calibrated for joint encoding" in said.promise
+    assert f"<b>{plain.threshold:.2f}</b>" in judge_pair(plain, "the cat sleeps", "nobody is outside", None)
+
+
+def test_nothing_is_promised_where_no_target_could_be(quick, monkeypatch):
+    """A calibration of nulls offers no choice either."""
+    entry = dict(quick.model.config.calibration[quick.encoding])
+    entry["table"] = [{"target_risk": 0.1, "threshold": None, "coverage": None, "risk": None}]
+    monkeypatch.setattr(quick.model.config, "calibration", {quick.encoding: entry})
+    assert choice(quick) is None
+    assert limit(quick, None).promise.startswith("None of the risks")
+
+
+# Odd input -----------------------------------------------------------------------------------------------
+
+ALL = (judge_pair, choose_category, check_claim)
+
+
+@pytest.mark.parametrize("function", ALL)
+@pytest.mark.parametrize("texts", [("", ""), ("  \n", "x"), ("x", " \n\n "), (None, None)])
+def test_an_empty_field_is_named(quick, function, texts):
+    """Which one, in a sentence that a screen reader says at once."""
+    html = function(quick, *texts, 0.1)
+    assert re.search(r'role="alert"><p>(The (premise|hypothesis|text|claim) is empty|There is no)', html)
+
+
+@pytest.mark.parametrize("function", ALL)
+@pytest.mark.parametrize("place", [0, 1])
+def test_enormous_input_is_refused_with_its_size(quick, function, place):
+    """A novel in one field costs nobody else the page."""
+    texts = ["It rains.", "It rains."]
+    texts[place] = "word " * 200_000
+    assert re.search(
+        r"The [\w ]+ has [\d,]{7,9} characters, but this page takes up to 100,000",
+        function(quick, *texts, 0.1),
+    )
+
+
+def test_a_text_beyond_the_window_is_judged_and_the_page_says_what_was_left_out(quick, plain):
+    """For a premise, a text, and a source among others; also where both texts share the window."""
+    long = "The museum is closed on Mondays. " + "It is a large museum. " * 200
+    html = judge_pair(quick, long, "The museum is open on Mondays.", 0.1)
+    assert re.search(r"The premise has 1,2\d\d tokens, of which the encoder reads 512 at once", html)
+    assert heading(html)
+    assert "The text has 1,2" in choose_category(quick, long, "museum", 0.1)
+    html = check_claim(quick, "The museum is open on Mondays.", f"{long}\n\nIt rains.", 0.1)
+    assert "1 of 2 sources are longer than the 512 tokens that the encoder reads" in html
+    shared = judge_pair(plain, "the cat sleeps . " * 60, "nobody is outside", None)
+    assert re.search(r"of which the encoder reads 124 at once", shared)
+
+
+def test_a_hypothesis_beyond_the_window_is_refused(quick):
+    """It is never cut."""
+    html = judge_pair(quick, "It rains.", "It is wet. " * 300, 0.1)
+    assert "the encoder reads 512 at once and a hypothesis is never cut" in html
+    assert 'role="alert"' in html
+
+
+def test_two_hundred_categories_are_ranked(quick):
+    """The best are seen, the rest can be opened, and none is lost."""
+    lines = "\n".join(f"category {number}: This is about {number} dogs." for number in range(200))
+    html = choose_category(quick, "Two dogs run.", lines, 0.2)
+    assert sorted(set(re.findall(r'scope="row">category (\d+)<', html)), key=int) == [
+        str(n) for n in range(200)
+    ]
+    assert html.count("<details>") >= 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a: one\nb: two\na: three", "“a” is there twice, again in line 3"),
+        (": a sentence", "Line 1 of the categories has no name"),
+        ("\n".join(map(str, range(501))), "There are 501 categories, but this page takes up to 500"),
+    ],
+)
+def test_categories_that_cannot_be_read_are_told(quick, lines, message):
+    """The line is named."""
+    assert message in choose_category(quick, "It rains.", lines, 0.1)
+
+
+def test_a_category_may_be_a_mere_name(quick):
+    """It then stands for a sentence, and may hold further colons."""
+    assert parse_categories("music\n\n news : At 9:30, as ever. ") == {
+        "music": "This is about music.",
+        "news": "At 9:30, as ever.",
+    }
+
+
+def test_sources_are_parted_by_empty_lines():
+    """Lines of white space count as empty; line breaks within a source do not part it."""
+    assert parse_sources("one\nstill one\n \t\n\n\ntwo\r\n\r\nthree") == ["one\nstill one", "two", "three"]
+    with pytest.raises(ValueError, match="There are 101 sources"):
+        parse_sources("\n\n".join("x" * 101))
+
+
+def test_a_source_is_encoded_once(quick, monkeypatch):
+    """Whatever else is asked of it; the claim alone is new."""
+    seen = []
+    run = quick.model.encoder_states
+    monkeypatch.setattr(
+        quick.model, "encoder_states", lambda *args: seen.append(len(args[0]["input_ids"])) or run(*args)
+    )
+    sources = "The tower fell in 1900.\n\nThe tower stands.\n\nThe tower fell in 1900."
+    check_claim(quick, "The tower is gone.", sources, 0.1)
+    check_claim(quick, "There was a tower.", sources, 0.1)
+    assert sum(seen) == 4  # two sources and two claims
+
+
+def test_what_is_typed_is_never_markup(quick):
+    """In a hypothesis, a category's name, a source."""
+    evil = '<img src=x onerror="alert(1)"> & </script>'
+    for html in (
+        judge_pair(quick, evil, evil, 0.2),
+        choose_category(quick, evil, f"{evil}\nother", 0.2),
+        check_claim(quick, evil, f"{evil}\n\n{evil}", 0.2),
+    ):
+        assert "<img" not in html
+        assert "</script>" not in html
+        assert "&lt;img" in html
+
+
+def test_what_cannot_be_explained_is_logged_and_still_a_sentence(quick, monkeypatch, caplog):
+    """An error of the machine, such as no memory left."""
+
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("no memory left")
+
+    html = judge_pair(Broken(), "It rains.", "The ground is wet.", 0.1)
+    assert "This could not be judged" in html
+    assert "no memory left" not in html
+    assert "no memory left" in caplog.text
+
+
+@settings(max_examples=30, deadline=None)
+@given(first=st.text(max_size=60), second=st.text(max_size=60))
+def test_any_text_gets_an_answer_or_a_sentence(quick, first, second):
+    """In every tab, and what is there can be sent to a browser."""
+    for function in ALL:
+        html = function(quick, first, second, 0.2)
+        assert html.startswith(('<article class="answer', '<div class="answer problem"'))
+        html.encode()
+        assert "now in its log" not in html
+
+
+# Pieces --------------------------------------------------------------------------------------------------
+
+
+def test_shares_are_never_rounded_to_certainty():
+    """0% and 100% are for what is exactly so."""
+    assert [share(value) for value in (0, 1e-9, 0.004, 0.5, 0.996, 1)] == [
+        "0%",
+        "under 1%",
+        "under 1%",
+        "50%",
+        "over 99%",
+        "100%",
+    ]
+
+
+@given(uncertainty=st.floats(0, 1), threshold=st.floats(0, 1))
+def test_the_scale_says_what_it_draws(uncertainty, threshold):
+    """Above or below, as the pipeline decides; labels stay on the scale."""
+    html = scale(uncertainty, threshold)
+    assert ("not below" in html) == (uncertainty >= threshold)
+    places = [float(value) for value in re.findall(r"(?:left|right):([\d.]+)%", html)]
+    assert all(0 <= place <= 100 for place in places)
+
+
+def test_a_long_text_is_quoted_by_its_beginning():
+    """On one line."""
+    assert quote("a  b\nc") == "a b c"
+    assert quote("word " * 100) == ("word " * 100)[:159].rstrip() + "…"
+
+
+def test_the_picture_is_shown_where_there_is_one(quick, tmp_path):
+    """As part of the page, with words for those who do not see it; else nothing is missing."""
+    picture = tmp_path / "risk_coverage.svg"
+    assert "<img" not in about(quick, picture)
+    assert "sentence-transformers/all-MiniLM-L6-v2" in about(quick, picture)
+    picture.write_text("<svg/>")
+    assert re.search(
+        r'<img alt="Curves: .+" src="data:image/svg\+xml;base64,PHN2Zy8\+">', about(quick, picture)
+    )
+
+
+def test_every_answer_of_the_server_forbids_other_hosts():
+    """Also errors and files; the application's own headers stay."""
+    import asyncio
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-own", b"1")]})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Offline(app)({"type": "http"}, None, send))
+    assert sent[0]["headers"] == [(b"x-own", b"1"), (b"content-security-policy", POLICY.encode())]
+    assert sent[1]["body"] == b"page"
+    assert "http" not in POLICY
+
+
+def imports(source: str) -> set[str]:
+    """The modules that a source imports, by their first name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def test_gradio_is_imported_by_the_page_alone():
+    """It is an extra: nothing else needs it."""
+    sources = [
+        path
+        for path in ROOT.rglob("*.py")
+        if not {".venv", "build", "tests"} & set(path.relative_to(ROOT).parts)
+    ]
+    assert [path.name for path in sources if "gradio" in imports(path.read_text())] == ["app.py"]

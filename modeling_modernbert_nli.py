@@ -380,6 +380,31 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             from pipeline_modernbert_nli import NliAbstentionPipeline
         return NliAbstentionPipeline(model=self, tokenizer=tokenizer or self.tokenizer, **kwargs)
 
+    def as_cloze(self, **kwargs: Any) -> Any:
+        """`ClozeClassifier` around this model's encoder, with the masked-LM head that its base is saved with.
+
+        Only now is that head loaded; the encoder's weights are shared.
+
+        Args:
+            **kwargs: Further arguments of `AutoModelForMaskedLM.from_pretrained`.
+
+        Raises:
+            OSError: the base cannot be reached or read.
+            ValueError: the base has no masked-LM head.
+        """
+        try:
+            from .cloze_modernbert_nli import ClozeClassifier
+        except ImportError:
+            from cloze_modernbert_nli import ClozeClassifier
+        if not self._tokenizer_sources:
+            raise ValueError(
+                "This model was made without a base: load it by `from_pretrained` or `from_base`."
+            )
+        name, location = self._tokenizer_sources[-1]  # the base's
+        return ClozeClassifier.from_pretrained(
+            str(name), self.encoder, self.tokenizer, **{**location, **kwargs}
+        )
+
 
 class ModernBertNliForSequenceClassification(ModernBertNliModel):
     """The same checkpoint as a plain classifier, for text-classification, zero-shot and CrossEncoder."""

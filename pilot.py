@@ -34,7 +34,8 @@ from modeling_modernbert_nli import ModernBertNliModel
 from train import load_sources, new_model, state_maker
 from training.arguments import DataArguments, HeadArguments, StageArguments
 from training.data import Pairs, summary
-from training.pilot import Scores, find_suspects, folds_by_premise, require_matplotlib, thin, write_results
+from training.look import require_matplotlib
+from training.pilot import Scores, find_suspects, folds_by_premise, thin, write_results
 from training.states import PairStates
 from training.trainers import NliTrainer, TrainingDiverged, predict
 

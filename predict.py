@@ -19,8 +19,11 @@ Where the input has a column of that name, ours is called `predicted_…`. A lin
 a wrong number of CSV fields) goes to a column `raw`. From JSONL to CSV or Parquet, lists, objects and columns
 of mixed types become JSON text; bytes that are not UTF-8 become the text `\\udc…`.
 
-Results are collected in OUTPUT.partial, and the same command continues after an interruption. `--batch_size`
-and `--device` may then differ: they change no more than the rounding.
+Results are collected in OUTPUT.partial, and the same command continues after an interruption. `--device` and,
+of one process, `--batch_size` may then differ: they change no more than the rounding. A file may be larger
+than memory, and several processes may share it, on GPUs or on CPUs, each row being judged once:
+
+    torchrun --nproc_per_node 2 predict.py --input pairs.parquet --output decisions.parquet
 """
 
 import argparse
@@ -29,7 +32,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from pair_files import WRITERS, InputError, Table, check_output, file_state, free_name, json_line, open_table
+from shares import Processes, Shares, processes
 
 # transformers and torch are imported by the functions that need them: a mistyped option is told at once.
 
@@ -56,10 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         columns = (args.premise_column, args.hypothesis_column)
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
-        pipe = load_pipeline(args.model, args.base, args.revision, args.device)
-        args.threshold = _threshold(pipe, args.threshold, args.target_risk)
-        options = (args.threshold, args.batch_size, args.overwrite)
-        summary = judge_file(pipe, table, args.output, *columns, *options)
+        with processes() as those:
+            pipe = load_pipeline(args.model, args.base, args.revision, args.device or those.device)
+            args.threshold = _threshold(pipe, args.threshold, args.target_risk)
+            options = (args.threshold, args.batch_size, args.overwrite)
+            summary = judge_file(pipe, table, args.output, *columns, *options, processes=those)
+        if summary is None:  # the first process tells
+            return 0
         text = f"{args.output}: {summary.rows} rows, {summary.abstained} abstained"
         if summary.not_judged:
             rows = ", ".join(map(str, summary.first_not_judged)) + ", …" * (summary.not_judged > FIRST_ROWS)
@@ -185,7 +191,8 @@ def judge_file(
     threshold: float | None = None,
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
-) -> Summary:
+    processes: Processes | None = None,
+) -> Summary | None:
     """Judge a file of pairs into another, continuing an interrupted run where there is one.
 
     Args:
@@ -193,6 +200,10 @@ def judge_file(
         input, output (`str` or `Path`): Files, see above. The input may be what `open_table` returned.
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the pipeline's.
         overwrite (`bool`, *optional*): Replace an existing output, and an interrupted run of other settings.
+        processes (`Processes`, *optional*): Who shares the rows; the first one writes the output.
+
+    Returns:
+        `Summary`, or `None` to all processes but the first.
 
     Raises:
         InputError: a file that cannot be read, or that must not be written.
@@ -201,7 +212,8 @@ def judge_file(
     if not isinstance(input, Table):
         check_output(Path(input), output, overwrite)
         input = open_table(Path(input), (premise_column, hypothesis_column))
-    table, partial = input, output.with_name(f"{output.name}.partial")
+    table, processes = input, processes or Processes()
+    shares = Shares(output, table.total, batch_size * BATCHES_PER_CHUNK, processes)
     settings = {
         "model": _fingerprint(pipe.model),
         "threshold": pipe.threshold if threshold is None else threshold,
@@ -211,17 +223,20 @@ def judge_file(
         "input": str(table.path.resolve()),
         "size and time of the input": table.state,
     }
-    chunk_rows = batch_size * BATCHES_PER_CHUNK
-    done = _resume(partial, settings, chunk_rows, table.total, overwrite)
+    if processes.count > 1:  # whose rows are whose
+        settings["rows of a chunk"] = shares.chunk_rows
+    done = shares.resume(settings, overwrite)
     if done:
-        print(f"{partial}: continuing after {done} of {table.total} rows.", file=sys.stderr)
+        print(f"{shares.own}: continuing after {done} of {shares.own_rows} rows.", file=sys.stderr)
 
-    # Chunks are counted from the first row, so that a row meets the same neighbours after an interruption.
-    rows = islice(table.rows([premise_column, hypothesis_column]), done, None)
-    bar = tqdm(total=table.total, initial=done, unit="row", disable=None)
+    # Chunks are counted from the first row, so that a row meets the same neighbours after an interruption,
+    # and whoever else shares the work.
+    rows = table.rows([premise_column, hypothesis_column])
+    hidden = None if processes.main else True  # None: where there is no terminal
+    bar = tqdm(total=shares.own_rows, initial=done, unit="row", disable=hidden)
     try:
-        with bar, partial.open("ab") as file:
-            while chunk := list(islice(rows, chunk_rows)):
+        with bar, shares.own.open("ab") as file:
+            for chunk in shares.own_chunks(rows, done):
                 pairs = [(values.get(premise_column), values.get(hypothesis_column)) for values, _ in chunk]
                 problems = [problem for _, problem in chunk]
                 pipe.model.forget_texts()  # or a row's rounding would depend on where the run was interrupted
@@ -231,11 +246,14 @@ def judge_file(
                 done += len(chunk)
                 bar.update(len(chunk))
         if file_state(table.path) != table.state:
-            raise InputError(f"{table.path} was changed meanwhile: delete {partial} and run this again.")
-        return _finish(table, partial, output, list(pipe.model.config.id2label.values()))
+            raise InputError(f"{table.path} was changed meanwhile: delete {shares.own} and run this again.")
+        processes.wait()
+        labels = list(pipe.model.config.id2label.values())
+        return _finish(table, shares, output, labels) if processes.main else None
     except KeyboardInterrupt:
-        at = f"{done} of {table.total} rows are done"
-        print(f"\nInterrupted: {at}. The same command continues after them.", file=sys.stderr)
+        if processes.main:
+            at = f"{done} of {shares.own_rows} rows are done"
+            print(f"\nInterrupted: {at}. The same command continues after them.", file=sys.stderr)
         raise
 
 
@@ -274,33 +292,7 @@ def _fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _resume(partial: Path, settings: dict[str, Any], chunk_rows: int, total: int, overwrite: bool) -> int:
-    """Cut a partial file back to its last complete chunk, or begin one. Returns the rows that it holds."""
-    header = json_line(settings)
-    done, end = 0, len(header)
-    with partial.open("r+b" if partial.exists() else "w+b") as file:
-        first, position = file.readline(), end
-        if first == header:
-            for number, line in enumerate(file, 1):
-                position += len(line)
-                if line[:1] != b"{" or line[-2:] != b"}\n":  # the torn end of an interrupted run
-                    break
-                if number % chunk_rows == 0 or number == total:
-                    done, end = number, position
-        elif first.endswith(b"\n") and not overwrite:
-            found = json.loads(first) if first[:1] == b"{" else {}
-            other = ", ".join(key for key, value in settings.items() if found.get(key) != value)
-            raise InputError(
-                f"{partial} is from an interrupted run with other settings ({other}). Repeat that run to "
-                "continue it, or start over with --overwrite."
-            )
-        file.seek(0)
-        file.write(header)
-        file.truncate(end)
-    return done
-
-
-def _finish(table: Table, partial: Path, output: Path, labels: list[str]) -> Summary:
+def _finish(table: Table, shares: Shares, output: Path, labels: list[str]) -> Summary:
     """Write rows and results beside the output, then put them in its place all at once."""
     names = ("label", "confidence", "abstain", "uncertainty", *(f"p_{label}" for label in labels), "error")
     not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "error": pa.string()}
@@ -309,15 +301,13 @@ def _finish(table: Table, partial: Path, output: Path, labels: list[str]) -> Sum
 
     def results() -> Iterator[list[Any]]:
         nonlocal abstained, not_judged
-        with partial.open("rb") as file:
-            for number, line in enumerate(islice(file, 1, None), 1):
-                result = json.loads(line)
-                abstained += bool(result.get("abstain"))
-                if result["error"] is not None:
-                    not_judged += 1
-                    first.append(number)
-                    del first[FIRST_ROWS:]
-                yield [result.get(name) for name in types]
+        for number, result in enumerate(shares.results(), 1):
+            abstained += bool(result.get("abstain"))
+            if result["error"] is not None:
+                not_judged += 1
+                first.append(number)
+                del first[FIRST_ROWS:]
+            yield [result.get(name) for name in types]
 
     beside = output.with_name(f"{output.name}.finishing")
     added = {free_name(name, table.columns): type_ for name, type_ in types.items()}
@@ -326,7 +316,7 @@ def _finish(table: Table, partial: Path, output: Path, labels: list[str]) -> Sum
         os.replace(beside, output)
     finally:
         beside.unlink(missing_ok=True)
-    partial.unlink()
+    shares.remove()
     return Summary(table.total, abstained, not_judged, first)
 
 

@@ -114,7 +114,7 @@ def encode_pairs(
             for rows in encoding.values():
                 rows[row] = rows[row][: end - extra] + rows[row][end:]
     if cut:
-        _warn_of_cut(max_length)
+        warn_of_cut(max_length)
     return encoding
 
 
@@ -136,7 +136,7 @@ def encode_texts(
             if not cut:
                 raise PairError(row, _too_long("text", texts[row], len(ids), max_length))
             rows[row] = [*ids[: max_length - 1], ids[-1]]
-            _warn_of_cut(max_length)
+            warn_of_cut(max_length)
     return rows
 
 
@@ -165,7 +165,7 @@ def _too_long(what: str, text: str, tokens: int, max_length: int) -> str:
     )
 
 
-def _warn_of_cut(max_length: int) -> None:
+def warn_of_cut(max_length: int) -> None:
     logger.warning_once(
         f"A premise was longer than the encoder's window of {max_length} tokens: its end was left out. "
         "Split long sources into passages to have all of them read. (Said once.)"

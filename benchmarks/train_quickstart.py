@@ -37,6 +37,7 @@ RECIPE = ("--num_train_epochs", "4", "--head_dropout", "0.1", "--bf16", "true", 
 # The code is one set of files in this repository: a checkpoint in it links to them.
 CODE = (
     "calibration",
+    "cloze",
     "configuration",
     "encoder",
     "heads",

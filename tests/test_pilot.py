@@ -269,7 +269,7 @@ def test_without_matplotlib_the_run_does_not_begin(options, tmp_path, monkeypatc
     with pytest.raises(ImportError, match=r"pip install modernbert-nli\[plots\]"):
         run(tmp_path, options)
     monkeypatch.setattr(sys, "argv", ["pilot.py", *words(options)])
-    with pytest.raises(SystemExit, match=r"^error: The histogram needs matplotlib"):
+    with pytest.raises(SystemExit, match=r"^error: Pictures need matplotlib"):
         pilot.cli()
 
 

@@ -19,8 +19,9 @@ from transformers import (
 
 import quickstart
 import training.teacher as teacher_module
+from training.classifier import label_order
 from training.data import Pairs
-from training.teacher import distillation_loss, label_order, teacher_logits
+from training.teacher import distillation_loss, teacher_logits
 
 PERMUTED = ["CONTRADICTION", "Entailment", "neutral"]
 OURS = [1, 2, 0]  # where entailment, neutral and contradiction are in it
@@ -116,7 +117,7 @@ def test_a_second_call_reads_the_file(teacher, pairs, tmp_path, monkeypatch):
     first = teacher_logits(pairs, teacher, tmp_path / "cache")
     changed = shutil.copytree(teacher, tmp_path / "changed")
     with monkeypatch.context() as patch:
-        patch.setattr(teacher_module, "_Teacher", lambda *_: pytest.fail("the teacher was loaded"))
+        patch.setattr(teacher_module, "PairClassifier", lambda *_: pytest.fail("the teacher was loaded"))
         np.testing.assert_array_equal(teacher_logits(pairs, teacher, tmp_path / "cache"), first)
         # A copy elsewhere is the same teacher.
         np.testing.assert_array_equal(teacher_logits(pairs, str(changed), tmp_path / "cache"), first)

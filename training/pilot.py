@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from configuration_modernbert_nli import LABELS
 from pair_files import json_line
 from training.data import Pairs
+from training.look import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save
 
-# Blue and grey differ in lightness too, and the ground is opaque: legible in print, and on a dark page.
-_GROUND, _INK, _BEFORE, _KEPT = "#f7f7f5", "#1f1f1f", "#bdbdb9", "#0b6aa8"
+_BEFORE, _KEPT = FAINT, "#0b6aa8"  # they differ in lightness too: legible in print
 
 
 @dataclass
@@ -139,16 +138,8 @@ def write_results(
 def draw_histogram(scores: Scores, kept: np.ndarray, bins: int, most_per_bin: float, path: Path) -> None:
     """For each label the pairs by `p_label`, before and after thinning, as PNG and as SVG."""
     matplotlib = require_matplotlib()
-    look = {
-        "font.size": 10,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "svg.hashsalt": "pilot",  # the same ids in every run
-    }
-    with matplotlib.rc_context(look):
-        figure = matplotlib.figure.Figure(figsize=(11, 4), facecolor=_GROUND, layout="constrained")
+    with matplotlib.rc_context(look("pilot")):
+        figure = new_figure(11, 4)
         panels = figure.subplots(1, len(LABELS), sharey=True)
         for label, (name, panel) in enumerate(zip(LABELS, panels, strict=True)):
             here = scores.labels == label
@@ -160,37 +151,20 @@ def draw_histogram(scores: Scores, kept: np.ndarray, bins: int, most_per_bin: fl
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles[::-1], names[::-1], loc="outside upper center", ncols=3, frameon=False)
         figure.get_layout_engine().set(w_pad=0.15)
-        figure.savefig(path.with_suffix(".png"), dpi=150)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-
-
-def require_matplotlib() -> ModuleType:
-    """matplotlib, which nothing else here needs.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    try:
-        import matplotlib
-        import matplotlib.figure
-    except ImportError:
-        raise ImportError(
-            "The histogram needs matplotlib, which is not installed: run `pip install modernbert-nli[plots]`."
-        ) from None
-    return matplotlib
+        save(figure, path)
 
 
 def _draw_label(panel: Any, p_label: np.ndarray, kept: np.ndarray, bins: int, most_per_bin: float) -> None:
     bin_of, lefts = _bin_of(p_label, bins), np.arange(bins) / bins
     for part, color, name in ((bin_of, _BEFORE, "thinned out"), (bin_of[kept], _KEPT, "kept")):
         counts = np.bincount(part, minlength=bins)
-        panel.bar(lefts, counts, 1 / bins, align="edge", color=color, edgecolor=_GROUND, label=name)
-    line = {"color": _INK, "linestyle": "--", "linewidth": 1, "label": "most that an easy bin keeps"}
+        panel.bar(lefts, counts, 1 / bins, align="edge", color=color, edgecolor=GROUND, label=name)
+    line = {"color": INK, "linestyle": "--", "linewidth": 1, "label": "most that an easy bin keeps"}
     panel.hlines(_most(most_per_bin, len(p_label)), lefts[_first_easy(bins)], 1, **line)
-    panel.set(facecolor=_GROUND, xlim=(0, 1), xticks=(0, 0.25, 0.5, 0.75, 1))
+    panel.set(facecolor=GROUND, xlim=(0, 1), xticks=(0, 0.25, 0.5, 0.75, 1))
     panel.xaxis.set_major_formatter("{x:g}")
     panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(_INK)
+    panel.spines[["left", "bottom"]].set_color(INK)
     panel.yaxis.set_major_formatter("{x:,.0f}")
 
 

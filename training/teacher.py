@@ -14,16 +14,15 @@ import torch
 from filelock import FileLock
 from torch.nn.functional import cross_entropy, mse_loss
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig
+from transformers import AutoConfig
 
-import quickstart
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig
-from tokenization_modernbert_nli import PairError, encode_pairs, load_tokenizer, max_pair_length
+from configuration_modernbert_nli import LABELS
+from tokenization_modernbert_nli import PairError
+from training.classifier import PairClassifier, digest_of, label_order
 from training.data import Pairs
 
 _BATCHES_BETWEEN_NOTES = 16
 _FORMAT = 1  # of the stored file, part of its name
-_READ_BY_THE_TEACHER = (".json", ".safetensors", ".bin", ".txt", ".model", ".py")
 
 
 def distillation_loss(
@@ -95,11 +94,11 @@ def teacher_logits(
     revision = getattr(config, "_commit_hash", None) or revision
     identity = [
         _FORMAT,
-        _digest(teacher),
+        digest_of(teacher),
         revision,
         order,
         dtype,
-        base and _digest(base),
+        base and digest_of(base),
         pairs.digest().hex(),
     ]
     fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -113,89 +112,13 @@ def teacher_logits(
             np.save(partial, np.full((len(pairs), len(LABELS)), np.nan, np.float32))
         logits = _open(partial, len(pairs), "r+")
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        judge = _Teacher(teacher, config, revision, dtype, base, trust_remote_code, device)
+        judge = PairClassifier(teacher, config, revision, dtype, base, trust_remote_code, device)
         _fill(logits, judge, pairs, order, batch_size)
         partial.rename(path)
         return np.array(logits)
 
 
-def label_order(config: PretrainedConfig, teacher: str, labels: str | None = None) -> list[int]:
-    """For entailment, neutral and contradiction, which of the teacher's classes it is.
-
-    Raises:
-        ValueError: it has not three classes, or neither it nor `labels` names them.
-    """
-    names = [str(config.id2label.get(index, f"LABEL_{index}")) for index in range(config.num_labels)]
-    if len(names) != len(LABELS):
-        raise ValueError(
-            f"The teacher {teacher!r} has {len(names)} classes ({', '.join(names)}), and three are needed: "
-            f"{', '.join(LABELS)}. Take a teacher that knows all of them."
-        )
-    given = [name.strip().lower() for name in (names if labels is None else labels.split(","))]
-    if sorted(given) == sorted(LABELS):
-        return [given.index(label) for label in LABELS]
-    if labels is not None:
-        raise ValueError(
-            f"{labels!r} does not order the teacher's classes: write {', '.join(LABELS)} in its order, with "
-            "commas between."
-        )
-    raise ValueError(
-        f"The teacher {teacher!r} calls its classes {', '.join(names)}, which does not say which is which: "
-        "give their order, which its model card may tell, as `labels` (`--teacher_labels`): for instance "
-        "contradiction,entailment,neutral."
-    )
-
-
-class _Teacher:
-    """A loaded classifier with its tokenizer: texts to logits."""
-
-    def __init__(
-        self,
-        name: str,
-        config: PretrainedConfig,
-        revision: str | None,
-        dtype: str,
-        base: str | None,
-        trust_remote_code: bool,
-        device: torch.device,
-    ):
-        hub = {"revision": revision, "trust_remote_code": trust_remote_code}
-        own = config.model_type == ModernBertNliConfig.model_type
-        if own and base is None:
-            base = quickstart.embedded_folder(config.base_model_name_or_path, config.base_model_revision)
-        where = {"base_model_name_or_path": base} if own and base else {}
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            name, config=config, dtype=dtype, output_loading_info=True, **hub, **where
-        )
-        if info["missing_keys"]:  # transformers leaves these random
-            raise ValueError(
-                f"The teacher {name!r} is no trained classifier: it lacks {sorted(info['missing_keys'])[:3]}."
-            )
-        self.model = model.to(device).eval()
-        encoder_config = config.encoder_config if own else config
-        self.tokenizer = load_tokenizer(name, encoder_config, **hub)
-        if self.tokenizer.pad_token is None:
-            raise ValueError(
-                f"The tokenizer of the teacher {name!r} has no padding token, which batches need."
-            )
-        self.window = max_pair_length(encoder_config, self.tokenizer)
-        self.apart = own and config.encoding == "separate"
-
-    @torch.inference_mode()
-    def __call__(self, texts: list[tuple[str, str]], batch_size: int, bar: tqdm) -> np.ndarray:
-        """Logits `(texts, 3)`, in the teacher's order."""
-        tokens = encode_pairs(self.tokenizer, texts, self.window, self.apart)
-        order = np.argsort([len(ids) for ids in tokens["input_ids"]], kind="stable")
-        logits = np.empty((len(texts), len(LABELS)), np.float32)
-        for rows in np.split(order, range(batch_size, len(order), batch_size)):
-            batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
-            padded = self.tokenizer.pad(batch, return_tensors="pt").to(self.model.device)
-            logits[rows] = self.model(**padded).logits.float().cpu().numpy()
-            bar.update(len(rows))
-        return logits
-
-
-def _fill(logits: np.ndarray, judge: _Teacher, pairs: Pairs, order: list[int], batch_size: int) -> None:
+def _fill(logits: np.ndarray, judge: PairClassifier, pairs: Pairs, order: list[int], batch_size: int) -> None:
     """Judge the pairs that have no logits yet: NaN stands where none are, and no other note is needed."""
     texts = list(zip(pairs.premises, pairs.hypotheses, strict=True))
     # The longest first: what does not fit, in the window or in memory, is told at once.
@@ -209,7 +132,7 @@ def _fill(logits: np.ndarray, judge: _Teacher, pairs: Pairs, order: list[int], b
         for start in range(0, len(left), part):
             rows = left[start : start + part]
             try:
-                judged = judge([texts[row] for row in rows], batch_size, bar)
+                judged = judge([texts[row] for row in rows], batch_size)
             except PairError as error:
                 raise ValueError(f"{pairs.name}, pair {rows[error.row] + 1}: {error.reason}") from None
             if not np.isfinite(judged).all():
@@ -220,6 +143,7 @@ def _fill(logits: np.ndarray, judge: _Teacher, pairs: Pairs, order: list[int], b
                 )
             logits[rows] = judged[:, order]
             logits.flush()  # type: ignore[attr-defined]  # a mapped file
+            bar.update(len(rows))
 
 
 def _open(path: Path, rows: int, mode: Any) -> np.ndarray:
@@ -233,17 +157,3 @@ def _open(path: Path, rows: int, mode: Any) -> np.ndarray:
     raise ValueError(
         f"The teacher's logits in {path} cannot be read ({problem}): delete it to compute them anew."
     )
-
-
-def _digest(teacher: str) -> str:
-    """Of a repository, its name, which its revision completes; of a folder, what is in it."""
-    if not Path(teacher).is_dir():
-        return teacher
-    digest = hashlib.sha256()
-    for path in sorted(Path(teacher).iterdir()):
-        if path.suffix in _READ_BY_THE_TEACHER and path.is_file():
-            digest.update(f"{path.name} {path.stat().st_size} ".encode())
-            with path.open("rb") as file:
-                for block in iter(lambda: file.read(2**20), b""):
-                    digest.update(block)
-    return digest.hexdigest()

@@ -1,0 +1,1 @@
+../../cloze_modernbert_nli.py

@@ -1,0 +1,1 @@
+"""Evaluation of NLI models: contestants, figures, tables, pictures."""

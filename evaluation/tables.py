@@ -14,6 +14,14 @@ _SELECTIVE = {
     "ece": "ECE",
     "brier": "Brier",
 }
+_WITHHELD = {
+    "accuracy": "Accuracy of all answers",
+    "coverage": "Coverage",
+    "selective_accuracy": "Accuracy of those given",
+    "abstention_precision": "Precision",
+    "abstention_recall": "Recall",
+    "abstention_f1": "F1",
+}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -33,6 +41,10 @@ def markdown(results: dict[str, Any]) -> str:
         "selective accuracy: of those. A model without an abstention of its own is ranked by "
         "1 - its largest probability (MaxProb).",
         selective(results),
+        "### At the checkpoint's threshold",
+        "Of the pairs withheld, precision is the share that the model would have got wrong; recall is the share "
+        "of its errors that are withheld. Neither means anything without the coverage.",
+        withheld(results),
         "## By class",
         by_class(results),
     ]
@@ -66,6 +78,17 @@ def selective(results: dict[str, Any]) -> str:
         ]
         body.append([row["model"], row["encoding"] or "joint", row["set"], figures["score"], *shown])
     return table(["Model", "Encoding", "Set", "Score", *_SELECTIVE.values()], body)
+
+
+def withheld(results: dict[str, Any]) -> str:
+    """What models with a threshold gain by it, and what it costs: a row for each encoding and set."""
+    body = []
+    for row in results["results"]:
+        figures = {"accuracy": row["accuracy"], **row["selective"]}
+        if figures["coverage"] is not None:
+            shown = [cell(figures[key]) for key in _WITHHELD]
+            body.append([row["model"], row["encoding"] or "joint", row["set"], *shown])
+    return table(["Model", "Encoding", "Set", *_WITHHELD.values()], body)
 
 
 def by_class(results: dict[str, Any]) -> str:

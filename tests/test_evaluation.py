@@ -285,6 +285,19 @@ def test_speed_is_measured_in_a_process_of_its_own(classifier, monkeypatch):
         speed_module.speed_of(classifier, None, texts, "cpu")
 
 
+def test_a_file_says_what_it_is_a_part_of(tmp_path):
+    """Results name the Hub dataset then, and that it is not all of it."""
+    path = write(tmp_path / "half.jsonl", rows(3))
+    assert parse_source(path).hub is None
+    there = {"config": None, "split": "test", "revision": None}
+    expected = {"id": "stanfordnlp/snli", "name": "half, a part of this split", **there}
+    assert parse_source(f"{path}?part=snli:test").hub == expected
+    with pytest.raises(ValueError, match=r"`part=.*`: a Hub dataset is needed"):
+        parse_source(f"{path}?part={path}")
+    with pytest.raises(ValueError, match="`part` is for files"):
+        parse_source("owner/set?part=snli")
+
+
 @pytest.mark.parametrize("name", KNOWN_SETS)
 def test_a_known_set_means_what_one_measures_on(name):
     """Under its own name, in a split that there is; options and another split stay."""

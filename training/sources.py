@@ -69,12 +69,14 @@ class Source:
     labels: tuple[str, ...] | dict[str, str] | None = None  # what 0, 1, 2 mean, or what each label means
     cap: int | None = None
     weight: float = 1.0
+    part: "Source | None" = None  # of which Hub dataset a file is a part
 
     @property
     def hub(self) -> dict[str, str | None] | None:
-        """Where on the Hub it is; a file is not."""
+        """Where on the Hub it is, or what it is a part of; None for any other file."""
         if self.path is not None:
-            return None
+            whole = self.part.hub if self.part else None
+            return whole and {**whole, "name": f"{self.name}, a part of this split"}
         place = {"id": self.dataset, "config": self.config, "split": self.split, "revision": self.revision}
         return {"name": self.name, **place}
 
@@ -92,7 +94,9 @@ def parse_source(text: str) -> Source:
             - `cap`: the largest number of pairs, a random part;
             - `weight`: how often a pair is seen in an epoch; 0.5 is a random half of them;
             - `name`: under which name results are kept;
-            - `revision`: a commit or branch of a Hub dataset.
+            - `revision`: a commit or branch of a Hub dataset;
+            - `part`: for a file, the Hub dataset that it was taken from (`stanfordnlp/snli:test`), which
+              results then name.
 
             A file that exists under the whole text is that file.
 
@@ -109,6 +113,8 @@ def parse_source(text: str) -> Source:
             raise ValueError(f"{text}: `revision` is for Hub datasets, a file has none.")
         return Source(text, path=Path(where), **{"name": Path(where).stem, **options})
 
+    if "part" in options:
+        raise ValueError(f"{text}: `part` is for files: what they were taken from.")
     named = {"name": re.sub("[/:]", "_", where)}
     short, _, split = where.partition(":")
     if short in KNOWN_SETS:
@@ -181,6 +187,13 @@ def _name(value: str) -> str:
     return value
 
 
+def _part(value: str) -> Source:
+    source = parse_source(value)
+    if source.path is not None:
+        raise ValueError("a Hub dataset is needed, such as stanfordnlp/snli:test.")
+    return source
+
+
 def _cap(value: str) -> int:
     if not re.fullmatch("[0-9_]*[1-9][0-9_]*", value):
         raise ValueError("a number of pairs is needed, such as 10000.")
@@ -217,4 +230,5 @@ _READ: dict[str, Callable[[str], Any]] = {
     "weight": _weight,
     "name": _name,
     "revision": _column,
+    "part": _part,
 }

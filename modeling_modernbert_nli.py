@@ -11,6 +11,7 @@ existing index.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -24,18 +25,19 @@ try:
     from .heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from .states_modernbert_nli import TokenStates, half
-    from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs
+    from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from states_modernbert_nli import TokenStates, half
-    from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs
+    from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
 Encoding = Literal["joint", "separate"]
 MODES = ("embed", "late_interaction", "nli", "abstention")
+_STATE_BYTES = 2  # of a number in float16, in which states are kept
 
 
 @dataclass
@@ -190,6 +192,26 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         layers = len(self.config.encoder_layers["separate"])
         nothing = torch.empty(0, layers, self.config.hidden_size, dtype=torch.float16)
         return TokenStates.gather([states[row] for row in ids] or [nothing], self.states_source)[: len(ids)]
+
+    def encode_ahead(self, rows: Sequence[Sequence[int]], batch_size: int = 32) -> int:
+        """Encode the texts of the pairs that are to be judged next, in batches of like length.
+
+        Judging the pairs then finds their states. A batch of pairs alone holds texts of all lengths, which
+        would cost padding.
+
+        Args:
+            rows (`Sequence[Sequence[int]]`): Tokens of pairs, not padded, in one sequence each.
+            batch_size (`int`, *optional*, defaults to 32): Pairs in a batch; texts are half as long.
+
+        Returns:
+            How many of the first pairs these are: as many as fit into half of what is kept.
+        """
+        layers = len(self.config.encoder_layers["separate"])
+        room = self._state_cache.max_bytes // (2 * layers * self.config.hidden_size * _STATE_BYTES)
+        tokens = torch.tensor([len(row) + 1 for row in rows]).cumsum(dim=0)
+        count = max(1, int((tokens <= room).sum()))
+        self._encode_ids([*chain(*split_rows(rows[:count], self.config.sep_token_id))], 2 * batch_size)
+        return count
 
     @torch.no_grad()
     def classify(

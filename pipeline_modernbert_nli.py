@@ -231,7 +231,9 @@ class NliAbstentionPipeline(Pipeline):
         self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict
     ) -> Iterator[dict[str, Any]]:
         """Chunk by chunk: tokenise, sort by length, judge in batches, and give back in order."""
-        items, done, size = iter(items), 0, batch_size
+        # Nobody reads a list's first result before its last one, so nothing is gained by answering soon.
+        size = batch_size * (BATCHES_PER_CHUNK if isinstance(items, list) else 1)
+        items, done = iter(items), 0
         while True:
             pairs: list[Any] = []
             failure: Exception | None = None
@@ -257,7 +259,13 @@ class NliAbstentionPipeline(Pipeline):
     def _judge(self, tokens: Any, batch_size: int, forward: dict, postprocess: dict) -> list[dict[str, Any]]:
         order = sorted(range(len(tokens["input_ids"])), key=lambda row: len(tokens["input_ids"][row]))
         results: dict[int, dict[str, Any]] = {}
+        apart = forward.get("encoding", self.model.config.encoding) == "separate"
+        encoded = 0 if apart and len(order) > batch_size else len(order)
         for start in range(0, len(order), batch_size):
+            if start >= encoded:
+                ahead = [tokens["input_ids"][row] for row in order[start:]]
+                with self.device_placement():
+                    encoded = start + self.model.encode_ahead(ahead, batch_size)
             rows = order[start : start + batch_size]
             batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
             outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)

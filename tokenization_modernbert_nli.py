@@ -1,6 +1,7 @@
 """Text to tokens: one way to turn pairs into model inputs, for the pipeline and for training."""
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import torch
@@ -145,10 +146,18 @@ def split_pairs(
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Rows of "[CLS] premise [SEP] hypothesis [SEP]" to the tokens of each text as "[CLS] text [SEP]"."""
     rows = input_ids.tolist()
-    masks = [[1] * len(row) for row in rows] if attention_mask is None else attention_mask.tolist()
+    if attention_mask is not None:
+        masks = attention_mask.tolist()
+        rows = [list(compress(row, mask)) for row, mask in zip(rows, masks, strict=True)]
+    return split_rows(rows, sep_token_id)
+
+
+def split_rows(
+    rows: Sequence[Sequence[int]], sep_token_id: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """The same of rows of tokens without padding."""
     premises, hypotheses = [], []
-    for row, mask in zip(rows, masks, strict=True):
-        ids = [token for token, present in zip(row, mask, strict=True) if present]
+    for ids in map(list, rows):
         end = ids.index(sep_token_id) + 1 if sep_token_id in ids else len(ids)
         rest = ids[end:]
         while rest and rest[0] == sep_token_id:  # some formats put two between the texts

@@ -1,4 +1,4 @@
-"""Render the figures of README.md from the results files that the other programs here wrote.
+"""Render the figures of README.md and docs/results.md from the results files that the programs here wrote.
 
 python benchmarks/readme.py          write them
 python benchmarks/readme.py --check  say whether they are up to date (exit status 1 if not)
@@ -7,32 +7,65 @@ python benchmarks/readme.py --check  say whether they are up to date (exit statu
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import finecat  # noqa: E402
+import peer_tables  # noqa: E402
 import promise  # noqa: E402
 import training_cost  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
-README = ROOT / "README.md"
+from evaluation import tables  # noqa: E402
+
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 RESULTS = ROOT / "benchmarks" / "results"
-_BLOCK = re.compile(r"(<!-- (\w+): .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
+_BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
-def rendered(readme: str) -> str:
-    """The README with its figures as the results files have them."""
+def rendered(page: str) -> str:
+    """A page with its figures as the results files have them, or what to run where there are none yet."""
     blocks = {
         "quality": lambda: _quality(_read(ROOT / "checkpoints" / "quickstart" / "results.json")),
         "speed": lambda: _speed([_read(path) for path in sorted(RESULTS.glob("speed*.json"))]),
         "training": lambda: _training(_read(RESULTS / "training-cost.json")),
         "finecat": lambda: finecat.table(_read(RESULTS / "finecat.json")),
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
+        "accuracy": lambda: _measured(tables.quality),
+        "abstention": lambda: tables.selective(_read(EVALUATION)),
+        "throughput": lambda: tables.speed(_read(EVALUATION)),
+        "peers": lambda: peer_tables.scoring(_peers()),
+        "costs": lambda: peer_tables.costs(_peers()),
     }
-    return _BLOCK.sub(lambda found: f"{found[1]}{blocks[found[2]]()}\n{found[3]}", readme)
+
+    def block(found: re.Match[str]) -> str:
+        try:
+            figures = blocks[found[2]]()
+        except FileNotFoundError:
+            figures = f"Not measured yet: run `{found[3]}`."
+        return f"{found[1]}{figures}\n{found[4]}"
+
+    return _BLOCK.sub(block, page)
+
+
+def _measured(table: Callable[[dict[str, Any]], str]) -> str:
+    """A table of the evaluation, with the models and what wrote it."""
+    results = _read(EVALUATION)
+    made = f"{results['date']}, {results['threads']} threads, `{results['command']}`."
+    return "\n\n".join([table(results), tables.models(results), tables.sets(results), made])
+
+
+def _peers() -> dict[str, dict[str, Any]]:
+    """By name of the file."""
+    found = {path.stem: _read(path) for path in sorted(RESULTS.glob("peers*.json"))}
+    if not found:
+        raise FileNotFoundError(RESULTS / "peers.json")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -82,11 +115,12 @@ def _training(results: dict[str, Any]) -> str:
 
 def main() -> int:
     """Write or check."""
-    readme = README.read_text()
-    new = rendered(readme)
+    before = {path: path.read_text() for path in PAGES}
+    after = {path: rendered(page) for path, page in before.items()}
     if "--check" in sys.argv[1:]:
-        return int(new != readme)
-    README.write_text(new)
+        return int(after != before)
+    for path, page in after.items():
+        path.write_text(page)
     return 0
 
 

@@ -12,7 +12,6 @@ import json
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -23,7 +22,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from timing import alternate, ratio  # noqa: E402
 
 import quickstart  # noqa: E402
 from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
@@ -174,20 +175,8 @@ def _head_ratio(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], repeti
 
 def _ratio(first: Callable[[], Any], second: Callable[[], Any], repetitions: int) -> dict[str, Any]:
     """Seconds of the first over those of the second, taken in turn after a warm-up of each."""
-    first(), second()
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repetitions):
-        for run, times in zip((first, second), seconds, strict=True):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
-    return {
-        "ratio": statistics.median(ratios),
-        "least": ratios[0],
-        "most": ratios[-1],
-        "seconds": [statistics.median(times) for times in seconds],
-    }
+    seconds = alternate({"first": first, "second": second}, repetitions)
+    return {**ratio(*seconds.values()), "seconds": [statistics.median(times) for times in seconds.values()]}
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def markdown(results: dict[str, Any]) -> str:
         "1 - its largest probability (MaxProb).",
         selective(results),
         "### At the checkpoint's threshold",
-        "Of the pairs withheld, precision is the share that the model would have got wrong; recall is the share "
-        "of its errors that are withheld. Neither means anything without the coverage.",
+        "Of the pairs withheld, precision is the share that the model would have got wrong; recall is the "
+        "share of its errors that are withheld. Neither means anything without the coverage.",
         withheld(results),
         "## By class",
         by_class(results),

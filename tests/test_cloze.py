@@ -173,7 +173,7 @@ def test_the_prompt_is_the_published_one_to_the_real_tokenizer():
         "You will be given a question and options. Select the right answer.\nQUESTION: Prem"
     )
     assert text.replace(" [MASK]", "[MASK]").endswith("contradicts it.\nANSWER: [unused0][MASK]")
-    whole = "".join(nli_prompt("It rains.", "The ground is wet.")) + "\nANSWER: [unused0] [MASK]"
+    whole = str(nli_prompt("It rains.", "The ground is wet.")) + "\nANSWER: [unused0] [MASK]"
     assert tokenizer(whole, split_special_tokens=False)["input_ids"] == ids
     assert [len(variants) for variants in cloze._letters] == [2] * 26  # "A" and " A"
 

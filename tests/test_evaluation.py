@@ -412,10 +412,12 @@ def test_the_page_of_results_is_rendered_from_results(evaluated, monkeypatch):
 
     page = (ROOT / "docs" / "results.md").read_text()
     assert readme.rendered(page) == page
-    monkeypatch.setattr(readme, "EVALUATION", evaluated["out"] / "evaluation.json")
+    written = evaluated["out"] / "evaluation.json"
+    results = json.loads(written.read_text())  # a test above has written it again
+    monkeypatch.setattr(readme, "EVALUATION", written)
     found = readme.rendered(page)
-    assert tables.quality(evaluated) in found
-    assert tables.selective(evaluated) in found
+    assert tables.quality(results) in found
+    assert tables.selective(results) in found
     assert readme.rendered(found) == found
     monkeypatch.setattr(readme, "EVALUATION", evaluated["out"] / "nothing.json")
     assert "Not measured yet: run `python evaluate_nli.py --models ours=" in readme.rendered(page)

@@ -26,8 +26,9 @@ demo: .venv/installed
 app: .venv/installed-app
 	$(BIN)/python app.py
 
+# A worker for each core, of one thread; a file's tests share what they have made, in one worker.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-quantized: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target build/torchao torchao

@@ -61,8 +61,12 @@ class ModernBertNliConfig(PretrainedConfig):
             Width in which the alignment head aligns tokens, and width of its comparisons. Defaults to 256 and
             224 on a base of width 512 at most, else to 224 and 160: at most 600,000 parameters up to a
             width of 1,024.
-        abstention_hidden_size (`int`, *optional*, defaults to 128):
-            Width of the abstention head's hidden layer.
+        abstention_type (`"error"` or `"opinion"`, *optional*, defaults to `"error"`):
+            What the abstention head predicts: `"error"`, from the NLI head's hidden vector and logits, if it
+            errs, as the published one does; `"opinion"`, from the aligned tokens, the label itself. An answer
+            is uncertain to which this second opinion gives little probability. For alignment alone.
+        abstention_hidden_size (`int`, *optional*):
+            Width of the abstention head's hidden layer: 128, or 32 of an opinion.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
@@ -89,7 +93,8 @@ class ModernBertNliConfig(PretrainedConfig):
         nli_hidden_size: int | None = None,
         alignment_size: int | None = None,
         comparison_size: int | None = None,
-        abstention_hidden_size: int = 128,
+        abstention_type: Literal["error", "opinion"] = "error",
+        abstention_hidden_size: int | None = None,
         head_dropout: float = 0.1,
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
@@ -125,7 +130,12 @@ class ModernBertNliConfig(PretrainedConfig):
         small = encoder_config.hidden_size <= 512
         self.alignment_size = alignment_size or (256 if small else 224)
         self.comparison_size = comparison_size or (224 if small else 160)
-        self.abstention_hidden_size = abstention_hidden_size
+        if abstention_type not in ("error", "opinion"):
+            raise ValueError(f"`abstention_type` must be 'error' or 'opinion', got {abstention_type!r}.")
+        if abstention_type == "opinion" and head_type == "cls":
+            raise ValueError("An opinion compares aligned tokens: it needs `head_type='alignment'`.")
+        self.abstention_type = abstention_type
+        self.abstention_hidden_size = abstention_hidden_size or (128 if abstention_type == "error" else 32)
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight
         self.abstention_threshold = abstention_threshold

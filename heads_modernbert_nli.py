@@ -1,11 +1,14 @@
-"""States to logits: the head families. Each maps a pair's states to one hidden vector, in two steps.
+"""States to logits: the head families. Each maps a pair's states to one hidden vector, in three steps.
 
 `project(states, encoding)`: one tensor of shape (batch, tokens, hidden_size) for each layer read
-    -> (batch, tokens, size). It looks at each token alone, so a text's result serves every pair it is in.
-`compare(tokens, segments)`: segments (batch, tokens), 1 in the premise, 2 in the hypothesis, 0 for padding
+    -> tokens (batch, tokens, size). It looks at each one alone: a text's result serves every pair it is in.
+`align(tokens, segments)`: segments (batch, tokens), 1 in the premise, 2 in the hypothesis, 0 for padding
+    -> counterparts (batch, tokens, size); None for a head without any.
+`compare(tokens, counterparts, segments)`
     -> (batch, output_size).
 
-The linear layer to the labels and the abstention head are the same for all families.
+The linear layer to the labels is the same for all families. An abstention head reads the hidden vector and
+the logits (`abstention_head`), or compares the aligned tokens once more by itself (`OpinionHead`).
 """
 
 from collections.abc import Sequence
@@ -36,69 +39,38 @@ class ClsHead(nn.Sequential):
         first: Any = self[0]
         return states[-1][:, :1].to(first.weight.dtype)
 
-    def compare(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
+    def align(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> None:
+        return None
+
+    def compare(
+        self, tokens: torch.Tensor, counterparts: None, segments: torch.Tensor | None
+    ) -> torch.Tensor:
         return self(tokens[:, 0])
 
 
-class AlignmentHead(nn.Module):
-    """Compares each token with its soft counterpart on the other side, then pools the comparisons.
+class Comparison(nn.Module):
+    """Compares each token with its counterpart, pools the comparisons of each side, and aggregates.
 
-    Attend, compare, aggregate as in Parikh et al. 2016 (arXiv:1606.01933), with the comparison [x; y; x - y;
-    x * y] and the pooling of Chen et al. 2017 (arXiv:1609.06038), over a learned mix of layers as in Peters
-    et al. 2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT reach 10^4.
-    The projection is linear, and special tokens take part: something to align to where nothing else fits.
+    As in Parikh et al. 2016 (arXiv:1606.01933), with the comparison [x; y; x - y; x * y] and the pooling of
+    Chen et al. 2017 (arXiv:1609.06038).
     """
 
-    def __init__(self, config: PretrainedConfig):
+    def __init__(self, size: int, comparison_size: int, output_size: int, dropout: float):
         super().__init__()
-        size, dropout = config.alignment_size, config.head_dropout
-        self.output_size = config.nli_hidden_size
-        # All that tells the encodings apart: which layers are read, and how they are mixed.
-        self.layer_weights = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
-        )
-        self.projection = nn.Sequential(nn.Linear(config.hidden_size, size), nn.Dropout(dropout))
-        self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
-        self.comparison = nn.Sequential(
-            nn.Linear(4 * size, config.comparison_size), nn.GELU(), nn.Dropout(dropout)
-        )
+        self.comparison = nn.Sequential(nn.Linear(4 * size, comparison_size), nn.GELU(), nn.Dropout(dropout))
         self.aggregation = nn.Sequential(
-            nn.Linear(4 * config.comparison_size, config.nli_hidden_size),
-            nn.LayerNorm(config.nli_hidden_size),
+            nn.Linear(4 * comparison_size, output_size),
+            nn.LayerNorm(output_size),
             nn.GELU(),
             nn.Dropout(dropout),
         )
 
-    def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        return self.projection(self.mix(states, encoding))
-
-    def mix(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        """Normalised layers, weighted, (batch, tokens, hidden_size)."""
-        weights = self.layer_weights[encoding].softmax(dim=0)
-        return sum(
-            weight * functional.layer_norm(layer.to(weights.dtype), layer.shape[-1:])
-            for weight, layer in zip(weights, states, strict=True)
-        )
-
-    def compare(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        premise, hypothesis = segments == PREMISE, segments == HYPOTHESIS
-        compared = self.features(tokens, self.align(tokens, premise, hypothesis))
-        return self.aggregation(
-            torch.cat([self.pool(compared, premise), self.pool(compared, hypothesis)], -1)
-        )
-
-    def align(self, tokens: torch.Tensor, premise: torch.Tensor, hypothesis: torch.Tensor) -> torch.Tensor:
-        """For each token the attention-weighted mean of the other side, (batch, tokens, size)."""
-        other = (premise[:, :, None] & hypothesis[:, None, :]) | (
-            hypothesis[:, :, None] & premise[:, None, :]
-        )
-        # The smallest number, not -inf: a token without any counterpart must not become NaN.
-        scores = self.scores(tokens)
-        return scores.masked_fill(~other, torch.finfo(scores.dtype).min).softmax(dim=-1) @ tokens
-
-    def scores(self, tokens: torch.Tensor) -> torch.Tensor:
-        """How well each token fits each other one, (batch, tokens, tokens)."""
-        return tokens @ tokens.mT * (self.sharpness.exp() * tokens.shape[-1] ** -0.5)
+    def compare(
+        self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
+    ) -> torch.Tensor:
+        compared = self.features(tokens, counterparts)
+        sides = [self.pool(compared, segments == side) for side in (PREMISE, HYPOTHESIS)]
+        return self.aggregation(torch.cat(sides, dim=-1))
 
     def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
         """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
@@ -118,6 +90,51 @@ class AlignmentHead(nn.Module):
         return torch.cat([mean, torch.where(mask.any(dim=1), maximum, 0.0)], dim=-1)
 
 
+class AlignmentHead(Comparison):
+    """Finds for each token its soft counterpart on the other side, and compares them.
+
+    Attend, compare, aggregate as in Parikh et al. 2016, over a learned mix of layers as in Peters et al.
+    2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT reach 10^4. The
+    projection is linear, and special tokens take part: something to align to where nothing else fits.
+    """
+
+    def __init__(self, config: PretrainedConfig):
+        size, dropout = config.alignment_size, config.head_dropout
+        super().__init__(size, config.comparison_size, config.nli_hidden_size, dropout)
+        self.output_size = config.nli_hidden_size
+        # All that tells the encodings apart: which layers are read, and how they are mixed.
+        self.layer_weights = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
+        )
+        self.projection = nn.Sequential(nn.Linear(config.hidden_size, size), nn.Dropout(dropout))
+        self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
+
+    def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
+        return self.projection(self.mix(states, encoding))
+
+    def mix(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
+        """Normalised layers, weighted, (batch, tokens, hidden_size)."""
+        weights = self.layer_weights[encoding].softmax(dim=0)
+        return sum(
+            weight * functional.layer_norm(layer.to(weights.dtype), layer.shape[-1:])
+            for weight, layer in zip(weights, states, strict=True)
+        )
+
+    def align(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        """For each token the attention-weighted mean of the other side, (batch, tokens, size)."""
+        premise, hypothesis = segments == PREMISE, segments == HYPOTHESIS
+        other = (premise[:, :, None] & hypothesis[:, None, :]) | (
+            hypothesis[:, :, None] & premise[:, None, :]
+        )
+        # The smallest number, not -inf: a token without any counterpart must not become NaN.
+        scores = self.scores(tokens)
+        return scores.masked_fill(~other, torch.finfo(scores.dtype).min).softmax(dim=-1) @ tokens
+
+    def scores(self, tokens: torch.Tensor) -> torch.Tensor:
+        """How well each token fits each other one, (batch, tokens, tokens)."""
+        return tokens @ tokens.mT * (self.sharpness.exp() * tokens.shape[-1] ** -0.5)
+
+
 HEADS: dict[str, type[nn.Module]] = {"cls": ClsHead, "alignment": AlignmentHead}
 
 
@@ -131,3 +148,36 @@ def abstention_head(config: PretrainedConfig, input_size: int) -> nn.Sequential:
         nn.Dropout(config.head_dropout),
         nn.Linear(size, 2),
     )
+
+
+class OpinionHead(Comparison):
+    """A small classifier of its own, from the tokens that the alignment head aligned: how sure is *it*?
+
+    It judges the pair anew instead of predicting errors: what one classifier cannot know of its own mistakes,
+    the disagreement with another shows (Lakshminarayanan et al. 2017, arXiv:1612.01474). It may learn from
+    pairs of domains that the NLI head never saw.
+    """
+
+    def __init__(self, config: PretrainedConfig):
+        size = config.abstention_hidden_size
+        super().__init__(config.alignment_size, size, size, config.head_dropout)
+        self.output = nn.Linear(size, config.num_labels)
+
+    def forward(
+        self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits of the labels, (batch, num_labels)."""
+        return self.output(self.compare(tokens, counterparts, segments))
+
+
+def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """What an opinion makes of given answers: log-probabilities that they are right and wrong, (batch, 2).
+
+    Args:
+        opinion (`torch.Tensor` of shape `(batch, num_labels)`): Logits of an `OpinionHead`.
+        answers (`torch.LongTensor` of shape `(batch,)`): Classes.
+    """
+    log_probs = opinion.log_softmax(dim=-1)
+    chosen = functional.one_hot(answers, opinion.shape[-1]).bool()
+    right = log_probs.masked_fill(~chosen, -torch.inf).logsumexp(dim=-1)
+    return torch.stack([right, log_probs.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)], dim=-1)

@@ -22,14 +22,14 @@ from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 try:
     from .configuration_modernbert_nli import ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
-    from .heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
+    from .heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, OpinionHead, abstention_head, doubt
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from .states_modernbert_nli import TokenStates, half
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
-    from heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, abstention_head
+    from heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, OpinionHead, abstention_head, doubt
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from states_modernbert_nli import TokenStates, half
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
@@ -50,6 +50,8 @@ class ModernBertNliOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`): Of entailment, neutral, contradiction.
         abstention_logits (`torch.FloatTensor` of shape `(batch, 2)`): Of confident, uncertain.
         uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards.
+        opinion_logits (`torch.FloatTensor` of shape `(batch, num_labels)`, *optional*):
+            Of an abstention head that has an opinion of its own on the labels.
     """
 
     loss: torch.Tensor | None = None
@@ -57,6 +59,7 @@ class ModernBertNliOutput(ModelOutput):
     logits: Any = None
     abstention_logits: Any = None
     uncertainty: torch.Tensor | None = None
+    opinion_logits: torch.Tensor | None = None
 
 
 class ModernBertNliModel(ModernBertNliPreTrainedModel):
@@ -80,7 +83,11 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         self.nli_hidden = HEADS[config.head_type](config)
         size = self.nli_hidden.output_size
         self.nli_output = nn.Linear(size, config.num_labels)
-        self.abstention_head = abstention_head(config, size + config.num_labels)
+        self.abstention_head: nn.Module = (
+            OpinionHead(config)
+            if config.abstention_type == "opinion"
+            else abstention_head(config, size + config.num_labels)
+        )
         if encoder is None and not _without_encoder:
             encoder = AutoModel.from_config(config.encoder_config)
         if encoder is not None:
@@ -114,8 +121,9 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
                 Classes; adds their cross-entropy as `loss`.
             abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
-                1 (or a probability) where the NLI head errs; the loss is then the abstention head's. With
-                `encoder_states`, a dict of such tensors by encoding.
+                What the abstention head is to say, and the loss is then its own: 1 (or a probability) where
+                the NLI head errs; for an opinion, classes. With `encoder_states`, a dict of such tensors by
+                encoding.
             mode (`str`, *optional*): What to compute and return, below.
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to the configuration's.
             encoder_states (`dict[str, torch.Tensor]`, *optional*):
@@ -355,12 +363,20 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
 
     def _judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
         """Projected tokens of pairs to logits and uncertainty."""
-        hidden = self.nli_hidden.compare(tokens, None if segments is None else segments.to(tokens.device))
-        logits = self.nli_output(hidden)
-        abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
-        uncertainty = self.uncertainty(logits, abstention_logits)
+        segments = None if segments is None else segments.to(tokens.device)
+        counterparts = self.nli_hidden.align(tokens, segments)
+        hidden = self.nli_hidden.compare(tokens, counterparts, segments)
+        logits, opinion = self.nli_output(hidden), None
+        if self.config.abstention_type == "opinion":
+            opinion = self.abstention_head(tokens, counterparts, segments)
+            abstention_logits = doubt(opinion, logits.argmax(dim=-1))
+        else:
+            abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
         return ModernBertNliOutput(
-            logits=logits, abstention_logits=abstention_logits, uncertainty=uncertainty
+            logits=logits,
+            abstention_logits=abstention_logits,
+            uncertainty=self.uncertainty(logits, abstention_logits),
+            opinion_logits=opinion,
         )
 
     def _chosen(self, encoding: str | None) -> str:
@@ -466,6 +482,8 @@ def _loss(
     output: ModernBertNliOutput, labels: torch.Tensor | None, abstention_labels: torch.Tensor | None
 ) -> torch.Tensor | None:
     if abstention_labels is not None:
+        if output.opinion_logits is not None:
+            return nn.functional.cross_entropy(output.opinion_logits, abstention_labels)
         if abstention_labels.is_floating_point():
             abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
             abstention_labels = abstention_labels.to(output.abstention_logits)

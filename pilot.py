@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(args.output_dir)
     _check(pilot, head, args, folder)
 
-    sources, _ = load_sources(pilot, args)
+    sources, *_ = load_sources(pilot, args)
     if args.process_index == 0:
         print(summary(sources, []))
     folds = np.concatenate([folds_by_premise(pairs, pilot.folds, args.seed) for pairs in sources])

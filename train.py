@@ -51,6 +51,7 @@ from training.trainers import (
     TrainingDiverged,
     fit_temperature,
     fold_temperature,
+    opinion,
     predict,
 )
 
@@ -71,30 +72,35 @@ def main(argv: list[str] | None = None) -> None:
     seconds: dict[str, float] = {}
     memory = MemoryWatch()
 
-    train, evaluation = load_sources(data, args)
+    train, further, evaluation = load_sources(data, args)
     if args.process_index == 0:
-        print(summary(train, evaluation))
-    sizes = {"pairs": {pairs.name: len(pairs) for pairs in train}}
+        print(summary(train, evaluation, further))
+    sizes = {"pairs": _sizes(train), "abstention_pairs": _sizes(further)}
     work = _work_folder(Path(args.output_dir))
     with args.main_process_first():
         if args.process_index == 0:
             prepare_work_folder(work, {**identity(data, head, args), **sizes}, args.resume)
 
-    model = new_model(head).to(args.device)
+    model = new_model(head, opinion=bool(further) and head.head_type != "cls").to(args.device)
     with _timed(seconds, "states"):
-        states_of = state_maker(model, [*train, *evaluation], data, args)
+        states_of = state_maker(model, [*train, *further, *evaluation], data, args)
         fitted, held_out, unseen = _split(states_of, train, data, head, args)
+        others = [states_of(pairs).take(pairs.repeated(args.seed)) for pairs in further]
         tests = {pairs.name: states_of(pairs) for pairs in evaluation}
         memory.sample()
     with _timed(seconds, "stage 1"):
         nli_stage = partial(NliTrainer, alpha=head.alpha, beta=head.beta)
         trainer = _train(nli_stage, model, fitted, held_out, args, memory)
         judged = _judged(trainer, held_out)
-    logits = np.concatenate([figures["logits"] for figures in judged.values()])
-    temperature = fit_temperature(logits, np.tile(held_out.labels, len(judged)))
-    fold_temperature(model, temperature)
+    logits = [figures["logits"] for figures in judged.values()]
+    temperature = _calibrated(model.nli_output, logits, held_out)
     with _timed(seconds, "stage 2"):
-        trainer = _train(AbstentionTrainer, model, held_out, unseen, args, memory)
+        learnt = fitted if model.config.abstention_type == "opinion" else held_out
+        learnt = PairStates.concatenate([PairStates(learnt.encoded, learnt.labels), *others])
+        trainer = _train(AbstentionTrainer, model, learnt, unseen, args, memory)
+        if model.config.abstention_type == "opinion":
+            opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
+            _calibrated(model.abstention_head.output, opinions, held_out)
     judged = _judged(trainer, unseen)
     threshold = _calibrate(model.config, judged, [pairs.name for pairs in train], head.target_risk)
 
@@ -107,6 +113,7 @@ def main(argv: list[str] | None = None) -> None:
         "base": {"name": model.config.base_model_name_or_path, "revision": model.config.base_model_revision},
         "seed": args.seed,
         "train": sizes["pairs"],
+        "abstention_data": sizes["abstention_pairs"],
         "pairs": {"fitted": len(fitted), "held_out": len(held_out), "calibration": len(unseen)},
         "parameters": head_parameters(model),
         "encoding": model.config.encoding,
@@ -128,28 +135,34 @@ def main(argv: list[str] | None = None) -> None:
         print(report(results, args.output_dir))
 
 
-def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs], list[Pairs]]:
-    """What to learn from, without what is measured on, and what to measure on.
+def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs], list[Pairs], list[Pairs]]:
+    """What to learn from, in both stages and in stage 2 alone, and what to measure on: no pair twice.
 
     Raises:
         ValueError: two sources of one name, or what `load_pairs` raises.
     """
-    train = [load_pairs(source, args.seed, training=True) for source in data.train_data]
+    learnt = [*data.train_data, *data.abstention_data]
+    train = [load_pairs(source, args.seed, training=True) for source in learnt]
     evaluation = [load_pairs(source, args.seed) for source in data.eval_data]
-    for sources, loaded in ((data.train_data, train), (data.eval_data, evaluation)):
+    for sources, loaded in ((learnt, train), (data.eval_data, evaluation)):
         names = [pairs.name for pairs in loaded]
         if twice := [source for source, name in zip(sources, names, strict=True) if names.count(name) > 1]:
             raise ValueError(
                 f"{' and '.join(twice)} have one name: rename one by `?name=`, results are kept by name."
             )
     train = clean(train, evaluation)
+    train, further = train[: len(data.train_data)], train[len(data.train_data) :]
     if data.max_train_pairs is not None:
         train = random_part(train, data.max_train_pairs, args.seed)
-    return train, evaluation
+    return train, further, evaluation
 
 
-def new_model(head: HeadArguments) -> ModernBertNliModel:
-    """New heads on a pretrained base.
+def _sizes(sources: list[Pairs]) -> dict[str, int]:
+    return {pairs.name: len(pairs) for pairs in sources}
+
+
+def new_model(head: HeadArguments, opinion: bool = False) -> ModernBertNliModel:
+    """New heads on a pretrained base; `opinion`: what the abstention head learns.
 
     Raises:
         ValueError: arguments that do not go together.
@@ -173,6 +186,7 @@ def new_model(head: HeadArguments) -> ModernBertNliModel:
         head_type=head.head_type,
         encoding=encodings[0],
         head_dropout=head.head_dropout,
+        abstention_type="opinion" if opinion else "error",
         abstention_weight=head.abstention_weight,
         **chosen,
     )
@@ -267,6 +281,13 @@ def _split(
         states.take(np.flatnonzero(held & ~last)),
         states.take(np.flatnonzero(held & last)),
     )
+
+
+def _calibrated(output: torch.nn.Module, logits: list[np.ndarray], held_out: PairStates) -> float:
+    """Fit the temperature of a layer's logits, by encoding, to held-out pairs, and fold it into the layer."""
+    temperature = fit_temperature(np.concatenate(logits), np.tile(held_out.labels, len(logits)))
+    fold_temperature(output, temperature)
+    return temperature
 
 
 def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:

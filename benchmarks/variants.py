@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PretrainedConfig
 
-from heads_modernbert_nli import AlignmentHead
+from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead
 from training.cache import Precision
 
 
@@ -69,7 +69,8 @@ class NullToken(AlignmentHead):
         super().__init__(config)
         self.null = nn.Parameter(torch.randn(config.alignment_size) * 0.02)
 
-    def align(self, tokens: torch.Tensor, premise: torch.Tensor, hypothesis: torch.Tensor) -> torch.Tensor:
+    def align(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        premise, hypothesis = segments == PREMISE, segments == HYPOTHESIS
         batch, _, size = tokens.shape
         with_null = torch.cat([tokens, self.null.to(tokens.dtype).expand(batch, 1, size)], dim=1)
         other = (premise[:, :, None] & hypothesis[:, None, :]) | (
@@ -89,12 +90,13 @@ class DistanceBias(AlignmentHead):
         super().__init__(config)
         self.distance = nn.Parameter(torch.zeros(2 * self.BUCKETS + 1))
 
-    def align(self, tokens: torch.Tensor, premise: torch.Tensor, hypothesis: torch.Tensor) -> torch.Tensor:
+    def align(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        premise, hypothesis = segments == PREMISE, segments == HYPOTHESIS
         places = torch.where(premise, premise.cumsum(1), hypothesis.cumsum(1))
         apart = places[:, :, None] - places[:, None, :]
         bucket = apart.abs().float().add(1).log2().long().clamp(max=self.BUCKETS) * apart.sign()
         self._bias = self.distance[bucket + self.BUCKETS]
-        return super().align(tokens, premise, hypothesis)
+        return super().align(tokens, segments)
 
     def scores(self, tokens: torch.Tensor) -> torch.Tensor:
         return super().scores(tokens) + self._bias
@@ -117,10 +119,6 @@ class Convolution(AlignmentHead):
         size = config.comparison_size
         self.neighbours = nn.Linear(3 * size, size)
         self.last_dropout = nn.Dropout(config.head_dropout)
-
-    def compare(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        self._present = (segments > 0)[:, :, None]
-        return super().compare(tokens, segments)
 
     def pool(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         inside = tokens * mask[:, :, None]
@@ -170,12 +168,17 @@ class LexicalMatch(AlignmentHead):
         words = functional.normalize(states[0].to(self.sharpness.dtype), dim=-1)
         return torch.cat([super().project(states, encoding), words], dim=-1)
 
-    def compare(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    def align(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         tokens, words = tokens[..., : self.width], tokens[..., self.width :]
         other = (segments[:, :, None] != segments[:, None, :]) & (segments[:, None, :] > 0)
         same = (words @ words.mT).masked_fill(~other, 0.0)
         self._lexical = torch.stack([same.amax(dim=-1), (same > 0.9).to(same.dtype).amax(dim=-1)], dim=-1)
-        return super().compare(tokens, segments)
+        return super().align(tokens, segments)
+
+    def compare(
+        self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
+    ) -> torch.Tensor:
+        return super().compare(tokens[..., : self.width], counterparts, segments)
 
     def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
         lexical = self._lexical.to(tokens.dtype)

@@ -1,9 +1,11 @@
 """Bases and checkpoints that the tests make, small enough to train in a second. No test needs a network."""
 
+import atexit
 import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from typing import Any
 
 # Before transformers and huggingface_hub are imported, which read them once.
 _HOME = tempfile.mkdtemp(prefix="modernbert-nli-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ.update(HF_HOME=_HOME, HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_XET="1")
 for _name in ("HF_TOKEN", "HF_ENDPOINT", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
     os.environ.pop(_name, None)
@@ -45,7 +48,8 @@ CORPUS = [
     "this example is about sports , politics and science",
     "The cat sleeps .",
 ]
-HEADS = ("cls", "alignment", "separate")  # the last: alignment, encoding texts alone unless told otherwise
+# The last: alignment, encoding texts alone unless told otherwise, with an opinion as its abstention head.
+HEADS = ("cls", "alignment", "separate")
 PAIRS = [
     ("A man is eating food.", "Somebody eats."),
     ("The dog runs in the park, and two people are talking on the phone.", "nobody is outside"),
@@ -139,7 +143,9 @@ def _spread(model: torch.nn.Module) -> None:
 
 def head_arguments(heads: str) -> dict[str, str]:
     """Arguments of the configuration for one of `HEADS`."""
-    return {"head_type": "alignment", "encoding": "separate"} if heads == "separate" else {"head_type": heads}
+    if heads == "separate":
+        return {"head_type": "alignment", "encoding": "separate", "abstention_type": "opinion"}
+    return {"head_type": heads}
 
 
 def make_model(base: str, head_type: str = "alignment", **kwargs) -> ModernBertNliModel:

@@ -155,7 +155,8 @@ def test_modes(model, batch):
 def test_no_mode_returns_everything(model, batch):
     """Without a mode, one pass returns states, both logits and uncertainty, in this order as a tuple."""
     output = model(**batch)
-    assert list(output) == ["last_hidden_state", "logits", "abstention_logits", "uncertainty"]
+    opinion = ["opinion_logits"] if model.config.abstention_type == "opinion" else []
+    assert list(output) == ["last_hidden_state", "logits", "abstention_logits", "uncertainty", *opinion]
     assert torch.equal(output[0], model(**batch, mode="late_interaction"))
     logits, abstention_logits = model(**batch, mode="abstention")
     assert_close(output.logits, logits)
@@ -179,6 +180,32 @@ def test_uncertainty_mixes_with_maxprob(model, batch, weight):
     assert_close(output.uncertainty, weight * learned + (1 - weight) * (1 - max_prob))
 
 
+@torch.no_grad()
+def test_an_opinion_doubts_what_it_does_not_share(tiny_modernbert, batch):
+    """How likely the answers given are right and wrong to it, and a loss of the labels that is its own."""
+    model = make_model(tiny_modernbert, "separate")
+    output = model(**batch)
+    rows, answers = torch.arange(3), output.logits.argmax(-1)
+    shared = output.opinion_logits.softmax(-1)[rows, answers]
+    assert_close(output.abstention_logits.exp(), torch.stack([shared, 1 - shared], dim=-1))
+    assert_close(output.uncertainty, 1 - shared)
+    # A layer of its own: what the NLI head says changes whom it doubts, and not what it thinks.
+    model.nli_output.bias[(answers + 1) % 3] += 100
+    other = model(**batch)
+    assert_close(other.opinion_logits, output.opinion_logits)
+    labels = torch.tensor([2, 0, 1])
+    expected = torch.nn.functional.cross_entropy(output.opinion_logits, labels)
+    assert_close(model(**batch, abstention_labels=labels).loss, expected)
+
+
+def test_an_opinion_needs_aligned_tokens():
+    """The CLS head has none; and there are two types."""
+    with pytest.raises(ValueError, match="needs `head_type='alignment'`"):
+        ModernBertNliConfig(abstention_type="opinion")
+    with pytest.raises(ValueError, match="'error' or 'opinion', got 'guess'"):
+        ModernBertNliConfig(abstention_type="guess")
+
+
 def test_losses(model, batch):
     """Labels give the loss of the classes, abstention labels, also soft ones, that of the abstention head."""
     output = model(**batch)
@@ -187,6 +214,8 @@ def test_losses(model, batch):
     first = model(**batch, labels=labels)
     assert_close(first.loss, expected)
     assert_close(first["loss"], first[0])
+    if model.config.abstention_type == "opinion":
+        return  # whose labels are classes
     expected = torch.nn.functional.cross_entropy(output.abstention_logits, hard)
     assert_close(model(**batch, abstention_labels=hard).loss, expected)
     assert_close(model(**batch, abstention_labels=hard.float()).loss, expected)
@@ -257,16 +286,16 @@ def test_published_geometry(tmp_path):
     assert set(load_file(tmp_path / "model.safetensors")) == PUBLISHED_KEYS == set(model.state_dict())
 
 
+@pytest.mark.parametrize("abstention_type", ["error", "opinion"])
 @pytest.mark.parametrize("base", ["ModernBERT-large", "MiniLM"])
-def test_alignment_geometry(base, request):
+def test_alignment_geometry(base, abstention_type, request):
     """The alignment head in its default size is no larger than the published one, about."""
+    heads = {"head_type": "alignment", "abstention_type": abstention_type}
     if base == "MiniLM":
         encoder_config = AutoConfig.from_pretrained(request.getfixturevalue("minilm"))
-        config = ModernBertNliConfig(
-            "tester/minilm", None, encoder_config, head_type="alignment", sep_token_id=102
-        )
+        config = ModernBertNliConfig("tester/minilm", None, encoder_config, sep_token_id=102, **heads)
     else:
-        config = ModernBertNliConfig(head_type="alignment")
+        config = ModernBertNliConfig(**heads)
     model = ModernBertNliModel(config, _without_encoder=True)
     assert sum(parameter.numel() for parameter in model.parameters()) <= MAX_ALIGNMENT_PARAMETERS
 

@@ -93,8 +93,7 @@ def test_alignment_by_hand():
     head = AlignmentHead(Config())
     tokens = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [9.0, 9.0]]])
     segments = torch.tensor([[1, 1, 2, 0]])
-    premise, hypothesis = segments == 1, segments == 2
-    aligned = head.align(tokens, premise, hypothesis)
+    aligned = head.align(tokens, segments)
     # Both premise tokens can only align to the hypothesis token. That one weighs them by exp(2/√2) : exp(0).
     weight = np.exp(2 / 2**0.5) / (np.exp(2 / 2**0.5) + 1)
     expected = torch.tensor([[2.0, 0.0], [2.0, 0.0], [weight, 1 - weight]], dtype=torch.float32)
@@ -106,7 +105,7 @@ def test_alignment_by_hand():
         passing.bias.zero_()
         head.comparison = torch.nn.Sequential(passing)
         head.aggregation = torch.nn.Identity()
-    pooled = head.compare(tokens, segments)[0].view(4, 8)
+    pooled = head.compare(tokens, aligned, segments)[0].view(4, 8)
     compared = torch.cat(
         [tokens[0, :3], expected, tokens[0, :3] - expected, tokens[0, :3] * expected], dim=-1
     )

@@ -85,6 +85,35 @@ def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, mo
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_pairs_of_another_domain_give_the_abstention_head_an_opinion(trained, tiny_modernbert, tmp_path):
+    """Stage 2 learns from them, the NLI head does not: it errs there, and is doubted."""
+    _, options = trained
+    elsewhere = [
+        {**row, "hypothesis": f"two people say {row['hypothesis']}", "label": label}
+        for row, label in zip(rows(200, seed=2), ["neutral", "contradiction"] * 100, strict=True)
+    ]
+    changed = {
+        "--abstention_data": write(tmp_path / "elsewhere.jsonl", elsewhere),
+        "--output_dir": str(tmp_path / "opinion"),
+    }
+    main([word for option in {**options, **changed}.items() for word in option])
+    results = json.loads((tmp_path / "opinion" / "results.json").read_text())
+    assert results["abstention_data"] == {"elsewhere": 200}
+    assert "elsewhere" not in results["train"]
+    assert results["evaluation"]["test"]["separate"]["accuracy"] > 0.9
+    known = AutoModel.from_pretrained(
+        str(tmp_path / "opinion"), trust_remote_code=True, base_model_name_or_path=tiny_modernbert
+    )
+    assert known.config.abstention_type == "opinion"
+    told = known.as_pipeline()
+    here = told([(row["premise"], row["hypothesis"]) for row in rows(100, seed=1)])
+    there = told([(row["premise"], row["hypothesis"]) for row in elsewhere[:100]])
+    wrong = [answer["label"] != row["label"] for answer, row in zip(there, elsewhere, strict=False)]
+    assert np.mean(wrong) > 0.2
+    doubts = [np.mean([answer["uncertainty"] for answer in answers]) for answers in (here, there)]
+    assert doubts[1] > doubts[0] + 0.2
+
+
 def test_the_published_head_is_trained_from_a_recipe_file(trained, tmp_path):
     """The same keys in YAML, with the CLS head, which knows joint encoding alone."""
     _, options = trained

@@ -44,6 +44,13 @@ class DataArguments:
     eval_data: list[str] = field(
         default_factory=list, metadata={"help": "The same, to measure the result on."}
     )
+    abstention_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "The same, for stage 2 alone: pairs of other domains, on which the abstention head then "
+            "learns an opinion of its own, beside the pairs of stage 1."
+        },
+    )
     held_out: float = field(
         default=0.05,
         metadata={

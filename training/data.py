@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,19 +175,23 @@ def clean(train: list[Pairs], evaluation: list[Pairs]) -> list[Pairs]:
     return kept
 
 
-def summary(train: list[Pairs], evaluation: list[Pairs]) -> str:
-    """A table of what will be learnt from and measured on, with what was left out below each source."""
-    labels = [*LABELS, *(["non-entailment"] if any(pairs.two_way for pairs in [*train, *evaluation]) else [])]
-    width = max([len(pairs.name) for pairs in [*train, *evaluation]] + [len("source")])
-    lines = [f"{'source':<{width}}  use        pairs  {'  '.join(labels)}  weight"]
-    for use, sources in (("train", train), ("eval", evaluation)):
+def summary(train: list[Pairs], evaluation: list[Pairs], further: Sequence[Pairs] = ()) -> str:
+    """A table of what will be learnt from (`further`: in stage 2 alone) and measured on.
+
+    What was left out stands below each source.
+    """
+    every = [*train, *further, *evaluation]
+    labels = [*LABELS, *(["non-entailment"] if any(pairs.two_way for pairs in every) else [])]
+    width = max([len(pairs.name) for pairs in every] + [len("source")])
+    lines = [f"{'source':<{width}}  use          pairs  {'  '.join(labels)}  weight"]
+    for use, sources in (("train", train), ("stage 2", further), ("eval", evaluation)):
         for pairs in sources:
             counts = np.bincount(pairs.labels, minlength=NOT_ENTAILMENT + 1)
             possible = (0, NOT_ENTAILMENT) if pairs.two_way else range(len(LABELS))
             shares = [f"{counts[i] / len(pairs):.1%}" if i in possible else "" for i in range(len(labels))]
             shown = "  ".join(f"{share:>{len(label)}}" for share, label in zip(shares, labels, strict=True))
-            weight = f"{pairs.weight:>6g}" if use == "train" else ""
-            lines.append(f"{pairs.name:<{width}}  {use:<5} {len(pairs):>10,}  {shown}  {weight}".rstrip())
+            weight = "" if use == "eval" else f"{pairs.weight:>6g}"
+            lines.append(f"{pairs.name:<{width}}  {use:<7} {len(pairs):>10,}  {shown}  {weight}".rstrip())
             notes = [f"{count:,} {reason}" for reason, count in pairs.dropped.items()]
             if notes:
                 lines.append("    dropped: " + ", ".join(notes))

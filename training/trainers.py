@@ -131,9 +131,10 @@ class NliTrainer(StageTrainer):
 
 
 class AbstentionTrainer(StageTrainer):
-    """Stage 2: cross-entropy of "the NLI head errs here", on pairs that the NLI head was not fitted to.
+    """Stage 2: cross-entropy of "the NLI head errs here", or, for an opinion, of the label itself.
 
-    Errors that a model makes on its own training data say little: there it hardly makes any.
+    Errors are learnt on pairs that the NLI head was not fitted to: on its own training data it hardly makes
+    any. An opinion learns from any pairs.
     """
 
     parts = ("abstention_head",)
@@ -142,6 +143,9 @@ class AbstentionTrainer(StageTrainer):
         super().__init__(model=model, train_dataset=train_dataset, **kwargs)
         unseen = list((kwargs.get("eval_dataset") or {}).values())
         for pairs in (train_dataset, *unseen):
+            if model.config.abstention_type == "opinion":
+                pairs.abstention_labels = dict.fromkeys(pairs.encoded, pairs.labels)
+                continue
             errors = {}
             for encoding in pairs.encoded:
                 logits = predict(self, pairs.only(encoding))["logits"]
@@ -150,18 +154,28 @@ class AbstentionTrainer(StageTrainer):
 
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
-        logits, _, uncertainty = prediction.predictions
+        logits, _, uncertainty = prediction.predictions[:3]
         return {"aurc": aurc(wrong(logits, prediction.label_ids), uncertainty)}
 
 
 def predict(trainer: Trainer, dataset: PairStates) -> dict[str, np.ndarray]:
     """`logits` (n, 3), `labels` (n,) and `uncertainty` (n,) of a dataset in one encoding, in its order."""
+    logits, _, uncertainty, *_ = _outputs(trainer, dataset)
+    return {"logits": logits, "labels": dataset.labels, "uncertainty": uncertainty}
+
+
+def opinion(trainer: Trainer, dataset: PairStates) -> np.ndarray:
+    """Logits (n, 3) of an abstention head that has an opinion, of a dataset in one encoding, in its order."""
+    return _outputs(trainer, dataset)[3]
+
+
+def _outputs(trainer: Trainer, dataset: PairStates) -> list[np.ndarray]:
     order = np.argsort(dataset.lengths, kind="stable")  # long pairs meet long ones: less padding
     # Without the labels: those of a two-way set are no classes of the heads, and no loss is wanted here.
     sorted_pairs = PairStates(dataset.take(order).encoded, np.zeros_like(dataset.labels))
-    logits, _, uncertainty = trainer.predict(sorted_pairs, metric_key_prefix="predict").predictions
+    outputs = trainer.predict(sorted_pairs, metric_key_prefix="predict").predictions
     place = order.argsort()
-    return {"logits": logits[place], "labels": dataset.labels, "uncertainty": uncertainty[place]}
+    return [values[place] for values in outputs]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -180,8 +194,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return log_temperature.exp().item()
 
 
-def fold_temperature(model: ModernBertNliModel, temperature: float) -> None:
-    """Divide the logits by a temperature, for every user of the checkpoint: in the layer that makes them."""
+def fold_temperature(output: torch.nn.Module, temperature: float) -> None:
+    """Divide logits by a temperature, for every user of the checkpoint: in the layer that makes them."""
     with torch.no_grad():
-        for parameter in model.nli_output.parameters():
+        for parameter in output.parameters():
             parameter.div_(temperature)

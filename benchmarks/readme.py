@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import abstention  # noqa: E402
 import finecat  # noqa: E402
 import peer_tables  # noqa: E402
 import promise  # noqa: E402
@@ -38,6 +39,7 @@ def rendered(page: str) -> str:
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
+        "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),
         "costs": lambda: peer_tables.costs(_peers()),

@@ -18,7 +18,7 @@ from training.trainers import fit_temperature
 # Okabe & Ito's colours without the two that are too light for the ground: told apart by the colour-blind too.
 _COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#a8437f", "#1f1f1f", "#7a5c00")
 _MARKS = ("o", "s", "^", "D", "v", "P")
-_COLUMNS, _BINS = 3, 10
+_COLUMNS, _BINS, _POINTS = 3, 10, 400
 _FEWEST = 30  # pairs in a point of the reliability diagram
 
 # By the name of model and encoding, and the name of the set.
@@ -56,9 +56,9 @@ def _risk_coverage(judged: Judged) -> Any:
             errors, max_prob = wrong(run.logits, run.labels), max_prob_uncertainty(run.logits)
             highest = max(highest, errors.mean())
             if run.uncertainty is not None:
-                panel.plot(*risk_coverage(errors, run.uncertainty), color=colour, linewidth=1.8)
-            panel.plot(*risk_coverage(errors, max_prob), color=colour, linewidth=1.4, linestyle=(0, (4, 2)))
-            ideal = risk_coverage(np.sort(errors), np.arange(len(errors)))
+                panel.plot(*_curve(errors, run.uncertainty), color=colour, linewidth=1.8)
+            panel.plot(*_curve(errors, max_prob), color=colour, linewidth=1.4, linestyle=(0, (4, 2)))
+            ideal = _curve(np.sort(errors), np.arange(len(errors)))
             panel.plot(*ideal, color=colour, linewidth=1.2, linestyle=(0, (1, 1.6)))
         panel.set(title=name, xlim=(0, 1), ylim=(0, 1.15 * highest or 0.01), xlabel="coverage", ylabel="risk")
         for axis in (panel.xaxis, panel.yaxis):
@@ -72,6 +72,13 @@ def _risk_coverage(judged: Judged) -> Any:
     handles += [line([], [], color=INK, linestyle=style, label=name) for name, style in styles.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
+
+
+def _curve(errors: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and risk, at no more points than a picture can show."""
+    coverage, risk = risk_coverage(errors, uncertainty)
+    shown = np.unique(np.linspace(0, len(coverage) - 1, _POINTS).round().astype(int))
+    return coverage[shown], risk[shown]
 
 
 def _reliability(judged: Judged, temperatures: dict[str, float]) -> Any:
@@ -108,6 +115,7 @@ def _reliability(judged: Judged, temperatures: dict[str, float]) -> Any:
 def _scores(judged: Judged) -> Any:
     """For each model its uncertainty over all sets, of right answers and of wrong ones."""
     models = _by_model(judged)
+    names, colours = ("right", "wrong"), _COLOURS[:2]
     figure, panels = _panels(len(models), 4.2, 2.8)
     for (model, runs), panel in zip(models.items(), panels, strict=True):
         errors = np.concatenate([wrong(run.logits, run.labels) for run in runs])
@@ -115,8 +123,7 @@ def _scores(judged: Judged) -> Any:
             [max_prob_uncertainty(run.logits) if run.uncertainty is None else run.uncertainty for run in runs]
         )
         own = runs[0].uncertainty is not None
-        parts, names = [scores[~errors], scores[errors]], ["right", "wrong"]
-        colours = [_COLOURS[0], _COLOURS[1]]
+        parts = [scores[~errors], scores[errors]]
         panel.hist(
             parts,
             bins=30,
@@ -125,21 +132,24 @@ def _scores(judged: Judged) -> Any:
             color=colours,
             edgecolor=GROUND,
             linewidth=0.4,
-            label=names,
         )
         if runs[0].threshold is not None:
-            panel.axvline(
-                runs[0].threshold, color=INK, linewidth=1.2, linestyle="--", label="abstains from here"
-            )
+            panel.axvline(runs[0].threshold, color=INK, linewidth=1.2, linestyle="--")
         panel.set(title=model, xlim=(0, 1), xlabel="uncertainty" if own else "1 - MaxProb", ylabel="pairs")
         panel.yaxis.set_major_formatter("{x:,.0f}")
-        panel.legend(frameon=False, loc="upper right", fontsize=9)
+    matplotlib = require_matplotlib()
+    handles = [
+        matplotlib.patches.Patch(color=colour, label=name)
+        for name, colour in zip(names, colours, strict=True)
+    ]
+    handles.append(matplotlib.lines.Line2D([], [], color=INK, linestyle="--", label="abstains from here"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
 def _panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
     """A figure with so many panels, in rows."""
-    columns = min(_COLUMNS, count)
+    columns = 2 if count == 4 else min(_COLUMNS, count)
     rows = -(-count // columns)
     figure = new_figure(max(6.5, width * columns), height * rows + 0.8)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -201,14 +201,14 @@ def tokenize(model: ModernBertNliModel, pairs: list[tuple[str, str]] = PAIRS) ->
     return dict(model.load_tokenizer()(premises, hypotheses, padding=True, return_tensors="pt"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub() -> Iterator[LoopbackHub]:
     """A Hub of our own, for what runs in a `fresh` process with `HF_ENDPOINT=hub.url`."""
     with LoopbackHub() as hub:
         yield hub
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base_revision(hub, tiny_modernbert) -> str:
     """Commit of the tiny ModernBERT, which is on that Hub under the name that checkpoints know it by."""
     return hub.add("tester/tiny-base", tiny_modernbert)

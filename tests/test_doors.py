@@ -153,12 +153,12 @@ def pull(names: list[str], pairs: list[list[str]]) -> dict:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def saves(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("saves")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def walked(checkpoints, hub, base_revision, saves, tmp_path_factory) -> dict:
     """What `walk` found, by head family and door."""
     folders = list(checkpoints.values())
@@ -166,7 +166,7 @@ def walked(checkpoints, hub, base_revision, saves, tmp_path_factory) -> dict:
     return dict(zip(checkpoints, found.values(), strict=True))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def walked_again(walked, hub, saves, tmp_path_factory) -> dict:
     """What `walk` found in the folders that the doors saved: of the last checkpoint, the separate one."""
     folders = [str(folder) for folder in sorted(saves.iterdir())]
@@ -174,14 +174,14 @@ def walked_again(walked, hub, saves, tmp_path_factory) -> dict:
     return {Path(folder).name: doors for folder, doors in found.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pushed(checkpoints, hub, base_revision, tmp_path_factory) -> list[str]:
     """Names of repositories on the Hub that hold the alignment checkpoint."""
     fresh(push, checkpoints["alignment"], home=tmp_path_factory.mktemp("home"), HF_ENDPOINT=hub.url)
     return ["tester/nli", "tester/nli-saved", "tester/nli-folder"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pulled(pushed, hub, tmp_path_factory) -> dict[str, dict]:
     """What `pull` found with an empty cache, and then with that cache alone."""
     home = tmp_path_factory.mktemp("home")
@@ -190,7 +190,7 @@ def pulled(pushed, hub, tmp_path_factory) -> dict[str, dict]:
     return {"online": online, "offline": offline}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def probabilities(model, batch) -> torch.Tensor:
     with torch.no_grad():
         return model(**batch).logits.softmax(-1)

@@ -342,12 +342,13 @@ def test_any_base(base, head_type, tmp_path):
         assert torch.equal(again(**batch).logits, output.logits)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compile(model, batch, backend):
+def test_compile(model, batch):
     """Compiled, the model gives the same logits in every mode; with the CLS head it is a single graph."""
     torch.compiler.reset()
     # transformers takes a lock where hidden states are asked for, which the compiler does not trace.
-    compiled = torch.compile(copy.deepcopy(model), backend=backend, fullgraph=model.config.head_type == "cls")
+    compiled = torch.compile(
+        copy.deepcopy(model), backend="aot_eager", fullgraph=model.config.head_type == "cls"
+    )
     with torch.no_grad():
         assert_close(compiled(**batch).logits, model(**batch).logits, atol=1e-5, rtol=1e-4)
         assert_close(compiled(**batch, mode="nli"), model(**batch, mode="nli"), atol=1e-5, rtol=1e-4)

@@ -183,7 +183,7 @@ def summary(train: list[Pairs], evaluation: list[Pairs], further: Sequence[Pairs
     every = [*train, *further, *evaluation]
     labels = [*LABELS, *(["non-entailment"] if any(pairs.two_way for pairs in every) else [])]
     width = max([len(pairs.name) for pairs in every] + [len("source")])
-    lines = [f"{'source':<{width}}  use          pairs  {'  '.join(labels)}  weight"]
+    lines = [f"{'source':<{width}}  use         pairs  {'  '.join(labels)}  weight"]
     for use, sources in (("train", train), ("stage 2", further), ("eval", evaluation)):
         for pairs in sources:
             counts = np.bincount(pairs.labels, minlength=NOT_ENTAILMENT + 1)
@@ -191,7 +191,7 @@ def summary(train: list[Pairs], evaluation: list[Pairs], further: Sequence[Pairs
             shares = [f"{counts[i] / len(pairs):.1%}" if i in possible else "" for i in range(len(labels))]
             shown = "  ".join(f"{share:>{len(label)}}" for share, label in zip(shares, labels, strict=True))
             weight = "" if use == "eval" else f"{pairs.weight:>6g}"
-            lines.append(f"{pairs.name:<{width}}  {use:<7} {len(pairs):>10,}  {shown}  {weight}".rstrip())
+            lines.append(f"{pairs.name:<{width}}  {use:<7} {len(pairs):>9,}  {shown}  {weight}".rstrip())
             notes = [f"{count:,} {reason}" for reason, count in pairs.dropped.items()]
             if notes:
                 lines.append("    dropped: " + ", ".join(notes))

@@ -14,15 +14,16 @@ import push_to_hub
 from publishing.space import REQUIREMENTS, START, space_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OF_THE_PAGE = {"gradio": "6.31.0", "starlette": "1.10.0"}  # the rest is installed with the project itself
 
 
 @pytest.fixture
 def with_gradio(monkeypatch):
-    """Gradio's version, whether or not it is installed where these tests run."""
+    """The versions of the page's own packages, whether or not they are installed where these tests run."""
     from publishing import space
 
     known = space._installed
-    monkeypatch.setattr(space, "_installed", lambda name: "6.31.0" if name == "gradio" else known(name))
+    monkeypatch.setattr(space, "_installed", lambda name: OF_THE_PAGE.get(name) or known(name))
 
 
 def test_a_space_has_all_that_its_code_imports(with_gradio):
@@ -50,7 +51,8 @@ def test_a_space_names_its_model_with_the_commit_and_its_versions_exactly(with_g
     assert COMMIT in text
     assert f'"--model", "tester/nli", "--revision", "{COMMIT}"' in files[START].decode()
     lines = files["requirements.txt"].decode().splitlines()
-    assert lines == [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+    expected = {name: OF_THE_PAGE.get(name) or version(name).split("+")[0] for name in REQUIREMENTS}
+    assert lines == [f"{name}=={pinned}" for name, pinned in expected.items()]
     assert not any("safetensors" in path or "checkpoints" in path for path in files)
 
 

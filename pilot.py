@@ -22,7 +22,7 @@ import copy
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ from training.states import PairStates
 from training.trainers import NliTrainer, TrainingDiverged, predict
 
 _RESULTS = {"scores.jsonl", "suspects.csv", "histogram.png", "histogram.svg", "kept"}
-_NOT_HERE = {"held_out", "teacher", "resume"}  # options of train.py that have no meaning here
+_NOT_HERE = {"abstention_data", "held_out", "teacher", "resume"}  # options of train.py without a meaning here
 
 
 @dataclass
@@ -171,7 +171,8 @@ def _check(pilot: PilotArguments, head: HeadArguments, args: StageArguments, fol
             raise ValueError(f"`--{name}` must be {wanted}, not {getattr(pilot, name)}.")
     for given in (pilot, head, args):
         for item in fields(given):
-            if item.name in _NOT_HERE and getattr(given, item.name) != item.default:
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            if item.name in _NOT_HERE and getattr(given, item.name) != default:
                 raise ValueError(
                     f"`--{item.name}` is an option of train.py, which a pilot run does not need."
                 )

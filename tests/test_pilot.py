@@ -233,6 +233,7 @@ def test_no_head_judges_what_it_was_trained_on(tiny_modernbert, tmp_path, monkey
         ({"most_per_bin": "1.5"}, "`--most_per_bin` must be a share"),
         ({"suspects": "-1"}, "`--suspects` must be 0 or more"),
         ({"teacher": "some/teacher"}, "`--teacher` is an option of train.py"),
+        ({"abstention_data": "other.jsonl"}, "`--abstention_data` is an option of train.py"),
         ({"held_out": "0.1"}, "`--held_out` is an option of train.py"),
         ({"folds": "300"}, "all pairs of a premise are in one"),
     ],

@@ -24,7 +24,7 @@ import numpy as np
 
 from configuration_modernbert_nli import LABELS
 from pair_files import InputError
-from training.resume import write_aside
+from training.resume import folder_aside, write_aside
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
 
@@ -147,13 +147,10 @@ def write(
         from huggingface_hub import snapshot_download
 
         folder = Path(snapshot_download(model, revision=revision))
-    aside = output.with_name(f"{output.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(folder, aside)  # what links point to, not the links
-    _write_config(aside, calibration, threshold)
-    if output.is_dir():  # an empty one: see _check_output
-        output.rmdir()
-    return aside.rename(output)
+    with folder_aside(output) as aside:
+        shutil.copytree(folder, aside, dirs_exist_ok=True)  # what links point to, not the links
+        _write_config(aside, calibration, threshold)
+    return output
 
 
 def report(calibration: dict[str, Any]) -> str:

@@ -53,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     from evaluation.tables import markdown, quality
 
-    results = {"date": date.today().isoformat(), "command": _public(argv), **results}
+    results = {
+        "date": date.today().isoformat(),
+        "command": public_command("evaluate_nli.py", argv),
+        **results,
+    }
     write_aside(args.output_dir / "evaluation.json", json.dumps(results, indent=2) + "\n")
     write_aside(args.output_dir / "evaluation.md", markdown(results))
     print(quality(results))
@@ -175,10 +179,10 @@ def _there(name: str) -> bool:
         return False
 
 
-def _public(argv: Sequence[str]) -> str:
-    """The command, without the folders of this machine."""
+def public_command(program: str, argv: Sequence[str]) -> str:
+    """A command as results name it: without the folders of this machine."""
     words = (re.sub(r"(?<![^=,])(?:/|\.\./)[^,?&=]*/", "", word) for word in argv)
-    return shlex.join(["python", "evaluate_nli.py", *words])
+    return shlex.join(["python", program, *words])
 
 
 if __name__ == "__main__":

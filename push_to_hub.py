@@ -21,7 +21,6 @@ commit that --revision (a branch, a tag or a commit of it) names now.
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
 from publishing.upload import NOTHING, Landed, PublishError, check_token, publish, retried, tag, tag_is_free
 from publishing.verify import NotAsLocal, compare, judged, read_back
+from training.resume import folder_aside
 
 ROOT = Path(__file__).resolve().parent
 EVALUATION = ROOT / "docs" / "results"
@@ -123,13 +123,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def render_only(args: argparse.Namespace) -> str:
     """Write what would be published into a folder: what it is, and what is missing."""
     _check_new(args.dry_run)
-    aside = args.dry_run.with_name(f"{args.dry_run.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    gaps = prepare(args, aside)[1]
-    if args.dry_run.is_dir():  # an empty one
-        args.dry_run.rmdir()
-    aside.rename(args.dry_run)
+    with folder_aside(args.dry_run) as aside:
+        gaps = prepare(args, aside)[1]
     rows = [f"  {path.stat().st_size:>11,}  {path.name}" for path in sorted(args.dry_run.iterdir())]
     lines = [f"To {args.repo_id}, in one commit (bytes, file):", *rows]
     if gaps:
@@ -235,10 +230,9 @@ def publish_space(args: argparse.Namespace) -> str:
         check_token(api)
     commit = commit_of(api, args.repo_id, args.revision or "main")
     if args.dry_run:
-        rows = [
-            f"  {(args.dry_run / path).stat().st_size:>11,}  {path}"
-            for path in write_space(args.dry_run, args.repo_id, commit)
-        ]
+        with folder_aside(args.dry_run) as aside:
+            paths = write_space(aside, args.repo_id, commit)
+        rows = [f"  {(args.dry_run / path).stat().st_size:>11,}  {path}" for path in paths]
         lines = [f"To the Space {args.space}, in one commit (bytes, file):", *rows, ""]
         return "\n".join([*lines, f"It would show {args.repo_id} at {commit}. Nothing was sent."])
     with tempfile.TemporaryDirectory(prefix="push-to-hub-") as place:

@@ -41,7 +41,7 @@ from training.calibration import calibration_of
 from training.data import Pairs, clean, load_pairs, random_part, summary
 from training.metrics import decisions, threshold_for_risk, wrong
 from training.report import MemoryWatch, head_parameters, report
-from training.resume import last_checkpoint, prepare_work_folder
+from training.resume import last_checkpoint, move_into, prepare_work_folder
 from training.states import PairStates
 from training.teacher import teacher_logits
 from training.trainers import (
@@ -366,13 +366,11 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _save(model: ModernBertNliModel, results: dict[str, Any], folder: Path) -> None:
-    """All files of the checkpoint aside, then each into place: no reader finds half a file."""
+    """All files of the checkpoint aside, then each into place."""
     aside = _work_folder(folder) / "checkpoint"
-    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(aside)
     (aside / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    for path in aside.iterdir():
-        path.replace(folder / path.name)
+    move_into(aside, folder)
 
 
 def cli() -> None:

@@ -12,7 +12,6 @@ bootstrap). Prints a table and writes `benchmarks/results/abstention.json` and `
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -24,6 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from evaluate_nli import public_command  # noqa: E402
 from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
 from evaluation.measure import probabilities_of  # noqa: E402
 from evaluation.predictions import Predictions, predictions_of  # noqa: E402
@@ -101,7 +101,7 @@ def main() -> None:
             seed.unload()
     results = {
         "date": date.today().isoformat(),
-        "command": shlex.join(["python", "benchmarks/abstention.py", *map(_public, sys.argv[1:])]),
+        "command": public_command("benchmarks/abstention.py", sys.argv[1:]),
         "sets": {pairs.name: len(pairs) for pairs in sets},
         "rows": rows,
     }
@@ -169,11 +169,6 @@ def table(results: dict[str, Any]) -> str:
 def _cell(row: dict[str, float]) -> str:
     text = f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
     return f"**{text}**" if row["high"] < 1 else text
-
-
-def _public(word: str) -> str:
-    """Without the folders of this machine."""
-    return Path(word).name if Path(word.partition("?")[0]).is_file() else word
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ import quickstart  # noqa: E402
 from configuration_modernbert_nli import LABELS  # noqa: E402
 from tokenization_modernbert_nli import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
 from training.data import Pairs, clean, load_pairs, summary  # noqa: E402
-from training.resume import last_checkpoint, prepare_work_folder  # noqa: E402
+from training.resume import last_checkpoint, move_into, prepare_work_folder  # noqa: E402
 from training.trainers import LengthSampler  # noqa: E402
 
 
@@ -148,13 +148,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _save(model: Any, tokenizer: Any, results: dict[str, Any], aside: Path, output: Path) -> None:
-    """All files aside, then each into place: no reader finds half a file."""
+    """All files aside, then each into place."""
     model.float().save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     (aside / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    output.mkdir(parents=True, exist_ok=True)
-    for path in aside.iterdir():
-        path.replace(output / path.name)
+    move_into(aside, output)
 
 
 if __name__ == "__main__":

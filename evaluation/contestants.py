@@ -171,14 +171,18 @@ class Heads(Contestant):
         return Judged(logits, np.array([result["uncertainty"] for result in results]))
 
 
-class SequenceClassifier(Contestant):
-    """Any three-way classifier of pairs that `AutoModelForSequenceClassification` loads."""
-
-    kind = "sequence-classification"
+class Classifier(Contestant):
+    """One that has its three classes in an order of its own."""
 
     def __init__(self, *args: Any):
         super().__init__(*args)
         self.order = label_order(self._parsed_config, self.checkpoint, self.model.labels)
+
+
+class SequenceClassifier(Classifier):
+    """Any three-way classifier of pairs that `AutoModelForSequenceClassification` loads."""
+
+    kind = "sequence-classification"
 
     @cached_property
     def classifier(self) -> PairClassifier:
@@ -198,14 +202,10 @@ class SequenceClassifier(Contestant):
         return Judged(self.classifier(pairs, batch_size)[:, self.order], None)
 
 
-class CrossEncoderPeer(Contestant):
+class CrossEncoderPeer(Classifier):
     """The same checkpoints through `sentence_transformers.CrossEncoder`."""
 
     kind = "cross-encoder"
-
-    def __init__(self, *args: Any):
-        super().__init__(*args)
-        self.order = label_order(self._parsed_config, self.checkpoint, self.model.labels)
 
     @cached_property
     def encoder(self) -> Any:

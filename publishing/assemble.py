@@ -1,7 +1,6 @@
 """A checkpoint and its results to the folder that a repository of the Hub will be: nothing else gets in."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from publishing.upload import COMMIT, REPOSITORY
+
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 TAKEN = ("special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "results.json")  # where they are
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
 ROOT = Path(__file__).resolve().parent.parent
-
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]:
@@ -61,9 +59,9 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
     if config.get("model_type") != "modernbert_nli":
         raise ValueError(f"{path} says model_type {config.get('model_type')!r}, not 'modernbert_nli'.")
     base, revision = config.get("base_model_name_or_path"), config.get("base_model_revision")
-    if not _REPOSITORY.fullmatch(str(base)):
+    if not REPOSITORY.fullmatch(str(base)):
         raise ValueError(f"{path} names the base {base!r}, which is no repository of the Hub (owner/name).")
-    if not _COMMIT.fullmatch(str(revision)):
+    if not COMMIT.fullmatch(str(revision)):
         raise ValueError(
             f"{path} names no commit of its base {base!r}, but {revision!r}: set `base_model_revision` to "
             "the SHA of the commit that the heads were trained on, or they may meet another encoder."

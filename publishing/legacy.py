@@ -1,6 +1,5 @@
 """The published format, `task_heads.pt`, to a checkpoint of this project with the same logits."""
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ from torch.nn import functional
 
 from load_model import from_head_file, read_heads
 from modeling_modernbert_nli import ModernBertNliModel
+from training.resume import folder_aside
 
 TOLERANCE = 1e-6
 _PAIRS = (
@@ -35,17 +35,14 @@ def convert(
         ValueError: the file holds something other than published heads, or the logits differ.
     """
     model = from_head_file(heads, base, base_revision, base_folder).eval()
-    aside = output.with_name(f"{output.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside)
-    again = ModernBertNliModel.from_pretrained(aside, encoder=model.encoder).eval()
-    difference = _difference(again, read_heads(heads))
-    if not difference <= TOLERANCE:  # nor is it no number
-        shutil.rmtree(aside)
-        raise ValueError(f"The logits of the checkpoint differ from those of {heads} by {difference:.2g}.")
-    if output.is_dir():  # an empty one: the caller has looked
-        output.rmdir()
-    aside.rename(output)
+    with folder_aside(output) as aside:
+        model.save_pretrained(aside)
+        again = ModernBertNliModel.from_pretrained(aside, encoder=model.encoder).eval()
+        difference = _difference(again, read_heads(heads))
+        if not difference <= TOLERANCE:  # nor is it no number
+            raise ValueError(
+                f"The logits of the checkpoint differ from those of {heads} by {difference:.2g}."
+            )
     return difference
 
 

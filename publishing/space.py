@@ -3,7 +3,6 @@
 A Space is the page and the code that it needs; the model stays in its own repository, named with its commit.
 """
 
-import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from publishing.upload import NOTHING, PublishError, retried
+from publishing.upload import COMMIT, NOTHING, REPOSITORY, PublishError, retried
 
 ROOT = Path(__file__).parent.parent
 FILES = (
@@ -80,9 +79,9 @@ def space_files(model_id: str, revision: str) -> dict[str, bytes]:
         ValueError: no repository id, or no commit.
         ModuleNotFoundError: a package of the page is not installed; the message says how to install it.
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id):
+    if not REPOSITORY.fullmatch(model_id):
         raise ValueError(f"A Space shows the model of a repository, as in owner/name, not {model_id!r}.")
-    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+    if not COMMIT.fullmatch(revision):
         raise ValueError(f"A Space pins its model to a commit of 40 hexadecimal digits, not to {revision!r}.")
     front = {
         "title": "ModernBERT-NLI",

@@ -8,6 +8,7 @@ What fails on the side of the server or of the network is tried again, after a w
 in a sentence, as a `PublishError`: what went wrong, what is now on the Hub, what to do.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 WAITS = (1, 2, 4, 8)  # seconds before a further attempt
 NOTHING = "Nothing was published."
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+COMMIT = re.compile("[0-9a-f]{40}")
 
 T = TypeVar("T")
 

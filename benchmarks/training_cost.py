@@ -3,9 +3,10 @@
     python benchmarks/training_cost.py --pairs snli.jsonl
 
 Each run is a process of its own: the plain pass (length-sorted batches of joint pairs through the whole
-encoder), then `train.py` with a cold cache, 5 + 3 epochs, for joint encoding, separate encoding, and one head
-on both, and once without a cache (`--state_cache none`, one epoch of each stage, scaled to 5 + 3). Prints a
-table and writes `benchmarks/results/training-cost.json`. Run it while nothing else runs.
+encoder), then `train.py` with a cold cache, 5 + 3 epochs, for joint encoding, separate encoding, and one
+head on both, with heads in float32 or bfloat16, and once without a cache (`--state_cache none`, joint, one
+epoch of each stage, scaled to 5 + 3). The encoder runs in float32 everywhere. Prints a table and writes
+`benchmarks/results/training-cost.json`. Run it while nothing else runs.
 """
 
 import argparse
@@ -33,7 +34,14 @@ from training.report import MemoryWatch  # noqa: E402
 WORK = ROOT / "runs" / "training-cost"
 EPOCHS = {"stage 1": 5, "stage 2": 3}
 BATCH_SIZE = 64
-ENCODINGS = {"joint": ["joint"], "separate": ["separate"], "both": ["separate", "joint"]}
+RUNS = {  # name: its row, encodings, whether in bfloat16
+    "joint": ("joint", ["joint"], False),
+    "joint-bf16": ("joint, heads in bfloat16", ["joint"], True),
+    "separate": ("separate", ["separate"], False),
+    "separate-bf16": ("separate, heads in bfloat16", ["separate"], True),
+    "both": ("one head on both encodings", ["separate", "joint"], False),
+    "both-bf16": ("one head on both encodings, in bfloat16", ["separate", "joint"], True),
+}
 
 
 def main() -> None:
@@ -43,8 +51,7 @@ def main() -> None:
     )
     parser.add_argument("--pairs", required=True, help="a file of labelled pairs")
     parser.add_argument("--count", type=int, default=30_000, help="how many of them")
-    parser.add_argument("--encodings", nargs="+", default=list(ENCODINGS), choices=list(ENCODINGS))
-    parser.add_argument("--bf16", action="store_true", help="train the heads in bfloat16")
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS), help="which of them")
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)  # in a process of its own
     args = parser.parse_args()
     source = f"{args.pairs}?cap={args.count}"
@@ -56,10 +63,11 @@ def main() -> None:
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     plain = json.loads(output.splitlines()[-1])
     rows: dict[str, Any] = {"a plain pass of the encoder": {**plain, "passes": 1.0}}
-    for name in args.encodings:
-        trained = _trained(source, ENCODINGS[name], EPOCHS, "disk", args.bf16)
-        rows[f"both stages, {_NAMES[name]}"] = {**trained, "passes": trained["total"] / plain["total"]}
-    once = _trained(source, ["joint"], dict.fromkeys(EPOCHS, 1), "none", args.bf16)
+    for name in args.runs:
+        row, encodings, bf16 = RUNS[name]
+        trained = _trained(source, encodings, EPOCHS, "disk", bf16)
+        rows[f"both stages, {row}"] = {**trained, "passes": trained["total"] / plain["total"]}
+    once = _trained(source, ["joint"], dict.fromkeys(EPOCHS, 1), "none", bf16=False)
     total = sum(once["seconds"][stage] * epochs for stage, epochs in EPOCHS.items())
     rows["both stages, joint, no cache (scaled from one epoch of each)"] = {
         **once,
@@ -91,7 +99,6 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_NAMES = {"joint": "joint", "separate": "separate", "both": "one head on both encodings"}
 _PARTS = ("states", "stage 1", "stage 2")
 
 

@@ -217,7 +217,8 @@ def _on_disk(job: _Job, cache_dir: Path, batch_size: int) -> StateFile:
     if not folder.exists():
         _compute(job, folder, batch_size)
     try:
-        states = np.load(folder / "states.npy", mmap_mode="r")
+        # As a plain array: one of the class `memmap` takes longer to slice.
+        states = np.asarray(np.load(folder / "states.npy", mmap_mode="r"))
         offsets = np.load(folder / "offsets.npy")
         ends = np.load(folder / "premise_ends.npy") if job.encoding == "joint" else None
         if states.dtype != job.precision or len(states) != offsets[-1]:

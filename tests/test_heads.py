@@ -1,0 +1,101 @@
+"""The layers of the heads, each beside the plain way to compute the same."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+from torch.testing import assert_close
+
+from configuration_modernbert_nli import ModernBertNliConfig
+from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead, Dropout
+
+
+@pytest.fixture
+def head():
+    """An alignment head of two layers, with weights that are no zeros."""
+    config = ModernBertNliConfig(
+        encoder_config={"model_type": "modernbert", "hidden_size": 12, "num_hidden_layers": 3},
+        head_type="alignment",
+        encoder_layers={"joint": [1, 3]},
+        encoding="joint",
+        alignment_size=8,
+        comparison_size=6,
+        nli_hidden_size=5,
+    )
+    torch.manual_seed(0)
+    head = AlignmentHead(config).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    return head
+
+
+def test_layers_are_normalised_and_mixed(head):
+    """Each layer's scale and mean are gone before the softmax of the weights mixes them."""
+    layers = [torch.randn(2, 4, 12), 1000 * torch.randn(2, 4, 12) + 50]
+    first, second = head.layer_weights["joint"].softmax(dim=0)
+    expected = first * functional.layer_norm(layers[0], (12,)) + second * functional.layer_norm(
+        layers[1], (12,)
+    )
+    assert_close(head.mix(layers, "joint"), expected)
+
+
+def test_a_comparison_is_of_four_features(head):
+    """[x; y; x - y; x * y] through one layer."""
+    x, y = torch.randn(2, 3, 4, 8)
+    expected = head.comparison(torch.cat([x, y, x - y, x * y], dim=-1))
+    assert_close(head.features(x, y), expected)
+
+
+def test_pooling_is_of_one_side(head):
+    """Mean and maximum of its tokens alone, negative ones too; zeros for a side without any."""
+    tokens = torch.randn(3, 5, 6) - 3
+    segments = torch.tensor([[1, 1, 2, 2, 0], [1, 2, 2, 2, 2], [1, 1, 1, 0, 0]])
+    for side in (PREMISE, HYPOTHESIS):
+        pooled = head.pool(tokens, segments == side)
+        for row, result in enumerate(pooled):
+            own = tokens[row, segments[row] == side]
+            expected = torch.cat([own.mean(dim=0), own.amax(dim=0)]) if len(own) else torch.zeros(12)
+            assert_close(result, expected)
+
+
+@given(
+    shape=st.lists(st.integers(0, 7), min_size=1, max_size=3),
+    rate=st.floats(0, 1),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_dropout_of_any_shape(shape, rate, dtype):
+    """What is kept is scaled, and the gradient is that of the same mask."""
+    tokens = torch.ones(shape, dtype=dtype, requires_grad=True)
+    dropped = Dropout(rate).train()(tokens)
+    assert dropped.shape == tokens.shape
+    assert dropped.dtype == dtype
+    dropped.sum().backward()
+    assert torch.equal(tokens.grad, dropped.detach())
+    if rate < 1:
+        kept = torch.full_like(dropped, 1 / (1 - rate))
+        assert torch.equal(dropped, torch.where(dropped == 0, dropped, kept))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 0.999, 1.0])
+def test_dropout_drops_its_share_everywhere(rate):
+    """Of each of the elements that share a random number, and independently of its neighbour."""
+    torch.manual_seed(0)
+    ones = torch.ones(100_000, 4)
+    zeros = (Dropout(rate).train()(ones) == 0).double()
+    error = 5 * (rate * (1 - rate) / len(ones)) ** 0.5
+    assert_close(zeros.mean(dim=0), torch.full((4,), rate, dtype=torch.float64), atol=error, rtol=0)
+    both = (zeros[:, 0] * zeros[:, 1]).mean()
+    assert both == pytest.approx(rate**2, abs=5 * (rate**2 * (1 - rate**2) / len(ones)) ** 0.5)
+
+
+def test_dropout_repeats_with_its_seed_and_rests_in_evaluation():
+    """The random numbers are torch's own."""
+    layer, tokens = Dropout(0.5), torch.randn(33, 7)
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        runs.append(layer.train()(tokens))
+    assert torch.equal(*runs)
+    assert not torch.equal(runs[0], layer(tokens))
+    assert layer.eval()(tokens) is tokens

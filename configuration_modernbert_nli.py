@@ -25,6 +25,14 @@ AUTO_MAP = {
 }
 CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipeline", "pt": ["AutoModel"]}}
 
+# Widths of alignment, comparison and abstention head, by the latter's type and whether the base is narrow.
+_SIZES = {
+    ("error", True): (256, 224, 128),
+    ("error", False): (224, 160, 128),
+    ("opinion", True): (224, 192, 104),
+    ("opinion", False): (192, 144, 80),
+}
+
 # What belongs to one load of the encoder, not to the encoder: never written to config.json.
 _LOAD_TIME_KEYS = ("_name_or_path", "transformers_version", "quantization_config", "architectures", "dtype")
 
@@ -58,15 +66,16 @@ class ModernBertNliConfig(PretrainedConfig):
         nli_hidden_size (`int`, *optional*):
             Width of the NLI head's hidden vector; defaults to 512 for the CLS head, to 256 for alignment.
         alignment_size, comparison_size (`int`, *optional*):
-            Width in which the alignment head aligns tokens, and width of its comparisons. Defaults to 256 and
-            224 on a base of width 512 at most, else to 224 and 160: at most 600,000 parameters up to a
-            width of 1,024.
+            Width in which the alignment head aligns tokens, and width of its comparisons. The defaults depend
+            on the width of the base and on `abstention_type`: all heads together have at most 600,000
+            parameters up to a width of 1,024.
         abstention_type (`"error"` or `"opinion"`, *optional*, defaults to `"error"`):
             What the abstention head predicts: `"error"`, from the NLI head's hidden vector and logits, if it
-            errs, as the published one does; `"opinion"`, from the aligned tokens, the label itself. An answer
-            is uncertain to which this second opinion gives little probability. For alignment alone.
+            errs, as the published one does; `"opinion"`, from the states, the label itself. An answer is
+            uncertain to which this second opinion gives little probability. For alignment alone.
         abstention_hidden_size (`int`, *optional*):
-            Width of the abstention head's hidden layer: 128, or 32 of an opinion.
+            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
+            else 80.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
@@ -126,16 +135,16 @@ class ModernBertNliConfig(PretrainedConfig):
         self.encoder_layers = encoder_layers or _default_layers(head_type, encoder_config.num_hidden_layers)
         self.encoding = encoding
         self.check_layers()
-        self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
-        small = encoder_config.hidden_size <= 512
-        self.alignment_size = alignment_size or (256 if small else 224)
-        self.comparison_size = comparison_size or (224 if small else 160)
         if abstention_type not in ("error", "opinion"):
             raise ValueError(f"`abstention_type` must be 'error' or 'opinion', got {abstention_type!r}.")
         if abstention_type == "opinion" and head_type == "cls":
             raise ValueError("An opinion compares aligned tokens: it needs `head_type='alignment'`.")
         self.abstention_type = abstention_type
-        self.abstention_hidden_size = abstention_hidden_size or (128 if abstention_type == "error" else 32)
+        sizes = _SIZES[abstention_type, encoder_config.hidden_size <= 512]
+        self.alignment_size = alignment_size or sizes[0]
+        self.comparison_size = comparison_size or sizes[1]
+        self.abstention_hidden_size = abstention_hidden_size or sizes[2]
+        self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight
         self.abstention_threshold = abstention_threshold

@@ -1,14 +1,12 @@
-"""States to logits: the head families. Each maps a pair's states to one hidden vector, in three steps.
+"""States to logits: the head families. Each maps a pair's states to one hidden vector, in two steps.
 
 `project(states, encoding)`: one tensor of shape (batch, tokens, hidden_size) for each layer read
     -> tokens (batch, tokens, size). It looks at each one alone: a text's result serves every pair it is in.
-`align(tokens, segments)`: segments (batch, tokens), 1 in the premise, 2 in the hypothesis, 0 for padding
-    -> counterparts (batch, tokens, size); None for a head without any.
-`compare(tokens, counterparts, segments)`
-    -> (batch, output_size).
+`forward(tokens, segments)`: segments (batch, tokens), 1 in the premise, 2 in the hypothesis, 0 for padding
+    -> (batch, nli_hidden_size).
 
 The linear layer to the labels is the same for all families. An abstention head reads the hidden vector and
-the logits (`abstention_head`), or compares the aligned tokens once more by itself (`OpinionHead`).
+the logits (`ErrorHead`), or judges the states once more by itself (`OpinionHead`).
 """
 
 from collections.abc import Sequence
@@ -48,85 +46,58 @@ class ClsHead(nn.Sequential):
             nn.GELU(),
             Dropout(config.head_dropout),
         )
-        self.output_size = size
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         first: Any = self[0]
         return states[-1][:, :1].to(first.weight.dtype)
 
-    def align(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> None:
-        return None
-
-    def compare(
-        self, tokens: torch.Tensor, counterparts: None, segments: torch.Tensor | None
+    def forward(  # type: ignore[override]
+        self, tokens: torch.Tensor, segments: torch.Tensor | None
     ) -> torch.Tensor:
-        return self(tokens[:, 0])
+        return super().forward(tokens[:, 0])
 
 
-class Comparison(nn.Module):
-    """Compares each token with its counterpart, pools the comparisons of each side, and aggregates.
+class AlignmentHead(nn.Module):
+    """Finds for each token its soft counterpart on the other side, and compares the two.
 
-    As in Parikh et al. 2016 (arXiv:1606.01933), with the comparison [x; y; x - y; x * y] and the pooling of
-    Chen et al. 2017 (arXiv:1609.06038).
+    Attend, compare, aggregate as in Parikh et al. 2016 (arXiv:1606.01933), with the comparison
+    [x; y; x - y; x * y] and the pooling of Chen et al. 2017 (arXiv:1609.06038), over a learned mix of layers
+    as in Peters et al. 2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT
+    reach 10^4. The projection is linear, and special tokens take part: something to align to where nothing
+    else fits.
+
+    Args:
+        config (`ModernBertNliConfig`): The configuration.
+        size (`int`, *optional*): Width of everything, instead of the configuration's three.
     """
 
-    def __init__(self, size: int, comparison_size: int, output_size: int, dropout: float):
+    def __init__(self, config: PretrainedConfig, size: int | None = None):
         super().__init__()
-        self.comparison = nn.Sequential(nn.Linear(4 * size, comparison_size), nn.GELU(), Dropout(dropout))
-        self.aggregation = nn.Sequential(
-            nn.Linear(4 * comparison_size, output_size),
-            nn.LayerNorm(output_size),
-            nn.GELU(),
-            Dropout(dropout),
-        )
-
-    def compare(
-        self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
-    ) -> torch.Tensor:
-        compared = self.features(tokens, counterparts)
-        sides = [self.pool(compared, segments == side) for side in (PREMISE, HYPOTHESIS)]
-        return self.aggregation(torch.cat(sides, dim=-1))
-
-    def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
-        """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
-        linear: Any = self.comparison[0]
-        of_x, of_y, of_difference, of_product = linear.weight.chunk(4, dim=1)
-        # The same sum with a quarter less to multiply, and nothing to concatenate.
-        compared = functional.linear(tokens, of_x + of_difference, linear.bias)
-        compared = compared + functional.linear(counterparts, of_y - of_difference)
-        compared = compared + functional.linear(tokens * counterparts, of_product)
-        return self.comparison[1:](compared)
-
-    def pool(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Mean and maximum over the tokens of one side, (batch, 2 * size); zeros where it has none."""
-        counts = mask.sum(dim=1, keepdim=True)
-        mean = ((mask / counts.clamp(min=1)).to(tokens.dtype)[:, None] @ tokens).squeeze(dim=1)
-        elsewhere = torch.where(mask, 0.0, torch.finfo(tokens.dtype).min).to(tokens.dtype)
-        maximum = (tokens + elsewhere[:, :, None]).amax(dim=1)
-        return torch.cat([mean, torch.where(counts > 0, maximum, 0.0)], dim=-1)
-
-
-class AlignmentHead(Comparison):
-    """Finds for each token its soft counterpart on the other side, and compares them.
-
-    Attend, compare, aggregate as in Parikh et al. 2016, over a learned mix of layers as in Peters et al.
-    2018 (arXiv:1802.05365). Each layer is normalised first: some channels of ModernBERT reach 10^4. The
-    projection is linear, and special tokens take part: something to align to where nothing else fits.
-    """
-
-    def __init__(self, config: PretrainedConfig):
-        size, dropout = config.alignment_size, config.head_dropout
-        super().__init__(size, config.comparison_size, config.nli_hidden_size, dropout)
-        self.output_size = config.nli_hidden_size
+        dropout = config.head_dropout
+        alignment_size = size or config.alignment_size
+        comparison_size = size or config.comparison_size
+        hidden_size = size or config.nli_hidden_size
         # All that tells the encodings apart: which layers are read, and how they are mixed.
         self.layer_weights = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
         )
-        self.projection = nn.Sequential(nn.Linear(config.hidden_size, size), Dropout(dropout))
+        self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), Dropout(dropout))
         self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
+        self.comparison = nn.Sequential(
+            nn.Linear(4 * alignment_size, comparison_size), nn.GELU(), Dropout(dropout)
+        )
+        self.aggregation = nn.Sequential(
+            nn.Linear(4 * comparison_size, hidden_size),
+            nn.LayerNorm(hidden_size),
+            nn.GELU(),
+            Dropout(dropout),
+        )
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         return self.projection(self.mix(states, encoding))
+
+    def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        return self.compare(tokens, self.align(tokens, segments), segments)
 
     def mix(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """Normalised layers, weighted, (batch, tokens, hidden_size)."""
@@ -152,24 +123,49 @@ class AlignmentHead(Comparison):
         """How well each token fits each other one, (batch, tokens, tokens)."""
         return tokens @ tokens.mT * (self.sharpness.exp() * tokens.shape[-1] ** -0.5)
 
+    def compare(
+        self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
+    ) -> torch.Tensor:
+        """Each token with its counterpart, pooled over each side, (batch, hidden_size)."""
+        compared = self.features(tokens, counterparts)
+        sides = [self.pool(compared, segments == side) for side in (PREMISE, HYPOTHESIS)]
+        return self.aggregation(torch.cat(sides, dim=-1))
 
-HEADS: dict[str, type[nn.Module]] = {"cls": ClsHead, "alignment": AlignmentHead}
+    def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
+        """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
+        linear: Any = self.comparison[0]
+        of_x, of_y, of_difference, of_product = linear.weight.chunk(4, dim=1)
+        # The same sum with a quarter less to multiply, and nothing to concatenate.
+        compared = functional.linear(tokens, of_x + of_difference, linear.bias)
+        compared = compared + functional.linear(counterparts, of_y - of_difference)
+        compared = compared + functional.linear(tokens * counterparts, of_product)
+        return self.comparison[1:](compared)
+
+    def pool(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Mean and maximum over the tokens of one side, (batch, 2 * size); zeros where it has none."""
+        counts = mask.sum(dim=1, keepdim=True)
+        mean = ((mask / counts.clamp(min=1)).to(tokens.dtype)[:, None] @ tokens).squeeze(dim=1)
+        elsewhere = torch.where(mask, 0.0, torch.finfo(tokens.dtype).min).to(tokens.dtype)
+        maximum = (tokens + elsewhere[:, :, None]).amax(dim=1)
+        return torch.cat([mean, torch.where(counts > 0, maximum, 0.0)], dim=-1)
 
 
-def abstention_head(config: PretrainedConfig, input_size: int) -> nn.Sequential:
+class ErrorHead(nn.Sequential):
     """The published abstention head, from [hidden; logits] to the logits of (confident, uncertain)."""
-    size = config.abstention_hidden_size
-    return nn.Sequential(
-        nn.Linear(input_size, size),
-        nn.LayerNorm(size),
-        nn.GELU(),
-        Dropout(config.head_dropout),
-        nn.Linear(size, 2),
-    )
+
+    def __init__(self, config: PretrainedConfig):
+        size = config.abstention_hidden_size
+        super().__init__(
+            nn.Linear(config.nli_hidden_size + config.num_labels, size),
+            nn.LayerNorm(size),
+            nn.GELU(),
+            Dropout(config.head_dropout),
+            nn.Linear(size, 2),
+        )
 
 
-class OpinionHead(Comparison):
-    """A small classifier of its own, from the tokens that the alignment head aligned: how sure is *it*?
+class OpinionHead(AlignmentHead):
+    """A second, smaller alignment head, trained apart from the first: how sure is *it* of the answer?
 
     It judges the pair anew instead of predicting errors: what one classifier cannot know of its own mistakes,
     the disagreement with another shows (Lakshminarayanan et al. 2017, arXiv:1612.01474). It may learn from
@@ -177,15 +173,16 @@ class OpinionHead(Comparison):
     """
 
     def __init__(self, config: PretrainedConfig):
-        size = config.abstention_hidden_size
-        super().__init__(config.alignment_size, size, size, config.head_dropout)
-        self.output = nn.Linear(size, config.num_labels)
+        super().__init__(config, config.abstention_hidden_size)
+        self.output = nn.Linear(config.abstention_hidden_size, config.num_labels)
 
-    def forward(
-        self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         """Logits of the labels, (batch, num_labels)."""
-        return self.output(self.compare(tokens, counterparts, segments))
+        return self.output(super().forward(tokens, segments))
+
+
+HEADS: dict[str, type[nn.Module]] = {"cls": ClsHead, "alignment": AlignmentHead}
+ABSTENTION_HEADS: dict[str, type[nn.Module]] = {"error": ErrorHead, "opinion": OpinionHead}
 
 
 def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:

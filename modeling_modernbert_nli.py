@@ -22,16 +22,16 @@ from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 try:
     from .configuration_modernbert_nli import ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
-    from .heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, OpinionHead, abstention_head, doubt
+    from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
-    from .states_modernbert_nli import TokenStates, half
+    from .states_modernbert_nli import TokenStates, half, pair_rows
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
-    from heads_modernbert_nli import HEADS, HYPOTHESIS, PREMISE, OpinionHead, abstention_head, doubt
+    from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
-    from states_modernbert_nli import TokenStates, half
+    from states_modernbert_nli import TokenStates, half, pair_rows
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
@@ -80,14 +80,9 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         _without_encoder: bool = False,
     ):
         super().__init__(config)
-        self.nli_hidden = HEADS[config.head_type](config)
-        size = self.nli_hidden.output_size
-        self.nli_output = nn.Linear(size, config.num_labels)
-        self.abstention_head: nn.Module = (
-            OpinionHead(config)
-            if config.abstention_type == "opinion"
-            else abstention_head(config, size + config.num_labels)
-        )
+        self.nli_hidden: Any = HEADS[config.head_type](config)
+        self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
+        self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
         if encoder is None and not _without_encoder:
             encoder = AutoModel.from_config(config.encoder_config)
         if encoder is not None:
@@ -243,7 +238,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         """
         for side in (premises, hypotheses):
             side.require(self.states_source)
-        rows = _paired(len(premises), len(hypotheses)) if rows is None else rows
+        rows = pair_rows(len(premises), len(hypotheses)) if rows is None else rows
         lengths = premises.lengths[rows[:, 0]] + hypotheses.lengths[rows[:, 1]]
         order = lengths.argsort(stable=True)
         parts = []
@@ -342,11 +337,26 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     ) -> ModernBertNliOutput:
         outputs = []
         for encoding, batch in states.items():
-            output = self._judge(self._project(list(batch.unbind(dim=1)), encoding), segments[encoding])
-            loss = _loss(output, labels, (abstention_labels or {}).get(encoding))
+            layers, where = batch.unbind(dim=1), segments[encoding]
+            targets = (abstention_labels or {}).get(encoding)
+            if self.training and self._has_opinion:
+                output = self._judge_in_part(layers, encoding, where, opinion=targets is not None)
+            else:
+                output = self._judge(self._project(layers, encoding), where)
+            loss = _loss(output, labels, targets)
             outputs.append(ModernBertNliOutput(loss=loss, **output))
         means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
         return ModernBertNliOutput(**means)
+
+    def _judge_in_part(
+        self, states: Sequence[torch.Tensor], encoding: str, segments: torch.Tensor, opinion: bool
+    ) -> ModernBertNliOutput:
+        """What one of two heads that share nothing learns from; the other is not asked."""
+        head = self.abstention_head if opinion else self.nli_hidden
+        result = head(head.project(states, encoding), segments)
+        if opinion:
+            return ModernBertNliOutput(opinion_logits=result)
+        return ModernBertNliOutput(logits=self.nli_output(result))
 
     def _plain_pass(self, inputs: dict[str, Any]) -> torch.Tensor:
         with torch.no_grad():
@@ -358,17 +368,21 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         return layer_states(self.encoder, self.config.encoder_layers[encoding], inputs, self._hooked, whole)
 
     def _project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        device = self.nli_output.weight.device
-        return self.nli_hidden.project([layer.to(device) for layer in states], encoding)
+        """States to what the heads make of each token alone, side by side, (batch, tokens, size)."""
+        states = [layer.to(self.nli_output.weight.device) for layer in states]
+        tokens = self.nli_hidden.project(states, encoding)
+        if not self._has_opinion:
+            return tokens
+        return torch.cat([tokens, self.abstention_head.project(states, encoding)], dim=-1)
 
     def _judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
         """Projected tokens of pairs to logits and uncertainty."""
         segments = None if segments is None else segments.to(tokens.device)
-        counterparts = self.nli_hidden.align(tokens, segments)
-        hidden = self.nli_hidden.compare(tokens, counterparts, segments)
+        own = self.config.alignment_size if self._has_opinion else tokens.shape[-1]
+        hidden = self.nli_hidden(tokens[..., :own], segments)
         logits, opinion = self.nli_output(hidden), None
-        if self.config.abstention_type == "opinion":
-            opinion = self.abstention_head(tokens, counterparts, segments)
+        if self._has_opinion:
+            opinion = self.abstention_head(tokens[..., own:], segments)
             abstention_logits = doubt(opinion, logits.argmax(dim=-1))
         else:
             abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
@@ -386,6 +400,10 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 f"These heads know {' and '.join(self.config.encoder_layers)} encoding, not {encoding!r}."
             )
         return encoding
+
+    @property
+    def _has_opinion(self) -> bool:
+        return self.config.abstention_type == "opinion"
 
     def uncertainty(self, logits: torch.Tensor, abstention_logits: torch.Tensor) -> torch.Tensor:
         """(batch,): how likely the label is wrong, as a mean of the abstention head and 1 - MaxProb."""
@@ -462,20 +480,6 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         logits = super().forward(*inputs, mode="nli", encoding=encoding)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def _paired(premises: int, hypotheses: int) -> torch.Tensor:
-    """Rows of one to one, or of one to all, (pairs, 2)."""
-    if 0 in (premises, hypotheses) or (premises != hypotheses and 1 not in (premises, hypotheses)):
-        raise ValueError(
-            f"{premises} premises, {hypotheses} hypotheses: give as many of each, one of either, or `rows`."
-        )
-    count = max(premises, hypotheses)
-    sides = [
-        torch.arange(count) if size == count else torch.zeros(count, dtype=torch.long)
-        for size in (premises, hypotheses)
-    ]
-    return torch.stack(sides, dim=1)
 
 
 def _loss(

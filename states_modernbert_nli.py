@@ -114,6 +114,20 @@ class TokenStates:
             )
 
 
+def pair_rows(premises: int, hypotheses: int) -> torch.Tensor:
+    """Rows of one to one, or of one to all, (pairs, 2)."""
+    if 0 in (premises, hypotheses) or (premises != hypotheses and 1 not in (premises, hypotheses)):
+        raise ValueError(
+            f"{premises} premises, {hypotheses} hypotheses: give as many of each, one of either, or `rows`."
+        )
+    count = max(premises, hypotheses)
+    sides = [
+        torch.arange(count) if size == count else torch.zeros(count, dtype=torch.long)
+        for size in (premises, hypotheses)
+    ]
+    return torch.stack(sides, dim=1)
+
+
 class StateCache:
     """The texts that were encoded last, by their tokens, up to a number of bytes."""
 

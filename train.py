@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.process_index == 0:
             prepare_work_folder(work, {**identity(data, head, args), **sizes}, args.resume)
 
-    model = new_model(head, opinion=bool(further) and head.head_type != "cls").to(args.device)
+    model = new_model(head).to(args.device)
     with _timed(seconds, "states"):
         states_of = state_maker(model, [*train, *further, *evaluation], data, args)
         fitted, held_out, unseen = _split(states_of, train, data, head, args)
@@ -161,8 +161,8 @@ def _sizes(sources: list[Pairs]) -> dict[str, int]:
     return {pairs.name: len(pairs) for pairs in sources}
 
 
-def new_model(head: HeadArguments, opinion: bool = False) -> ModernBertNliModel:
-    """New heads on a pretrained base; `opinion`: what the abstention head learns.
+def new_model(head: HeadArguments) -> ModernBertNliModel:
+    """New heads on a pretrained base.
 
     Raises:
         ValueError: arguments that do not go together.
@@ -186,7 +186,7 @@ def new_model(head: HeadArguments, opinion: bool = False) -> ModernBertNliModel:
         head_type=head.head_type,
         encoding=encodings[0],
         head_dropout=head.head_dropout,
-        abstention_type="opinion" if opinion else "error",
+        abstention_type="error" if head.head_type == "cls" else head.abstention_type,
         abstention_weight=head.abstention_weight,
         **chosen,
     )

@@ -33,7 +33,10 @@ TRAIN = (
 )
 EVAL = ("snli_test_a", "multi_nli_matched_a", "ling_nli_a")
 SEEDS = (1, 2, 3)
-RECIPE = ("--num_train_epochs", "4", "--head_dropout", "0.1", "--bf16", "true", "--use_cpu", "true")
+RECIPE = (
+    *("--num_train_epochs", "4", "--head_dropout", "0.1", "--abstention_type", "error"),
+    *("--bf16", "true", "--use_cpu", "true"),
+)
 # The code is one set of files in this repository: a checkpoint in it links to them.
 CODE = (
     "calibration",

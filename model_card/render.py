@@ -104,7 +104,7 @@ def render(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     results = _training_results(folder / "results.json")
     base = {"name": config["base_model_name_or_path"], "revision": config["base_model_revision"]}
-    data = training_data(results["train"]) if results else []
+    data = training_data(results) if results else []
     index = evaluation_results(evaluation, config["encoding"]) if evaluation else []
     owner, _, name = repo_id.rpartition("/")
     metadata = ModelCardData(
@@ -138,6 +138,7 @@ def render(
         window=config["encoder_config"].get("max_position_embeddings"),
         labels=[config["id2label"][key] for key in sorted(config["id2label"], key=int)],
         head_type=config["head_type"],
+        abstention_type=config.get("abstention_type", "error"),
         threshold=config["abstention_threshold"],
         examples=examples,
         pictures=sorted(path.name for path in folder.glob("*.png")),
@@ -164,15 +165,19 @@ def shipped_code(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def training_data(train: Mapping[str, int]) -> list[dict[str, Any]]:
+def training_data(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is known of each source of results.json: `title`, `id`, `licence`, `language`, `pairs`."""
     known = yaml.safe_load((HERE / "datasets.yaml").read_text(encoding="utf-8"))
     by_name = {name: entry for entry in known for name in entry["names"]}
     rows = []
-    for name, pairs in train.items():
-        entry = by_name.get(name, {"id": None, "licence": "not stated", "language": None})
-        title = f"{entry['title']} (`{name}`)" if name in by_name else f"`{name}`, local data"
-        rows.append({**entry, "title": title, "pairs": pairs})
+    for stages, sources in (
+        ("", results["train"]),
+        (", abstention head alone", results.get("abstention_data")),
+    ):
+        for name, pairs in (sources or {}).items():
+            entry = by_name.get(name, {"id": None, "licence": "not stated", "language": None})
+            title = f"{entry['title']} (`{name}`)" if name in by_name else f"`{name}`, local data"
+            rows.append({**entry, "title": title + stages, "pairs": pairs})
     return rows
 
 

@@ -126,7 +126,7 @@ def test_encoder_stays_frozen(tiny_modernbert, head_type, batch):
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     # A batch is encoded in one way, and does not reach the mix of layers of the other.
     other = {"joint": "separate", "separate": "joint"}[model.config.encoding]
-    unread = ("encoder.", f"nli_hidden.layer_weights.{other}")
+    unread = ("encoder.", *(f"{head}.layer_weights.{other}" for head in ("nli_hidden", "abstention_head")))
     assert trained == {name for name, _ in model.named_parameters() if not name.startswith(unread)}
 
 
@@ -275,6 +275,25 @@ def test_kept_states(model, batch):
     expected = model(**batch, encoding="joint")
     assert_close(output.logits, expected.logits)
     assert_close(output.uncertainty, expected.uncertainty)
+
+
+def test_a_stage_asks_only_the_head_that_it_trains(tiny_modernbert, batch):
+    """In training two heads that share nothing give the losses that they give together, each alone."""
+    model = make_model(tiny_modernbert, "separate", head_dropout=0.0, abstention_type="opinion")
+    states = {"joint": model.encoder_states(batch, "joint")}
+    segments = {"joint": torch.ones(states["joint"].shape[0], states["joint"].shape[2], dtype=torch.long)}
+    segments["joint"][:, 5:] = 2
+    labels = torch.tensor([2, 0, 1])
+    for targets, trained in (({"joint": labels}, "abstention_head"), (None, "nli_")):
+        given = {"encoder_states": states, "segments": segments, "abstention_labels": targets}
+        expected = model.eval()(**given, labels=labels).loss
+        loss = model.train()(**given, labels=labels).loss
+        assert_close(loss, expected)
+        model.zero_grad()
+        loss.backward()
+        reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+        assert reached
+        assert all(name.startswith(trained) for name in reached)
 
 
 def test_published_geometry(tmp_path):

@@ -237,15 +237,12 @@ def test_which_model_of_the_evaluation_is_ours(tmp_path):
 
 def test_training_data_is_named_with_its_licence():
     """Known sets by their ids, the same ones that train.py reads; local data as what it is."""
-    known = training_data(
-        dict.fromkeys(name for name in KNOWN_SETS if "mnli_" not in name and name != "hans")
-    )
-    for name, row in zip(
-        [name for name in KNOWN_SETS if "mnli_" not in name and name != "hans"], known, strict=True
-    ):
+    sets = [name for name in KNOWN_SETS if "mnli_" not in name and name != "hans"]
+    known = training_data({"train": dict.fromkeys(sets)})
+    for name, row in zip(sets, known, strict=True):
         assert KNOWN_SETS[name].source.partition("?")[0] == row["id"]
         assert row["licence"]
-    (local,) = training_data({"my|data": 3})
+    (local,) = training_data({"train": {"my|data": 3}, "abstention_data": {}})
     assert local == {
         "id": None,
         "licence": "not stated",
@@ -253,3 +250,6 @@ def test_training_data_is_named_with_its_licence():
         "title": "`my|data`, local data",
         "pairs": 3,
     }
+    both = training_data({"train": {"mine": 3}, "abstention_data": {"snli": 2}})
+    assert [(row["id"], row["pairs"]) for row in both] == [(None, 3), ("stanfordnlp/snli", 2)]
+    assert both[1]["title"].endswith("(`snli`), abstention head alone")

@@ -47,8 +47,8 @@ class DataArguments:
     abstention_data: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "The same, for stage 2 alone: pairs of other domains, on which the abstention head then "
-            "learns an opinion of its own, beside the pairs of stage 1."
+            "help": "The same, for stage 2 alone: pairs of other domains, from which the abstention head "
+            "learns what the NLI head does not know."
         },
     )
     held_out: float = field(
@@ -108,6 +108,14 @@ class HeadArguments:
     comparison_size: int | None = field(default=None, metadata={"help": "Width of a token's comparison."})
     nli_hidden_size: int | None = field(default=None, metadata={"help": "Width of the hidden vector."})
     head_dropout: float = field(default=0.2, metadata={"help": "Dropout of the heads."})
+    abstention_type: str = field(
+        default="opinion",
+        metadata={
+            "help": "What the abstention head learns: an opinion of its own, from all pairs, or the NLI "
+            "head's errors, from held-out pairs. A CLS head has no opinion.",
+            "choices": ["error", "opinion"],
+        },
+    )
     abstention_weight: float = field(
         default=0.5,
         metadata={"help": "Share of the abstention head in the uncertainty; the rest is 1 - MaxProb."},

@@ -1,5 +1,6 @@
-"""The two stages as Trainers over encoder states: the NLI head, then the abstention head on its errors."""
+"""The two stages as Trainers over encoder states: the NLI head, then the abstention head."""
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,7 +65,8 @@ class StageTrainer(Trainer):
         # Before Trainer wraps the model for several processes, which looks at what needs a gradient.
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.split(".")[0] in self.parts)
-        super().__init__(model=model, data_collator=collate, compute_metrics=self.figures, **kwargs)
+        heads = _heads_alone(model)
+        super().__init__(model=heads, data_collator=collate, compute_metrics=self.figures, **kwargs)
 
     def _get_train_sampler(self, train_dataset: PairStates | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -131,7 +133,7 @@ class NliTrainer(StageTrainer):
 
 
 class AbstentionTrainer(StageTrainer):
-    """Stage 2: cross-entropy of "the NLI head errs here", or, for an opinion, of the label itself.
+    """Stage 2: cross-entropy of the label, for an opinion, or else of "the NLI head errs here".
 
     Errors are learnt on pairs that the NLI head was not fitted to: on its own training data it hardly makes
     any. An opinion learns from any pairs.
@@ -156,6 +158,13 @@ class AbstentionTrainer(StageTrainer):
     def figures(prediction: EvalPrediction) -> dict[str, float]:
         logits, _, uncertainty = prediction.predictions[:3]
         return {"aurc": aurc(wrong(logits, prediction.label_ids), uncertainty)}
+
+
+def _heads_alone(model: ModernBertNliModel) -> ModernBertNliModel:
+    """The very heads of a model, but not its encoder: at every step Trainer walks through all modules."""
+    heads = copy.copy(model)
+    heads._modules = {**model._modules, "encoder": None}
+    return heads
 
 
 def predict(trainer: Trainer, dataset: PairStates) -> dict[str, np.ndarray]:

@@ -3,10 +3,9 @@
     python benchmarks/training_cost.py --pairs snli.jsonl
 
 Each run is a process of its own: the plain pass (length-sorted batches of joint pairs through the whole
-encoder), then `train.py` with a cold cache, 5 + 3 epochs, for joint encoding, separate encoding, and one
-head on both, with heads in float32 or bfloat16, and once without a cache (`--state_cache none`, joint, one
-epoch of each stage, scaled to 5 + 3). The encoder runs in float32 everywhere. Prints a table and writes
-`benchmarks/results/training-cost.json`. Run it while nothing else runs.
+encoder), then `train.py` with a cold cache, 5 + 3 epochs, as each of `RUNS` says, and once without a cache
+(`--state_cache none`, joint, float32, one epoch of each stage, scaled to 5 + 3). The encoder runs in float32
+everywhere. Prints a table and writes `benchmarks/results/training-cost.json`. Run it while nothing else runs.
 """
 
 import argparse
@@ -34,13 +33,12 @@ from training.report import MemoryWatch  # noqa: E402
 WORK = ROOT / "runs" / "training-cost"
 EPOCHS = {"stage 1": 5, "stage 2": 3}
 BATCH_SIZE = 64
-RUNS = {  # name: its row, encodings, whether in bfloat16
-    "joint": ("joint", ["joint"], False),
-    "joint-bf16": ("joint, heads in bfloat16", ["joint"], True),
-    "separate": ("separate", ["separate"], False),
-    "separate-bf16": ("separate, heads in bfloat16", ["separate"], True),
-    "both": ("one head on both encodings", ["separate", "joint"], False),
-    "both-bf16": ("one head on both encodings, in bfloat16", ["separate", "joint"], True),
+_JOINT, _BF16 = ("--encodings", "joint"), ("--bf16", "true")
+RUNS: dict[str, tuple[str, ...]] = {
+    "joint": _JOINT,
+    "joint, heads in bfloat16": (*_JOINT, *_BF16),
+    "joint, heads in bfloat16, abstention from errors": (*_JOINT, *_BF16, "--abstention_type", "error"),
+    "one head on both encodings": ("--encodings", "separate", "joint"),
 }
 
 
@@ -51,7 +49,6 @@ def main() -> None:
     )
     parser.add_argument("--pairs", required=True, help="a file of labelled pairs")
     parser.add_argument("--count", type=int, default=30_000, help="how many of them")
-    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS), help="which of them")
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)  # in a process of its own
     args = parser.parse_args()
     source = f"{args.pairs}?cap={args.count}"
@@ -63,11 +60,10 @@ def main() -> None:
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     plain = json.loads(output.splitlines()[-1])
     rows: dict[str, Any] = {"a plain pass of the encoder": {**plain, "passes": 1.0}}
-    for name in args.runs:
-        row, encodings, bf16 = RUNS[name]
-        trained = _trained(source, encodings, EPOCHS, "disk", bf16)
-        rows[f"both stages, {row}"] = {**trained, "passes": trained["total"] / plain["total"]}
-    once = _trained(source, ["joint"], dict.fromkeys(EPOCHS, 1), "none", bf16=False)
+    for name, options in RUNS.items():
+        trained = _trained(source, EPOCHS, *options)
+        rows[f"both stages, {name}"] = {**trained, "passes": trained["total"] / plain["total"]}
+    once = _trained(source, dict.fromkeys(EPOCHS, 1), *_JOINT, "--state_cache", "none")
     total = sum(once["seconds"][stage] * epochs for stage, epochs in EPOCHS.items())
     rows["both stages, joint, no cache (scaled from one epoch of each)"] = {
         **once,
@@ -121,22 +117,17 @@ def _plain_pass(source: str) -> dict[str, Any]:
     return {"total": seconds, "seconds": {}, "memory": MemoryWatch().peak()["of its own"]}
 
 
-def _trained(
-    source: str, encodings: list[str], epochs: dict[str, int], state_cache: str, bf16: bool
-) -> dict[str, Any]:
+def _trained(source: str, epochs: dict[str, int], *options: str) -> dict[str, Any]:
     shutil.rmtree(WORK, ignore_errors=True)
-    options = {
-        "--train_data": [source],
-        "--output_dir": [str(WORK / "out")],
-        "--cache_dir": [str(WORK / "states")],
-        "--state_cache": [state_cache],
-        "--encodings": encodings,
-        "--num_train_epochs": [str(epochs["stage 1"])],
-        "--abstention_epochs": [str(epochs["stage 2"])],
-        "--bf16": [str(bf16).lower()],
-        "--use_cpu": [str(not torch.cuda.is_available()).lower()],
+    shared = {
+        "--train_data": source,
+        "--output_dir": str(WORK / "out"),
+        "--cache_dir": str(WORK / "states"),
+        "--num_train_epochs": str(epochs["stage 1"]),
+        "--abstention_epochs": str(epochs["stage 2"]),
+        "--use_cpu": str(not torch.cuda.is_available()).lower(),
     }
-    words = [word for name, values in options.items() for word in (name, *values)]
+    words = [word for option in shared.items() for word in option] + list(options)
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True)
     results = json.loads((WORK / "out" / "results.json").read_text())
     shutil.rmtree(WORK)

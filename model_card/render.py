@@ -170,14 +170,12 @@ def training_data(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     known = yaml.safe_load((HERE / "datasets.yaml").read_text(encoding="utf-8"))
     by_name = {name: entry for entry in known for name in entry["names"]}
     rows = []
-    for stages, sources in (
-        ("", results["train"]),
-        (", abstention head alone", results.get("abstention_data")),
-    ):
-        for name, pairs in (sources or {}).items():
+    learnt = {"": results["train"], ", abstention head alone": results.get("abstention_data", {})}
+    for stage, sources in learnt.items():
+        for name, pairs in sources.items():
             entry = by_name.get(name, {"id": None, "licence": "not stated", "language": None})
             title = f"{entry['title']} (`{name}`)" if name in by_name else f"`{name}`, local data"
-            rows.append({**entry, "title": title + stages, "pairs": pairs})
+            rows.append({**entry, "title": title + stage, "pairs": pairs})
     return rows
 
 

@@ -420,7 +420,10 @@ def test_the_page_of_results_is_rendered_from_results(evaluated, monkeypatch):
     assert tables.selective(results) in found
     assert readme.rendered(found) == found
     monkeypatch.setattr(readme, "EVALUATION", evaluated["out"] / "nothing.json")
-    assert "Not measured yet: run `python evaluate_nli.py --models " in readme.rendered(page)
+    assert (
+        "Not measured yet: run `python evaluate_nli.py --models checkpoints/quickstart ours="
+        in readme.rendered(page)
+    )
 
 
 def test_tables_of_the_speed_beside_peers():

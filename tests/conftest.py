@@ -27,6 +27,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from huggingface_hub import constants  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from loopback_hub import LoopbackHub  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers  # noqa: E402
 from transformers import (  # noqa: E402
@@ -39,6 +40,9 @@ from transformers import (  # noqa: E402
 
 from configuration_modernbert_nli import ModernBertNliConfig  # noqa: E402
 from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+
+settings.register_profile("without deadline", deadline=None)  # no test asserts wall-clock time
+settings.load_profile("without deadline")
 
 CORPUS = [
     "a man is eating food .",

@@ -22,14 +22,14 @@ from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 try:
     from .configuration_modernbert_nli import ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
-    from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
+    from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from .states_modernbert_nli import TokenStates, half, pair_rows
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
-    from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
+    from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from states_modernbert_nli import TokenStates, half, pair_rows
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
@@ -114,7 +114,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`, *optional*):
                 Instead of `input_ids`, for the embedding modes and the CLS head.
             labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
-                Classes; adds their cross-entropy as `loss`.
+                Classes, or `num_labels` for "any but entailment"; adds their cross-entropy as `loss`.
             abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
                 What the abstention head is to say, and the loss is then its own: 1 (or a probability) where
                 the NLI head errs; for an opinion, classes. With `encoder_states`, a dict of such tensors by
@@ -164,7 +164,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         if mode == "abstention":
             return output.logits, output.abstention_logits
         # Made anew, because a field that is set later comes last, or is no item at all.
-        loss = _loss(output, labels, abstention_labels)
+        loss = _loss(output, labels, abstention_labels, self._entailment)
         output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output)
         return output.to_tuple() if return_dict is False else output
 
@@ -343,7 +343,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 output = self._judge_in_part(layers, encoding, where, opinion=targets is not None)
             else:
                 output = self._judge(self._project(layers, encoding), where)
-            loss = _loss(output, labels, targets)
+            loss = _loss(output, labels, targets, self._entailment)
             outputs.append(ModernBertNliOutput(loss=loss, **output))
         means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
         return ModernBertNliOutput(**means)
@@ -400,6 +400,10 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 f"These heads know {' and '.join(self.config.encoder_layers)} encoding, not {encoding!r}."
             )
         return encoding
+
+    @property
+    def _entailment(self) -> int:
+        return self.config.label2id.get("entailment", 0)
 
     @property
     def _has_opinion(self) -> bool:
@@ -478,21 +482,24 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         """As [`ModernBertNliModel`]: logits `(batch, num_labels)` and, given `labels`, their loss."""
         inputs = (input_ids, attention_mask, token_type_ids, inputs_embeds)
         logits = super().forward(*inputs, mode="nli", encoding=encoding)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        loss = None if labels is None else label_loss(logits, labels, self._entailment)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def _loss(
-    output: ModernBertNliOutput, labels: torch.Tensor | None, abstention_labels: torch.Tensor | None
+    output: ModernBertNliOutput,
+    labels: torch.Tensor | None,
+    abstention_labels: torch.Tensor | None,
+    entailment: int,
 ) -> torch.Tensor | None:
     if abstention_labels is not None:
         if output.opinion_logits is not None:
-            return nn.functional.cross_entropy(output.opinion_logits, abstention_labels)
+            return label_loss(output.opinion_logits, abstention_labels, entailment)
         if abstention_labels.is_floating_point():
             abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
             abstention_labels = abstention_labels.to(output.abstention_logits)
         return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
-    return None if labels is None else nn.functional.cross_entropy(output.logits, labels)
+    return None if labels is None else label_loss(output.logits, labels, entailment)
 
 
 ModernBertNliConfig.register_for_auto_class()

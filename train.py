@@ -142,7 +142,7 @@ def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs]
         ValueError: two sources of one name, or what `load_pairs` raises.
     """
     learnt = [*data.train_data, *data.abstention_data]
-    train = [load_pairs(source, args.seed, training=True) for source in learnt]
+    train = [load_pairs(source, args.seed) for source in learnt]
     evaluation = [load_pairs(source, args.seed) for source in data.eval_data]
     for sources, loaded in ((learnt, train), (data.eval_data, evaluation)):
         names = [pairs.name for pairs in loaded]

@@ -16,7 +16,7 @@ from pair_files import READERS
 from tokenization_modernbert_nli import PairError, check_pair
 from training.sources import Source, parse_source
 
-# The second class of two-way sets, neutral or contradiction: to measure on, no class of the heads.
+# The second class of two-way sets, neutral or contradiction: no class of the heads, see `label_loss`.
 NOT_ENTAILMENT = 3
 
 _NAMES = {
@@ -90,7 +90,7 @@ class Pairs:
         return np.array([int.from_bytes(draw, "big") / 2**64 < share for draw in draws])
 
 
-def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
+def load_pairs(source: str, seed: int = 0) -> Pairs:
     """Read labelled pairs.
 
     Args:
@@ -99,7 +99,6 @@ def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
             or `labels=` says otherwise. -1, - and null (no consensus) are dropped and counted, and so are
             rows of a Hub dataset without text.
         seed (`int`): Of the random part that `cap=` leaves.
-        training (`bool`): Whether the heads are to learn from it: two-way sets are then refused.
 
     Raises:
         ValueError: a column is missing, or a row is no labelled pair; file and row are named.
@@ -107,8 +106,6 @@ def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
     read = parse_source(source)
     columns, classes = _read_hub(read) if read.path is None else _read_file(read, read.path)
     pairs = _checked(read, columns, _meanings(read, classes), classes)
-    if training:
-        require_three_way(pairs)
     if read.cap is None or len(pairs) <= read.cap:
         return pairs
     (part,) = random_part([pairs], read.cap, seed)
@@ -117,11 +114,11 @@ def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
 
 
 def require_three_way(pairs: Pairs) -> None:
-    """Raise a ValueError for a two-way set, which cannot be learnt from."""
+    """Raise a ValueError for a two-way set, where a label of three is needed."""
     if pairs.two_way:
         raise ValueError(
             f"{pairs.name} is labelled entailment / non-entailment: it does not say which pairs are neutral "
-            "and which contradict, so it can be measured on but not learnt from."
+            "and which contradict, which is needed here. Leave it out."
         )
 
 

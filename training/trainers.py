@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 
+from heads_modernbert_nli import label_loss
 from modeling_modernbert_nli import ModernBertNliModel
 from training.metrics import accuracy, aurc, wrong
 from training.states import PairStates, collate
@@ -105,7 +106,7 @@ class StageTrainer(Trainer):
 
 
 class NliTrainer(StageTrainer):
-    """Stage 1: cross-entropy of the three labels, and the distance to a teacher's logits where there are any.
+    """Stage 1: cross-entropy of the labels, and the distance to a teacher's logits where there are any.
 
     Args:
         alpha, beta (`float`): Weights of the two.
@@ -195,7 +196,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(scores / log_temperature.exp(), targets)
+        loss = label_loss(scores / log_temperature.exp(), targets)
         loss.backward()
         return loss
 

@@ -49,8 +49,7 @@ from training.trainers import (
     NliTrainer,
     StageTrainer,
     TrainingDiverged,
-    fit_temperature,
-    fold_temperature,
+    calibrated,
     opinion,
     predict,
 )
@@ -93,14 +92,14 @@ def main(argv: list[str] | None = None) -> None:
         trainer = _train(nli_stage, model, fitted, held_out, args, memory)
         judged = _judged(trainer, held_out)
     logits = [figures["logits"] for figures in judged.values()]
-    temperature = _calibrated(model.nli_output, logits, held_out)
+    temperature = calibrated(model.nli_output, logits, held_out.labels)
     with _timed(seconds, "stage 2"):
         learnt = fitted if model.config.abstention_type == "opinion" else held_out
         learnt = PairStates.concatenate([PairStates(learnt.encoded, learnt.labels), *others])
         trainer = _train(AbstentionTrainer, model, learnt, unseen, args, memory)
         if model.config.abstention_type == "opinion":
             opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
-            _calibrated(model.abstention_head.output, opinions, held_out)
+            calibrated(model.abstention_head.output, opinions, held_out.labels)
     judged = _judged(trainer, unseen)
     threshold = _calibrate(model.config, judged, [pairs.name for pairs in train], head.target_risk)
 
@@ -281,13 +280,6 @@ def _split(
         states.take(np.flatnonzero(held & ~last)),
         states.take(np.flatnonzero(held & last)),
     )
-
-
-def _calibrated(output: torch.nn.Module, logits: list[np.ndarray], held_out: PairStates) -> float:
-    """Fit the temperature of a layer's logits, by encoding, to held-out pairs, and fold it into the layer."""
-    temperature = fit_temperature(np.concatenate(logits), np.tile(held_out.labels, len(logits)))
-    fold_temperature(output, temperature)
-    return temperature
 
 
 def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:

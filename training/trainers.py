@@ -89,9 +89,13 @@ class StageTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = asked
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in Trainer, but a loss that is no number ends the run: it would only spoil what was learnt."""
-        loss = super().training_step(*args, **kwargs)
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in Trainer, but in one encoding of the batch, and no further where the loss is no number.
+
+        Step by step the encodings take turns: both are learnt at the cost of one. A loss that is no number
+        ends the run: it would only spoil what was learnt.
+        """
+        loss = super().training_step(model, in_turn(inputs, self.state.global_step), *args, **kwargs)
         if not torch.isfinite(loss):
             raise TrainingDiverged(
                 f"The loss became {loss.item()} at step {self.state.global_step + 1} of "
@@ -103,6 +107,15 @@ class StageTrainer(Trainer):
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
         raise NotImplementedError
+
+
+def in_turn(inputs: dict[str, Any], step: int) -> dict[str, Any]:
+    """A batch in one of its encodings: each comes after as many steps as there are."""
+    names = list(inputs["encoder_states"])
+    chosen = names[step % len(names)]
+    return {
+        key: {chosen: value[chosen]} if isinstance(value, dict) else value for key, value in inputs.items()
+    }
 
 
 class NliTrainer(StageTrainer):
@@ -202,6 +215,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     optimizer.step(closure)
     return log_temperature.exp().item()
+
+
+def calibrated(output: torch.nn.Module, logits: list[np.ndarray], labels: np.ndarray) -> float:
+    """Fit the temperature of a layer's logits, by encoding, to held-out pairs, and fold it into the layer."""
+    temperature = fit_temperature(np.concatenate(logits), np.tile(labels, len(logits)))
+    fold_temperature(output, temperature)
+    return temperature
 
 
 def fold_temperature(output: torch.nn.Module, temperature: float) -> None:

@@ -4,9 +4,10 @@
     python benchmarks/domains.py --data DATA --mixes all evidence --seeds 1  other mixes of `mix.py`
 
 DATA holds `train/`, `breadth/` and `eval/`. For each fold of `mix.py` both stages are trained on everything
-else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Everything is
-seen with `--share` of the weight that it has in the quick start. What was judged is kept under
-`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`.
+else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Less is seen of
+everything than in the quick start: `--shares` of the weights at home, and of those elsewhere. What was judged
+is kept under `runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and
+`.md`.
 """
 
 import argparse
@@ -56,7 +57,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train/, breadth/ and eval/")
     parser.add_argument("--mixes", nargs="+", default=[CHOSEN], choices=list(MIXES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--share", type=float, default=0.3, help="of each weight (default: %(default)s)")
+    parser.add_argument(
+        "--shares", nargs=2, type=float, default=[0.15, 0.35], help="of the weights (default: 0.15 0.35)"
+    )
     parser.add_argument("--epochs", type=float, default=3.0, help="default: %(default)s")
     parser.add_argument("--name", default="domains", help="of the results")
     args = parser.parse_args()
@@ -64,7 +67,7 @@ def main() -> None:
 
     data = Data(args.data)
     runs = {
-        mix: [judgements(Recipe(mix, args.share, args.epochs), seed, data) for seed in args.seeds]
+        mix: [judgements(Recipe(mix, *args.shares, args.epochs), seed, data) for seed in args.seeds]
         for mix in dict.fromkeys([HOME, *args.mixes])
     }
     home = [said.left_out for said in runs[HOME]]
@@ -72,14 +75,14 @@ def main() -> None:
     for mix, seeds in runs.items():
         left_out = [said.left_out for said in seeds]
         figures = figures_of(left_out, [said.learnt for said in seeds])
-        recipe = Recipe(mix, args.share, args.epochs)
+        recipe = Recipe(mix, *args.shares, args.epochs)
         mixes[mix] = {"weights": recipe.weights(None), "seeds": args.seeds, "encodings": figures}
         mixes[mix]["differences"] = {encoding: differences(left_out, home, encoding) for encoding in figures}
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/domains.py --data DATA "
         + f"--mixes {' '.join(map(json.dumps, args.mixes))} --seeds {' '.join(map(str, args.seeds))} "
-        + f"--share {args.share:g} --epochs {args.epochs:g}",
+        + f"--shares {args.shares[0]:g} {args.shares[1]:g} --epochs {args.epochs:g}",
         "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
         "mixes": mixes,
     }
@@ -109,10 +112,11 @@ def note(results: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How heads are trained: a mix, and the share of all its pairs that this is done with."""
+    """How heads are trained: a mix, and the shares of its pairs at home and elsewhere that are seen."""
 
     mix: str
-    share: float
+    home: float
+    elsewhere: float
     epochs: float
     head: tuple[tuple[str, Any], ...] = ()
 
@@ -120,7 +124,11 @@ class Recipe:
         """By source."""
         mix: Mix = MIXES[self.mix]
         known = (source for source in SOURCES if source.fold is None or source.fold != left_out)
-        return {source.name: self.share * mix.weight(source) for source in known if mix.weight(source)}
+        shares = {
+            source.name: mix.weight(source) * (self.home if source.fold is None else self.elsewhere)
+            for source in known
+        }
+        return {name: share for name, share in shares.items() if share}
 
 
 class Data:

@@ -26,6 +26,7 @@ SEEDS = (1, 2, 3)
 RECIPE = (
     *("--num_train_epochs", "4", "--head_dropout", "0.1"),
     *("--base_dtype", "bfloat16", "--bf16", "true", "--use_cpu", "true"),
+    *("--per_device_eval_batch_size", "64"),  # some premises are long
 )
 # The code is one set of files in this repository: a checkpoint in it links to them.
 CODE = (

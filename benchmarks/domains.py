@@ -86,17 +86,22 @@ def main() -> None:
         "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
         "mixes": mixes,
     }
+    RESULTS.mkdir(exist_ok=True)
+    write_aside(RESULTS / f"{args.name}.json", json.dumps(results, indent=2) + "\n")
+    write_aside(RESULTS / f"{args.name}.md", text(results) + "\n")
+    print(text(results))
+
+
+def text(results: dict[str, Any]) -> str:
+    """All tables: the mixes beside each other, and the domains of each."""
     parts = [mix_table(results)]
     parts += [
         f"{mix}, {encoding} encoding:\n\n{domain_table(results, mix, encoding)}"
-        for mix in args.mixes
-        for encoding in mixes[mix]["encodings"]
+        for mix, row in results["mixes"].items()
+        for encoding in row["encodings"]
+        if mix != HOME
     ]
-    text = "\n\n".join([*parts, note(results)]) + "\n"
-    RESULTS.mkdir(exist_ok=True)
-    write_aside(RESULTS / f"{args.name}.json", json.dumps(results, indent=2) + "\n")
-    write_aside(RESULTS / f"{args.name}.md", text)
-    print(text)
+    return "\n\n".join([*parts, note(results)])
 
 
 def note(results: dict[str, Any]) -> str:

@@ -25,17 +25,25 @@ class TrainingDiverged(ArithmeticError):
 class LengthSampler(Sampler):
     """Indices in an order in which batches hold pairs of like length, and batches of any length alternate.
 
-    The order depends on the seed and the epoch alone: a run that is resumed in the middle of an epoch sees
+    Batch by batch the encodings take turns, so that all are learnt at the cost of one. The order depends on the seed and the epoch alone: a run that is resumed in the middle of an epoch sees
     the rest of that epoch.
 
     Args:
         lengths (`np.ndarray` of shape `(n,)`): Tokens of each pair.
         batch_size (`int`): Of all processes together.
         seed (`int`): Of the order.
+        in_turn (`Callable`, *optional*): From indices and the number of a batch to what is asked for instead.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        in_turn: Callable[[np.ndarray, int], np.ndarray] | None = None,
+    ):
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.in_turn = in_turn or (lambda indices, _: indices)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Trainer before each epoch, and after a resumption."""
@@ -54,7 +62,8 @@ class LengthSampler(Sampler):
         full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]
         random.shuffle(full)
-        yield from np.concatenate([*full, *rest]).tolist()
+        for number, batch in enumerate([*full, *rest]):
+            yield from self.in_turn(batch, self.epoch + number).tolist()
 
 
 class StageTrainer(Trainer):
@@ -72,7 +81,7 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: PairStates | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         batch_size = self.args.train_batch_size * self.args.world_size
-        return LengthSampler(dataset.lengths, batch_size, self.args.seed)
+        return LengthSampler(dataset.lengths, batch_size, self.args.seed, dataset.in_turn)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         """As in Trainer, but `--dataloader_drop_last` leaves out nothing that is measured."""
@@ -89,13 +98,9 @@ class StageTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last = asked
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in Trainer, but in one encoding of the batch, and no further where the loss is no number.
-
-        Step by step the encodings take turns: both are learnt at the cost of one. A loss that is no number
-        ends the run: it would only spoil what was learnt.
-        """
-        loss = super().training_step(model, in_turn(inputs, self.state.global_step), *args, **kwargs)
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in Trainer, but a loss that is no number ends the run: it would only spoil what was learnt."""
+        loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             raise TrainingDiverged(
                 f"The loss became {loss.item()} at step {self.state.global_step + 1} of "
@@ -107,15 +112,6 @@ class StageTrainer(Trainer):
     @staticmethod
     def figures(prediction: EvalPrediction) -> dict[str, float]:
         raise NotImplementedError
-
-
-def in_turn(inputs: dict[str, Any], step: int) -> dict[str, Any]:
-    """A batch in one of its encodings: each comes after as many steps as there are."""
-    names = list(inputs["encoder_states"])
-    chosen = names[step % len(names)]
-    return {
-        key: {chosen: value[chosen]} if isinstance(value, dict) else value for key, value in inputs.items()
-    }
 
 
 class NliTrainer(StageTrainer):

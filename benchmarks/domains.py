@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument(
         "--shares", nargs=2, type=float, default=[0.15, 0.35], help="of the weights (default: 0.15 0.35)"
     )
-    parser.add_argument("--epochs", type=float, default=3.0, help="default: %(default)s")
+    parser.add_argument("--epochs", type=float, default=2.0, help="default: %(default)s")
     parser.add_argument("--name", default="domains", help="of the results")
     args = parser.parse_args()
     set_verbosity_error()

@@ -24,7 +24,7 @@ import train  # noqa: E402
 
 SEEDS = (1, 2, 3)
 RECIPE = (
-    *("--num_train_epochs", "4", "--head_dropout", "0.1"),
+    *("--num_train_epochs", "3", "--abstention_epochs", "2", "--head_dropout", "0.1"),
     *("--base_dtype", "bfloat16", "--bf16", "true", "--use_cpu", "true"),
     *("--per_device_eval_batch_size", "64"),  # some premises are long
 )

@@ -25,8 +25,8 @@ class TrainingDiverged(ArithmeticError):
 class LengthSampler(Sampler):
     """Indices in an order in which batches hold pairs of like length, and batches of any length alternate.
 
-    Batch by batch the encodings take turns, so that all are learnt at the cost of one. The order depends on the seed and the epoch alone: a run that is resumed in the middle of an epoch sees
-    the rest of that epoch.
+    Batch by batch the encodings take turns, so that all are learnt at the cost of one. The order depends on
+    the seed and the epoch alone: a run that is resumed in the middle of an epoch sees the rest of that epoch.
 
     Args:
         lengths (`np.ndarray` of shape `(n,)`): Tokens of each pair.

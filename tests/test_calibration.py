@@ -180,7 +180,7 @@ BROKEN = [
     ({"quantiles": [0.5] * 100 + [0.4]}, "`quantiles` must increase"),
     ({"labels": ["neutral"]}, "`labels` are shares"),
     ({"delta": 1}, "`delta` lies between"),
-    ({"n": "many"}, "`n` is a number of pairs"),
+    ({"n": "many"}, "`n` is a number"),
 ]
 
 

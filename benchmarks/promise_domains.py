@@ -6,7 +6,7 @@
 
 Synthetic domains differ by random effects: in how uncertain the heads are, and in how much worse they err
 than they are uncertain; in a part of them they err nearly always. Each of many calibrations draws domains,
-pairs of each, and new domains, whose risk at every threshold is known. A promise is broken where that is above
+pairs of each, and new domains, whose risk at every threshold is known. A promise is broken where it is above
 the target.
 
 The arrays of a file are `errors`, `uncertainty` and `domain`, its name, (n,): in `--judged` by heads trained
@@ -37,7 +37,7 @@ from training.domains import Domains, domain_promise, left_out, promised, score,
 
 SHOWN = (0.05, 0.1, 0.2)
 NEW = 20  # domains that meet each promise
-GRID = np.linspace(-4, 4, 401)  # standard normal deviates, and their weights
+GRID = np.linspace(-4, 4, 1001)  # standard normal deviates, and their weights
 WEIGHTS = np.exp(-(GRID**2) / 2) / np.exp(-(GRID**2) / 2).sum()
 KINDS = {"domains": "for new kinds of text", "pairs": "for pairs"}
 

@@ -5,6 +5,7 @@ nli("A man is playing guitar on stage.", "A person is making music.")
 nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "music": "This is about music."})
 nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
 nli(pairs, target_risk=0.05)  # of a calibrated checkpoint: at most 5 % of the answers given are wrong
+nli(pairs, target_risk=0.05, like="calibration")  # of pairs that are like those it was calibrated on
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ class NliAbstentionPipeline(Pipeline):
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
         target_risk (`float`, *optional*): Instead of it, the share of wrong answers to be allowed among those
             given, which the calibration of the checkpoint turns into a threshold: see `threshold_for`.
+        like (`str`, *optional*): What the pairs are like that the risk is promised for: see there too.
         encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
     """
 
@@ -67,7 +69,7 @@ class NliAbstentionPipeline(Pipeline):
             inputs: A premise (`str`), with `hypothesis`; a pair, as a tuple or as a dict with `premise` and
                 `hypothesis` (or `text` and `text_pair`); or a list or other iterable of pairs.
             hypothesis (`str`, *optional*): Where `inputs` is a premise.
-            batch_size, threshold, target_risk, encoding (*optional*): For this call.
+            batch_size, threshold, target_risk, like, encoding (*optional*): For this call.
 
         Returns:
             `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
@@ -106,6 +108,7 @@ class NliAbstentionPipeline(Pipeline):
         categories: Mapping[str, str],
         threshold: float | None = None,
         target_risk: float | None = None,
+        like: str | None = None,
     ) -> Any:
         """Choose a category for a text: the highest entailment among those that do not abstain.
 
@@ -117,6 +120,7 @@ class NliAbstentionPipeline(Pipeline):
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
             target_risk (`float`, *optional*): Instead of it. It is promised of the judgements on pairs, not
                 of the category, which is the best of many.
+            like (`str`, *optional*): Which promise: see `threshold_for`.
 
         Returns:
             `dict`: `category` and its `confidence` (probability of entailment), both `None` where all
@@ -127,12 +131,17 @@ class NliAbstentionPipeline(Pipeline):
             raise ValueError(
                 "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}."
             )
-        judged = self._judge_all(text, list(categories.values()), threshold, target_risk)
+        judged = self._judge_all(text, list(categories.values()), threshold, target_risk, like)
         routes = [_best(dict(zip(categories, results, strict=True))) for results in judged]
         return routes[0] if isinstance(text, str) else routes
 
     def validate_fact(
-        self, source: Any, claim: str, threshold: float | None = None, target_risk: float | None = None
+        self,
+        source: Any,
+        claim: str,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        like: str | None = None,
     ) -> Any:
         """Check a claim against its source, or against many.
 
@@ -140,7 +149,7 @@ class NliAbstentionPipeline(Pipeline):
             source (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
             claim (`str`): What is to be checked.
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
-            target_risk (`float`, *optional*): Instead of it.
+            target_risk, like (*optional*): Instead of it: see `threshold_for`.
 
         Returns:
             `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none is
@@ -148,7 +157,7 @@ class NliAbstentionPipeline(Pipeline):
             of them for more than a source.
         """
         facts = []
-        for (result,) in self._judge_all(source, [claim], threshold, target_risk):
+        for (result,) in self._judge_all(source, [claim], threshold, target_risk, like):
             decided = not result["abstain"]
             facts.append(
                 {
@@ -160,21 +169,26 @@ class NliAbstentionPipeline(Pipeline):
             )
         return facts[0] if isinstance(source, str) else facts
 
-    def threshold_for(self, target_risk: float, encoding: str | None = None) -> float:
+    def threshold_for(
+        self, target_risk: float, encoding: str | None = None, like: str | None = None
+    ) -> float:
         """The uncertainty from which to abstain so that at most a share of the answers given is wrong.
 
         Args:
             target_risk (`float`): That share, such as 0.1. It holds in the long run and with the probability
-                that the checkpoint was calibrated for, on pairs drawn as the calibration pairs were.
+                that the checkpoint was calibrated for.
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to this pipeline's.
+            like (`str`, *optional*): What the pairs are like: `"calibration"` for pairs drawn as the
+                calibration pairs were, or a group of these, such as `"snli"`. By default text of a kind never
+                seen, where the checkpoint has a promise for that, else `"calibration"`.
 
         Raises:
             ValueError: the checkpoint is not calibrated, or its calibration does not promise such a risk.
         """
-        return promised_threshold(self.model.config.calibration, encoding or self.encoding, target_risk)
+        return promised_threshold(self.model.config.calibration, encoding or self.encoding, target_risk, like)
 
     def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
-        """Whether the promise of the calibration can be expected to hold for such text.
+        """Whether results can be told from calibration's, which says nothing about the risk if they cannot.
 
         Args:
             results (`Iterable`): What this pipeline returned for some 50 pairs or more, or the pairs.
@@ -182,8 +196,8 @@ class NliAbstentionPipeline(Pipeline):
                 this pipeline's.
 
         Returns:
-            `dict`: `drifted`; `message`, a sentence that says what that means; and the figures behind it, see
-            `calibration_modernbert_nli.py`.
+            `dict`: `drifted`, true or `None`; `message`, a sentence that says what that means; and the
+            figures behind it, see `calibration_modernbert_nli.py`.
 
         Raises:
             ValueError: the checkpoint is not calibrated for this encoding, or there are no results.
@@ -197,7 +211,12 @@ class NliAbstentionPipeline(Pipeline):
         return drift_from(entry, *columns)
 
     def _judge_all(
-        self, texts: Any, hypotheses: list[str], threshold: float | None, target_risk: float | None
+        self,
+        texts: Any,
+        hypotheses: list[str],
+        threshold: float | None,
+        target_risk: float | None,
+        like: str | None,
     ) -> list[list[dict[str, Any]]]:
         """Every text against every hypothesis."""
         kept = hasattr(
@@ -213,9 +232,9 @@ class NliAbstentionPipeline(Pipeline):
             return []
         if not kept and self.encoding == "joint":
             pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
-            results = self(pairs, threshold=threshold, target_risk=target_risk)
+            results = self(pairs, threshold=threshold, target_risk=target_risk, like=like)
         else:
-            given = self._sanitize_parameters(threshold, target_risk)[2]
+            given = self._sanitize_parameters(threshold, target_risk, like=like)[2]
             threshold = self._limit("separate", **{**self._postprocess_params, **given})
             for side, what in ((hypotheses, "hypothesis"), ([] if kept else texts, "premise")):
                 for row, text in enumerate(side):
@@ -277,23 +296,29 @@ class NliAbstentionPipeline(Pipeline):
         threshold: float | None = None,
         target_risk: float | None = None,
         encoding: str | None = None,
+        like: str | None = None,
         **kwargs: Any,
     ) -> tuple[dict, dict, dict]:
         if kwargs:
             raise TypeError(
-                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, target_risk, encoding "
-                "and batch_size."
+                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, target_risk, like, "
+                "encoding and batch_size."
             )
         step = {} if encoding is None else {"encoding": encoding}
         if threshold is not None and target_risk is not None:
             raise ValueError("Give `threshold` or `target_risk`, not both: each says where to abstain.")
+        promise = {} if like is None else {"like": like}
         if target_risk is not None:
-            return step, step, {"threshold": None, "target_risk": target_risk}
+            return step, step, {"threshold": None, "target_risk": target_risk, **promise}
         if threshold is None:
-            return step, step, {}
+            return step, step, promise
+        if promise:
+            raise ValueError(
+                "`like` says for which pairs a `target_risk` is promised: no `threshold` needs it."
+            )
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
-        return step, step, {"threshold": threshold, "target_risk": None}
+        return step, step, {"threshold": threshold, "target_risk": None, "like": None}
 
     def preprocess(self, pairs: list[tuple[str, str]], encoding: str | None = None, **kwargs: Any) -> Any:
         """Pairs to token ids, not padded."""
@@ -337,10 +362,16 @@ class NliAbstentionPipeline(Pipeline):
         return self._limit(self.encoding, **self._postprocess_params)
 
     def _limit(
-        self, encoding: str, threshold: float | None = None, target_risk: float | None = None
+        self,
+        encoding: str,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        like: str | None = None,
     ) -> float:
         if target_risk is not None:
-            return self.threshold_for(target_risk, encoding)
+            return self.threshold_for(target_risk, encoding, like)
+        if like is not None:
+            raise ValueError("`like` says for which pairs a risk is promised: give `target_risk` too.")
         return self.model.config.abstention_threshold if threshold is None else threshold
 
     @property

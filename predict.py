@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.input is None:
             pipe = load_pipeline(args.model, args.base, args.revision, args.device)
-            args.threshold = _threshold(pipe, args.threshold, args.target_risk)
+            args.threshold = _threshold(pipe, args)
             print(judge_pair(pipe, args.premise, args.hypothesis, args.threshold, args.json))
             return 0
         columns = (args.premise_column, args.hypothesis_column)
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = open_table(args.input, columns)
         with processes() as those:
             pipe = load_pipeline(args.model, args.base, args.revision, args.device or those.device)
-            args.threshold = _threshold(pipe, args.threshold, args.target_risk)
+            args.threshold = _threshold(pipe, args)
             options = (args.threshold, args.batch_size, args.overwrite)
             summary = judge_file(pipe, table, args.output, *columns, *options, processes=those)
         if summary is None:  # the first process tells
@@ -94,6 +94,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--threshold", type=float, help="abstain from this uncertainty upwards (default: the checkpoint's)")
     add("--target_risk", type=float, help="share of wrong answers that a calibrated checkpoint is to keep")
+    add(
+        "--like",
+        metavar="NAME",
+        help="what that is promised for: pairs like those of 'calibration', or of a group of these "
+        "(default: text of a kind never seen, where the checkpoint promises anything for that)",
+    )
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     add("--json", action="store_true", help="print the decision on a pair as a JSON object")
@@ -109,6 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--threshold is an uncertainty between 0 and 1, not {args.threshold}")
     if args.target_risk is not None and args.threshold is not None:
         parser.error("give --threshold or --target_risk, not both")
+    if args.like is not None and args.target_risk is None:
+        parser.error("--like goes with --target_risk")
     if args.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {args.batch_size}")
     return args
@@ -141,9 +149,11 @@ def load_pipeline(
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
 
 
-def _threshold(pipe: Any, threshold: float | None, target_risk: float | None) -> float | None:
+def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:
     try:
-        return threshold if target_risk is None else pipe.threshold_for(target_risk)
+        if args.target_risk is None:
+            return args.threshold
+        return pipe.threshold_for(args.target_risk, like=args.like)
     except ValueError as error:
         raise InputError(str(error)) from None
 

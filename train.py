@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     model = new_model(head).to(args.device)
     with _timed(seconds, "states"):
         states_of = state_maker(model, [*train, *further, *evaluation], data, args)
-        fitted, held_out, unseen = _split(states_of, train, data, head, args)
+        fitted, held_out, unseen, sources = _split(states_of, train, data, head, args)
         others = [states_of(pairs).take(pairs.repeated(args.seed)) for pairs in further]
         tests = {pairs.name: states_of(pairs) for pairs in evaluation}
         memory.sample()
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
             calibrated(model.abstention_head.output, opinions, held_out.labels)
     judged = _judged(trainer, unseen)
-    threshold = _calibrate(model.config, judged, [pairs.name for pairs in train], head.target_risk)
+    threshold = _calibrate(model.config, judged, sources, head.target_risk)
 
     def decided(judged: dict[str, Any]) -> dict[str, Any]:
         return {name: decisions(**figures, threshold=threshold) for name, figures in judged.items()}
@@ -245,8 +245,10 @@ def _split(
     data: DataArguments,
     head: HeadArguments,
     args: StageArguments,
-) -> tuple[PairStates, PairStates, PairStates]:
+) -> tuple[PairStates, PairStates, PairStates, list[str]]:
     """What stage 1 is fitted to, as often as its weight says; what stage 2 is; what neither sees.
+
+    Beside the last, the source of each of its pairs.
 
     No premise is in two of them: the last part is what the risk is promised by.
     """
@@ -275,10 +277,12 @@ def _split(
             f"{len(chosen)} pairs to fit and {held.sum()} held out are too few: give more data, or change "
             "`--held_out`."
         )
+    sources = np.repeat([pairs.name for pairs in train], [len(pairs) for pairs in train])
     return (
         states.take(chosen),
         states.take(np.flatnonzero(held & ~last)),
         states.take(np.flatnonzero(held & last)),
+        sources[held & last].tolist(),
     )
 
 
@@ -288,7 +292,7 @@ def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:
 
 
 def _calibrate(
-    config: ModernBertNliConfig, judged: dict[str, Any], names: list[str], target_risk: float
+    config: ModernBertNliConfig, judged: dict[str, Any], sources: list[str], target_risk: float
 ) -> float:
     """Give the configuration its promise, and the threshold: the promised one, or else an estimate."""
     errors = {name: wrong(figures["logits"], figures["labels"]) for name, figures in judged.items()}
@@ -298,7 +302,8 @@ def _calibrate(
                 errors[name],
                 figures["uncertainty"],
                 [LABELS[label] for label in figures["logits"].argmax(axis=-1)],
-                names,
+                list(dict.fromkeys(sources)),
+                groups=sources,
             )
             for name, figures in judged.items()
         }

@@ -148,6 +148,24 @@ def test_nothing_is_promised_where_no_target_could_be(quick, monkeypatch):
     assert limit(quick, None).promise.startswith("None of the risks")
 
 
+def test_text_of_a_kind_never_seen_is_promised_where_it_can_be(quick, monkeypatch):
+    """Else the promise for pairs like calibration's is offered, which says what it is for."""
+    entry = dict(quick.model.config.calibration[quick.encoding])
+    row = {"target_risk": 0.2, "threshold": 0.125, "coverage": 0.25, "risk": 0.1}
+    entry["domains"] = {"table": [row], "delta": 0.1, "n": 20}
+    monkeypatch.setattr(quick.model.config, "calibration", {quick.encoding: entry})
+    assert choice(quick) == (0.2, 0.2, 0.2)
+    said = limit(quick, 0.2)
+    assert said.threshold == 0.125
+    assert (
+        "wrong, also in a kind of text that the model has never seen, and about 25% of pairs" in said.promise
+    )
+    assert "for 90% of kinds of text, by 20 of them" in said.detail
+    entry["domains"] = {"table": [{**row, "threshold": None}], "delta": 0.1, "n": 20}
+    assert choice(quick).lowest == entry["table"][0]["target_risk"]
+    assert "not for other kinds of text" in limit(quick, 0.1).detail
+
+
 # Odd input -----------------------------------------------------------------------------------------------
 
 ALL = (judge_pair, choose_category, check_claim)

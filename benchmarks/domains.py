@@ -28,7 +28,7 @@ from transformers.utils.logging import set_verbosity_error
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from domain_figures import differences, domain_table, figures_of, mix_table  # noqa: E402
+from domain_figures import Judged, differences, domain_table, domains, figures_of, mix_table  # noqa: E402
 from mix import CHOSEN, EVALUATION, FOLDS, MIXES, SOURCES, Mix, Source, files  # noqa: E402
 
 import quickstart  # noqa: E402
@@ -36,6 +36,7 @@ from train import new_model  # noqa: E402
 from training.arguments import HeadArguments, StageArguments  # noqa: E402
 from training.cache import cache_states  # noqa: E402
 from training.data import Pairs, clean, load_pairs  # noqa: E402
+from training.domains import domain_promise  # noqa: E402
 from training.resume import write_aside  # noqa: E402
 from training.states import PairStates  # noqa: E402
 from training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, opinion, predict  # noqa: E402
@@ -78,6 +79,8 @@ def main() -> None:
         recipe = Recipe(mix, *args.shares, args.epochs)
         mixes[mix] = {"weights": recipe.weights(None), "seeds": args.seeds, "encodings": figures}
         mixes[mix]["differences"] = {encoding: differences(left_out, home, encoding) for encoding in figures}
+        if mix != HOME:
+            mixes[mix]["promise"] = {encoding: promise_of(mix, left_out, encoding) for encoding in figures}
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/domains.py --data DATA "
@@ -90,6 +93,20 @@ def main() -> None:
     write_aside(RESULTS / f"{args.name}.json", json.dumps(results, indent=2) + "\n")
     write_aside(RESULTS / f"{args.name}.md", text(results) + "\n")
     print(text(results))
+
+
+def promise_of(mix: str, left_out: list[dict[str, Any]], encoding: str) -> dict[str, Any]:
+    """What can be promised for a domain that nobody saw; judgements of all seeds are one sample of each.
+
+    They are kept for `promise_domains.py --judged`.
+    """
+    judged = {name: Judged.read(left_out, names, encoding) for name, names in domains().items()}
+    arrays = {name: (of.errors.ravel(), of.uncertainty.ravel()) for name, of in judged.items()}
+    errors, uncertainty = (np.concatenate(columns) for columns in zip(*arrays.values(), strict=True))
+    names = np.repeat(list(arrays), [len(column) for column, _ in arrays.values()])
+    path = JUDGED / f"{mix}-{encoding}.npz"
+    np.savez(path, errors=errors, uncertainty=uncertainty, domain=names)
+    return domain_promise(arrays)
 
 
 def text(results: dict[str, Any]) -> str:
@@ -256,9 +273,9 @@ def judgements(recipe: Recipe, seed: int, data: Data) -> Judgements:
 
     The latter are judged by the heads of the first fold. Heads that learn from no domain judge all.
     """
-    domains = [source for source in SOURCES if source.fold is not None]
-    if not any(MIXES[recipe.mix].weight(source) for source in domains):
-        said = judged_by(recipe, None, seed, data, [*EVALUATION, *(source.name for source in domains)])
+    elsewhere = [source for source in SOURCES if source.fold is not None]
+    if not any(MIXES[recipe.mix].weight(source) for source in elsewhere):
+        said = judged_by(recipe, None, seed, data, [*EVALUATION, *(source.name for source in elsewhere)])
         return Judgements(said, {})
     left_out: dict[str, Any] = {}
     learnt: dict[str, Any] = {}

@@ -103,7 +103,7 @@ def test_dropout_repeats_with_its_seed_and_rests_in_evaluation():
 
 @given(st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_the_loss_of_not_entailment_is_that_of_all_other_labels_together(entailment, seed):
-    """Labels of three ways cost their cross-entropy, those of two the logarithm of all that they leave open."""
+    """A label costs its cross-entropy, "not entailment" the logarithm of all that it leaves open."""
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(seed))
     three_way = torch.tensor([0, 1, 2, 0, 1, 2])
     assert_close(label_loss(logits, three_way, entailment), functional.cross_entropy(logits, three_way))

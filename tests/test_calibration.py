@@ -485,7 +485,7 @@ def test_what_cannot_be_calibrated_stays_as_it_was(
     if options.get("data") == "two-way":
         texts = ["a text"] * 200
         two_way = Pairs("hans", texts, texts, np.array([0, 3] * 100))
-        monkeypatch.setattr("training.data.load_pairs", lambda source: two_way)
+        monkeypatch.setattr("training.data.load_pairs", lambda source, group_by: two_way)
     elif options.get("data") == "few":
         options = {"data": write(tmp_path / "few.jsonl", rows(60))}
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -10,8 +10,13 @@ A row promises that, of the answers accepted below its threshold, at most the sh
 the long run, with probability 1 - `delta` over the draw of the calibration pairs. Its threshold is null where
 that could not be promised; `coverage` and `risk` are what was measured there. `quantiles` are 101 of the
 uncertainty, from the least to the greatest; `labels` are the shares of the labels that were answered.
+
+A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells by
+their digest: `model.set_calibration` writes both, and `model.calibration` gives the one for these heads alone.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -24,6 +29,37 @@ ENOUGH = 50  # results to tell a drift from chance
 SIGNIFICANT = 0.01  # how often a drift may be seen where there is none
 
 _HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
+
+
+class StaleCalibration(ValueError):
+    """A calibration of other heads than those that it stands beside."""
+
+
+def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
+    """What tells heads from all others: a SHA-256 of their tensors and of all else that makes `uncertainty`.
+
+    Args:
+        heads (`Mapping[str, torch.Tensor]`): By name, as in `model.safetensors`.
+        config (`ModernBertNliConfig`): Their configuration.
+    """
+    how = {"abstention_weight": float(config.abstention_weight), "encoder_layers": config.encoder_layers}
+    digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+    for name, tensor in sorted(heads.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def stale(config: Any, digest: str) -> str | None:
+    """What is wrong with the `calibration` and threshold of a configuration for the heads of this digest."""
+    if config.calibrated_heads is None and config.calibration:
+        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {_HOW}"
+    if config.calibrated_heads not in (None, digest):
+        return (
+            "was made for other heads: these were trained or changed since, so that it promises nothing. "
+            f"Calibrate them: {_HOW}"
+        )
+    return None
 
 
 def check_calibration(calibration: Any, encodings: Sequence[str]) -> None:

@@ -83,13 +83,16 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         self.nli_hidden: Any = HEADS[config.head_type](config)
         self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
         self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
-        if encoder is None and not _without_encoder:
+        random = encoder is None and not _without_encoder
+        if random:
             encoder = AutoModel.from_config(config.encoder_config)
         if encoder is not None:
             self.encoder = encoder
         self.post_init()
         if encoder is not None:
             self.attach_encoder(encoder)
+            if not random and encoder.config._name_or_path:
+                self._remember_base({}, pin=False)
 
     def forward(
         self,
@@ -452,11 +455,11 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             from .cloze_modernbert_nli import ClozeClassifier
         except ImportError:
             from cloze_modernbert_nli import ClozeClassifier
-        if not self._tokenizer_sources:
+        if not self._base_sources:
             raise ValueError(
                 "This model was made without a base: load it by `from_pretrained` or `from_base`."
             )
-        name, location = self._tokenizer_sources[-1]  # the base's
+        name, location = self._base_sources[0]
         return ClozeClassifier.from_pretrained(
             str(name), self.encoder, self.tokenizer, **{**location, **kwargs}
         )

@@ -11,8 +11,8 @@ the long run, with probability 1 - `delta` over the draw of the calibration pair
 that could not be promised; `coverage` and `risk` are what was measured there. `quantiles` are 101 of the
 uncertainty, from the least to the greatest; `labels` are the shares of the labels that were answered.
 
-A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells by
-their digest: `model.set_calibration` writes both, and `model.calibration` gives the one for these heads alone.
+A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
+by their digest: `model.set_calibration` writes both, and `model.calibration` is that of these heads or none.
 """
 
 import hashlib

@@ -57,6 +57,20 @@ class ClsHead(nn.Sequential):
         return super().forward(tokens[:, 0])
 
 
+class LayerMix(nn.ParameterDict):
+    """By encoding, the weights of its layers, as logarithms. Called like any module, so that hooks see it."""
+
+    def forward(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
+        """Normalised layers, weighted, (batch, tokens, hidden_size)."""
+        weights, size = self[encoding].softmax(dim=0), states[0].shape[-1:]
+        # The weight as that of the norm, so that no further pass over the states multiplies by it.
+        normed = [
+            functional.layer_norm(layer.to(weights.dtype), size, weight.expand(size))
+            for weight, layer in zip(weights, states, strict=True)
+        ]
+        return sum(normed[1:], start=normed[0])
+
+
 class AlignmentHead(nn.Module):
     """Finds for each token its soft counterpart on the other side, and compares the two.
 
@@ -78,7 +92,7 @@ class AlignmentHead(nn.Module):
         comparison_size = size or config.comparison_size
         hidden_size = size or config.nli_hidden_size
         # All that tells the encodings apart: which layers are read, and how they are mixed.
-        self.layer_weights = nn.ParameterDict(
+        self.layer_weights = LayerMix(
             {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
         )
         self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), Dropout(dropout))
@@ -101,13 +115,7 @@ class AlignmentHead(nn.Module):
 
     def mix(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """Normalised layers, weighted, (batch, tokens, hidden_size)."""
-        weights, size = self.layer_weights[encoding].softmax(dim=0), states[0].shape[-1:]
-        # The weight as that of the norm, so that no further pass over the states multiplies by it.
-        normed = [
-            functional.layer_norm(layer.to(weights.dtype), size, weight.expand(size))
-            for weight, layer in zip(weights, states, strict=True)
-        ]
-        return sum(normed[1:], start=normed[0])
+        return self.layer_weights(states, encoding)
 
     def align(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         """For each token the attention-weighted mean of the other side, (batch, tokens, size)."""
@@ -134,6 +142,9 @@ class AlignmentHead(nn.Module):
     def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
         """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
         linear: Any = self.comparison[0]
+        if not _is_plain(linear):
+            together = [tokens, counterparts, tokens - counterparts, tokens * counterparts]
+            return self.comparison(torch.cat(together, dim=-1))
         of_x, of_y, of_difference, of_product = linear.weight.chunk(4, dim=1)
         # The same sum with a quarter less to multiply, and nothing to concatenate.
         compared = functional.linear(tokens, of_x + of_difference, linear.bias)
@@ -179,6 +190,12 @@ class OpinionHead(AlignmentHead):
     def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         """Logits of the labels, (batch, num_labels)."""
         return self.output(super().forward(tokens, segments))
+
+
+def _is_plain(linear: nn.Module) -> bool:
+    """Whether its weight is all that there is to it: no adapter, quantization, hook or forward of others."""
+    hooked = linear._forward_hooks or linear._forward_pre_hooks or "forward" in vars(linear)
+    return type(linear) is nn.Linear and not hooked
 
 
 HEADS: dict[str, type[nn.Module]] = {"cls": ClsHead, "alignment": AlignmentHead}

@@ -158,6 +158,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()
 
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Refused: the base is frozen, and its embeddings are those of its own repository."""
+        raise NotImplementedError(
+            "The base stays as it is, so its embeddings cannot be resized: put new heads on a base that has "
+            "the tokens that you need."
+        )
+
     @classmethod
     def from_base(
         cls, config: ModernBertNliConfig, encoder: PreTrainedModel | None = None, **kwargs: Any
@@ -200,7 +207,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         return_info = kwargs.pop("output_loading_info", False)
         placement = {key: kwargs.pop(key) for key in _PLACEMENT_ARGUMENTS if key in kwargs}
         for_base = {key: kwargs.pop(key) for key in _BASE_ARGUMENTS if key in kwargs}
-        location = {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}
+        location = _of_heads(kwargs)
         hub = {key: value for key, value in location.items() if key in _HUB_ARGUMENTS}
 
         if not isinstance(config, PretrainedConfig):  # the auto classes give a ready one
@@ -247,6 +254,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         except RuntimeError as error:
             if "mismatch" not in str(error):
                 raise
+            stored = cls.config_class.from_pretrained(name, **_of_heads(kwargs)).num_labels
+            if stored != (asked := kwargs["config"].num_labels):
+                raise ValueError(
+                    f"The heads in {str(name)!r} tell {stored} labels apart, not {asked}. To train a new "
+                    "output layer beside what they learnt: `ignore_mismatched_sizes=True`."
+                ) from error
             raise ValueError(
                 f"The heads in {str(name)!r} do not fit their config.json (hidden_size = "
                 f"{kwargs['config'].hidden_size}, head_type = {kwargs['config'].head_type!r}): the two files "
@@ -342,3 +355,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             check_tokenizer(tokenizer, self.config)
             return tokenizer
         raise OSError("No tokenizer could be loaded for this model. " + " ".join(reasons))
+
+
+def _of_heads(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Of the arguments of `from_pretrained` those that say where the heads are."""
+    return {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}

@@ -94,8 +94,8 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
         expected, found = getattr(config, key), getattr(tokenizer, key)
         if expected is not None and found != expected:
             raise TokenizerMismatch(
-                f"The tokenizer {name} has {key} = {found}, but the heads on {base} were made for {expected}: "
-                "load the tokenizer of that base."
+                f"The tokenizer {name} has {key} = {found}, but the heads on {base} were made for "
+                f"{expected}: load the tokenizer of that base."
             )
 
 

@@ -48,7 +48,7 @@ def limit(pipe: Any, risk: float | None) -> Limit:
         usual = f"It abstains from an uncertainty of {pipe.threshold:.2f} upwards, as it was trained to."
         return Limit(pipe.threshold, no_promise(pipe), usual)
     threshold = pipe.threshold_for(risk)
-    entry = pipe.model.config.calibration[pipe.encoding]
+    entry = pipe.model.calibration[pipe.encoding]
     kept = [
         row for row in entry["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
     ]
@@ -68,6 +68,8 @@ def limit(pipe: Any, risk: float | None) -> Limit:
 
 def no_promise(pipe: Any) -> str:
     """What to say in place of the choice where there is none."""
+    if problem := pipe.model.stale_calibration():
+        return problem
     if _table(pipe):
         return "None of the risks that this checkpoint was calibrated for could be promised."
     return (
@@ -81,5 +83,5 @@ def percent(share: float) -> str:
 
 
 def _table(pipe: Any) -> list[Mapping[str, Any]]:
-    calibration = pipe.model.config.calibration or {}
+    calibration = {} if pipe.model.stale_calibration() else pipe.model.config.calibration or {}
     return list(calibration[pipe.encoding]["table"]) if pipe.encoding in calibration else []

@@ -57,12 +57,17 @@ class ClsHead(nn.Sequential):
         return super().forward(tokens[:, 0])
 
 
-class LayerMix(nn.ParameterDict):
-    """By encoding, the weights of its layers, as logarithms. Called like any module, so that hooks see it."""
+class LayerMix(nn.Module):
+    """By encoding, the weights of the layers that are read, as logarithms: all that tells encodings apart."""
+
+    def __init__(self, layers: dict[str, list[int]]):
+        super().__init__()
+        for encoding, read in layers.items():
+            self.register_parameter(encoding, nn.Parameter(torch.zeros(len(read))))
 
     def forward(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """Normalised layers, weighted, (batch, tokens, hidden_size)."""
-        weights, size = self[encoding].softmax(dim=0), states[0].shape[-1:]
+        weights, size = getattr(self, encoding).softmax(dim=0), states[0].shape[-1:]
         # The weight as that of the norm, so that no further pass over the states multiplies by it.
         normed = [
             functional.layer_norm(layer.to(weights.dtype), size, weight.expand(size))
@@ -91,10 +96,7 @@ class AlignmentHead(nn.Module):
         alignment_size = size or config.alignment_size
         comparison_size = size or config.comparison_size
         hidden_size = size or config.nli_hidden_size
-        # All that tells the encodings apart: which layers are read, and how they are mixed.
-        self.layer_weights = LayerMix(
-            {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
-        )
+        self.layer_weights = LayerMix(config.encoder_layers)
         self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), Dropout(dropout))
         self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
         self.comparison = nn.Sequential(

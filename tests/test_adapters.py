@@ -5,7 +5,7 @@ import copy
 import accelerate
 import pytest
 import torch
-from conftest import make_model
+from conftest import make_model, tokenize
 from torch.testing import assert_close
 
 LAYERS = ["projection.0", "comparison.0", "aggregation.0", "nli_output"]
@@ -17,9 +17,10 @@ def heads(request, tiny_modernbert):
     return make_model(tiny_modernbert, request.param, head_dropout=0.0)
 
 
-def test_lora_changes_what_the_heads_say(heads, batch):
+def test_lora_changes_what_the_heads_say(heads):
     """Every adapter gets a gradient, and merging it into the weights says the same."""
     peft = pytest.importorskip("peft", reason="peft is not installed")
+    batch = tokenize(heads)
     before = heads(**batch).logits
     adapted = peft.get_peft_model(
         copy.deepcopy(heads),
@@ -45,9 +46,9 @@ def test_lora_changes_what_the_heads_say(heads, batch):
     assert merged.heads_digest() != heads.heads_digest()
 
 
-def test_hooks_see_every_layer_of_the_heads(heads, batch):
+def test_hooks_see_every_layer_of_the_heads(heads):
     """A layer that someone listens to is called like any other, and its answer counts."""
-    seen = []
+    batch, seen = tokenize(heads), []
     for name, module in heads.nli_hidden.named_modules():
         if isinstance(module, torch.nn.Linear):
             module.register_forward_hook(lambda *_, name=name: seen.append(name))

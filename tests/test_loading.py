@@ -508,7 +508,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(checkpoints, tiny_modernbert, 
     with pytest.raises(ValueError, match=r"knows 30,522 tokens, but the base 'tester/tiny-base' .* 400"):
         model.as_pipeline(AutoTokenizer.from_pretrained(minilm))
     other = AutoTokenizer.from_pretrained(tiny_modernbert, sep_token="[MASK]")
-    with pytest.raises(ValueError, match="has sep_token_id = 4, but the heads .* were made for 3"):
+    with pytest.raises(ValueError, match=r"has sep_token_id = 4, but the heads .* were made for 3"):
         model.as_pipeline(other)
     folder = shutil.copytree(checkpoints["separate"], tmp_path / "spoilt")
     AutoTokenizer.from_pretrained(minilm).save_pretrained(folder)
@@ -559,7 +559,7 @@ def test_another_number_of_labels(checkpoint, tiny_modernbert):
     assert model(**tokenize(model)).logits.shape == (len(PAIRS), 5)
 
 
-# What is no checkpoint of heads, or asks for what heads cannot do ---------------------------------------------
+# What is no checkpoint of heads, or asks for what heads cannot do -------------------------------------------
 
 
 def test_a_base_is_no_checkpoint(tiny_bert):

@@ -390,7 +390,7 @@ def test_what_cannot_be_honoured_is_refused(tiny_modernbert, batch):
     for one in (model, classifier):
         with pytest.raises(TypeError, match="position_ids"):
             one(**batch, position_ids=batch["input_ids"])
-        with pytest.raises(ValueError, match="gives no attentions.*eager"):
+        with pytest.raises(ValueError, match=r"gives no attentions.*eager"):
             one(**batch, output_attentions=True)
         one.config.problem_type = "regression"
         with pytest.raises(ValueError, match="each pair has one label"):

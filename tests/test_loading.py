@@ -575,9 +575,3 @@ def test_what_belongs_to_the_base(checkpoint, tiny_modernbert):
         ModernBertNliConfig(hidden_size=32)
     with pytest.raises(NotImplementedError, match="its embeddings cannot be resized"):
         load(checkpoint, tiny_modernbert).resize_token_embeddings(500)
-
-
-def test_the_metadata_lists_every_module():
-    """What is installed is what is here."""
-    listed = re.search(r"py-modules = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)[1]
-    assert re.findall(r'"(\w+)"', listed) == sorted(path.stem for path in ROOT.glob("*.py"))

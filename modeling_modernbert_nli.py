@@ -200,20 +200,21 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             inputs["token_type_ids"] = token_type_ids
         return inputs
 
-    def _inner_states(
-        self, inputs: dict[str, Any], hidden_states: bool | None, attentions: bool | None
-    ) -> dict[str, Any]:
+    def _inner_states(self, inputs: dict[str, Any], hidden_states: Any, attentions: Any) -> dict[str, Any]:
         """What the base gives beside its last states, where the caller or the configuration asks for it."""
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         for name, value in asked.items():
             asked[name] = getattr(self.config, f"output_{name}", False) if value is None else value
-        if not any(asked.values()):
+        if all(value in (None, False) for value in asked.values()):
             return {}
         with torch.no_grad():
             output = self.encoder(**inputs, **{f"output_{name}": value for name, value in asked.items()})
-        given = {name: getattr(output, name, None) for name, value in asked.items() if value}
+        given = {
+            name: getattr(output, name, None) for name, value in asked.items() if value not in (None, False)
+        }
         for name, value in given.items():
-            if not value or any(layer is None for layer in value):
+            # A list asks for some layers, and an empty one for none.
+            if value is None or (not value and asked[name] is True) or any(layer is None for layer in value):
                 raise ValueError(
                     f"The base gives no {name}. Attentions need `attn_implementation='eager'` when it is "
                     "loaded."

@@ -1,4 +1,4 @@
-"""What `pip install .` brings: what a checkpoint ships and the loader, none of it under a name of common use."""
+"""What `pip install .` brings: what a checkpoint ships and the loader, under no name of common use."""
 
 import ast
 import shutil

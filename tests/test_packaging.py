@@ -13,7 +13,7 @@ pytest.importorskip("setuptools", reason="setuptools, which builds the wheel, is
 
 
 def test_the_wheel_holds_what_others_import(tmp_path):
-    """The shipped files and the loader, the licence, and nothing else; the commands stay in the repository."""
+    """The shipped files and the loader, the licence, and nothing else: the commands stay here."""
     source = tmp_path / "source"
     source.mkdir()
     for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE"))]:

@@ -1,6 +1,8 @@
 # make demo    set up, then judge a pair: make demo PREMISE="…" HYPOTHESIS="…"
 # make app     set up, then serve a page to try the model on
 # make test    set up, then run all tests
+# make test-common     the common tests of transformers for its models, on ours
+# make test-lowest     model, loading and doors with the lowest versions that pyproject.toml allows
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own
 # make test-browser    the tests of that page, in a Chromium (Debian: apt-get install chromium)
@@ -16,7 +18,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export DEMO_PREMISE := $(value PREMISE)
 export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 
-.PHONY: demo app test test-quantized test-browser check clean
+.PHONY: demo app test test-quantized test-browser test-common test-lowest check clean
 
 demo: .venv/installed
 	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"
@@ -36,6 +38,25 @@ test-quantized: .venv/installed-dev
 
 test-browser: .venv/installed-browser
 	$(BIN)/python -m pytest -m browser -rs tests/browser
+
+# Of the installed release, whose source distribution alone has them. Skipped where the registry has none.
+test-common: .venv/installed-dev
+	version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("transformers"))') && \
+	if ! [ -d "build/transformers-$$version/tests" ]; then \
+		mkdir -p build && $(BIN)/python -m pip download --quiet --no-deps --no-binary transformers \
+			--dest build "transformers==$$version" && \
+		tar xzf "build/transformers-$$version.tar.gz" -C build "transformers-$$version/tests" || true; \
+	fi
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/test_common.py || [ $$? = 5 ]
+
+# pip cannot choose the lowest versions; uv is installed for that, beside them.
+test-lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet uv
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct \
+		--editable ".[dev]"
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+		tests/test_model.py tests/test_adapters.py tests/test_loading.py tests/test_doors.py
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

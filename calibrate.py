@@ -40,6 +40,7 @@ from training.resume import folder_aside, write_aside
 
 FEW_PAIRS = 1000
 MAX_GROUPS = 50  # which are stored with the checkpoint
+CALIBRATED = ("calibration", "calibrated_heads", "abstention_threshold")  # what `model.set_calibration` sets
 NOT_COVERED = (
     "other text, or the same sources in other shares",
     "each label, or each kind of pair, by itself, but for the groups that are named",
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "domains" in (pipe.model.config.calibration or {}).get(own, {}):
             print("\nThe promise for text of a kind never seen is given up for that of these pairs.")
         threshold = promised_threshold(calibration, pipe.model.config.encoding, args.target_risk)
-        folder = write(calibration, threshold, args.model, args.revision, args.output)
+        pipe.model.set_calibration(calibration, threshold)
+        folder = write(pipe.model.config, args.model, args.revision, args.output)
         print(f"\n{folder}: calibrated. It abstains from an uncertainty of {threshold:.3g} upwards.")
         return 0
     except (InputError, OSError, ValueError) as error:
@@ -204,13 +206,14 @@ def risk_now(judged: Judged, threshold: float) -> str:
     )
 
 
-def write(
-    calibration: dict[str, Any], threshold: float, model: str, revision: str | None, output: Path | None
-) -> Path:
-    """Put the calibration into the checkpoint, or into a copy of it, all at once. Returns its folder."""
+def write(config: Any, model: str, revision: str | None, output: Path | None) -> Path:
+    """Put a calibrated configuration's calibration into the checkpoint, or a copy of it, all at once.
+
+    Returns its folder.
+    """
     folder = Path(model)
     if output is None:
-        _write_config(folder, calibration, threshold)
+        _write_config(folder, config)
         return folder
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -218,7 +221,7 @@ def write(
         folder = Path(snapshot_download(model, revision=revision))
     with folder_aside(output) as aside:
         shutil.copytree(folder, aside, dirs_exist_ok=True)  # what links point to, not the links
-        _write_config(aside, calibration, threshold)
+        _write_config(aside, config)
     return output
 
 
@@ -259,11 +262,11 @@ def _check_output(model: str, output: Path | None) -> None:
         raise InputError(f"{output} exists and is not empty: name a new folder, or calibrate in place.")
 
 
-def _write_config(folder: Path, calibration: dict[str, Any], threshold: float) -> None:
+def _write_config(folder: Path, config: Any) -> None:
     path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config.update(calibration=calibration, abstention_threshold=threshold)
-    write_aside(path, json.dumps(config, indent=2, sort_keys=True) + "\n")  # as transformers writes it
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values.update({name: getattr(config, name) for name in CALIBRATED})
+    write_aside(path, json.dumps(values, indent=2, sort_keys=True) + "\n")  # as transformers writes it
 
 
 if __name__ == "__main__":

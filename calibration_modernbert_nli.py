@@ -25,8 +25,13 @@ domain, with probability 1 - `delta` over its draw, by `n` domains that the head
 `training/domains.py`). `coverage` is the mean over these, `risk` the median, `worst_risk` the greatest,
 `broken` the share of them whose risk was greater than the target; `each` has them one by one at the target
 `at`, beside `error`, the risk of answering everything. It is what a target risk means, where there is one.
+
+A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
+by their digest: `model.set_calibration` writes both, and `model.calibration` is that of these heads or none.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -44,6 +49,37 @@ _HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
 _MEASURE = (
     "some 100 labelled ones tell: python calibrate.py --model CHECKPOINT --data LABELLED_PAIRS --measure"
 )
+
+
+class StaleCalibration(ValueError):
+    """A calibration of other heads than those that it stands beside."""
+
+
+def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
+    """What tells heads from all others: a SHA-256 of their tensors and of all else that makes `uncertainty`.
+
+    Args:
+        heads (`Mapping[str, torch.Tensor]`): By name, as in `model.safetensors`.
+        config (`ModernBertNliConfig`): Their configuration.
+    """
+    how = {"abstention_weight": float(config.abstention_weight), "encoder_layers": config.encoder_layers}
+    digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+    for name, tensor in sorted(heads.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def stale(config: Any, digest: str) -> str | None:
+    """What is wrong with the `calibration` and threshold of a configuration for the heads of this digest."""
+    if config.calibrated_heads is None and config.calibration:
+        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {_HOW}"
+    if config.calibrated_heads not in (None, digest):
+        return (
+            "was made for other heads: these were trained or changed since, so that it promises nothing. "
+            f"Calibrate them: {_HOW}"
+        )
+    return None
 
 
 def check_calibration(calibration: Any, encodings: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
 TASK = "nli-abstention"
+PROBLEM_TYPES = (None, "single_label_classification")
 
 DEFAULT_BASE = "answerdotai/ModernBERT-large"
 DEFAULT_BASE_REVISION = "45bb4654a4d5aaff24dd11d4781fa46d39bf8c13"
@@ -82,6 +83,9 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
         calibration (`dict`, *optional*):
             By encoding, what `calibrate.py` found on held-out pairs: see `calibration_modernbert_nli.py`.
+        calibrated_heads (`str`, *optional*):
+            Digest of the heads that `abstention_threshold` and `calibration` were made for; those of other
+            heads promise nothing. `model.set_calibration` writes all three.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -108,6 +112,7 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
         calibration: dict[str, dict[str, Any]] | None = None,
+        calibrated_heads: str | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -150,6 +155,7 @@ class ModernBertNliConfig(PretrainedConfig):
         self.abstention_threshold = abstention_threshold
         check_calibration(calibration, ENCODINGS)
         self.calibration = calibration
+        self.calibrated_heads = calibrated_heads
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")
@@ -157,10 +163,19 @@ class ModernBertNliConfig(PretrainedConfig):
         # on the top config, or Trainer "aligns" it
         self.pad_token_id = pad_token_id if pad_token_id is not None else _token_id(encoder_config, "pad")
 
-        if kwargs.get("id2label") is None and kwargs.get("num_labels") in (None, len(LABELS)):
-            kwargs.pop("num_labels", None)
-            kwargs["id2label"] = dict(enumerate(LABELS))
-            kwargs["label2id"] = {label: index for index, label in enumerate(LABELS)}
+        kwargs.update(
+            _labels(**{key: kwargs.pop(key, None) for key in ("id2label", "label2id", "num_labels")})
+        )
+        if kwargs.get("problem_type") not in PROBLEM_TYPES:
+            raise ValueError(
+                f"`problem_type` can only be {PROBLEM_TYPES[1]!r}: each pair has one label, got "
+                f"{kwargs['problem_type']!r}."
+            )
+        if of_the_base := {"hidden_size", "vocab_size", "max_position_embeddings"} & set(kwargs):
+            raise ValueError(
+                f"{sorted(of_the_base)} belong to the base: give them in `encoder_config`, or take a base by "
+                "`ModernBertNliConfig.from_base(name)`."
+            )
         kwargs["auto_map"] = dict(AUTO_MAP)
         kwargs["custom_pipelines"] = {task: dict(info) for task, info in CUSTOM_PIPELINES.items()}
         super().__init__(**kwargs)
@@ -220,7 +235,23 @@ class ModernBertNliConfig(PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As in transformers, but a base named by the caller is taken for this load and not written over."""
+        """As in transformers, but a base named by the caller is taken for this load and not written over.
+
+        Raises:
+            ValueError: this is the configuration of another model, such as a base.
+        """
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(
+                f"A model of type {model_type!r} is no checkpoint of heads. To put new heads on such a base: "
+                "`ModernBertNliModel.from_base(ModernBertNliConfig.from_base(<its name or folder>))`."
+            )
+        labels = {key: kwargs.pop(key) for key in ("id2label", "label2id", "num_labels") if key in kwargs}
+        if any(value is not None for value in labels.values()):
+            known = {key: config_dict.get(key) for key in ("id2label", "label2id")}
+            if set(labels) == {"num_labels"} and labels["num_labels"] == len(known["id2label"] or LABELS):
+                labels = known  # the caller counts them, and they keep their names
+            config_dict = {**config_dict, **_labels(**labels)}
         name, revision = kwargs.pop("base_model_name_or_path", None), kwargs.pop("base_model_revision", None)
         result = super().from_dict(config_dict, **kwargs)
         config = result[0] if isinstance(result, tuple) else result
@@ -246,6 +277,10 @@ class ModernBertNliConfig(PretrainedConfig):
         output["architectures"] = ["ModernBertNliModel", "ModernBertNliForSequenceClassification"]
         return output
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As in transformers, but the labels are always there: two without names would be left out."""
+        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
+
     @property
     def hidden_size(self) -> int:
         return self.encoder_config.hidden_size
@@ -257,6 +292,32 @@ class ModernBertNliConfig(PretrainedConfig):
     @property
     def max_position_embeddings(self) -> int | None:
         return getattr(self.encoder_config, "max_position_embeddings", None)
+
+
+def _labels(
+    id2label: dict[Any, str] | None = None,
+    label2id: dict[str, int] | None = None,
+    num_labels: int | None = None,
+) -> dict[str, Any]:
+    """Names of the labels and their numbers, of which either may be given, or how many there are.
+
+    Raises:
+        ValueError: what is given does not go together.
+    """
+    if id2label is None and label2id is not None:
+        id2label = {number: label for label, number in label2id.items()}
+    elif id2label is None:
+        count = len(LABELS) if num_labels is None else num_labels
+        names = LABELS if count == len(LABELS) else [f"LABEL_{number}" for number in range(count)]
+        id2label = dict(enumerate(names))
+    id2label = {int(number): label for number, label in id2label.items()}
+    label2id = label2id or {label: number for number, label in id2label.items()}
+    if sorted(id2label) != list(range(len(id2label))) or num_labels not in (None, len(id2label)):
+        raise ValueError(
+            f"`id2label` names the classes from 0 upwards, as many as `num_labels`, got {id2label} and "
+            f"{num_labels}."
+        )
+    return {"id2label": id2label, "label2id": label2id}
 
 
 def _default_layers(head_type: str, depth: int) -> dict[str, list[int]]:

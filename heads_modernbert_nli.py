@@ -57,6 +57,25 @@ class ClsHead(nn.Sequential):
         return super().forward(tokens[:, 0])
 
 
+class LayerMix(nn.Module):
+    """By encoding, the weights of the layers that are read, as logarithms: all that tells encodings apart."""
+
+    def __init__(self, layers: dict[str, list[int]]):
+        super().__init__()
+        for encoding, read in layers.items():
+            self.register_parameter(encoding, nn.Parameter(torch.zeros(len(read))))
+
+    def forward(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
+        """Normalised layers, weighted, (batch, tokens, hidden_size)."""
+        weights, size = getattr(self, encoding).softmax(dim=0), states[0].shape[-1:]
+        # The weight as that of the norm, so that no further pass over the states multiplies by it.
+        normed = [
+            functional.layer_norm(layer.to(weights.dtype), size, weight.expand(size))
+            for weight, layer in zip(weights, states, strict=True)
+        ]
+        return sum(normed[1:], start=normed[0])
+
+
 class AlignmentHead(nn.Module):
     """Finds for each token its soft counterpart on the other side, and compares the two.
 
@@ -77,10 +96,7 @@ class AlignmentHead(nn.Module):
         alignment_size = size or config.alignment_size
         comparison_size = size or config.comparison_size
         hidden_size = size or config.nli_hidden_size
-        # All that tells the encodings apart: which layers are read, and how they are mixed.
-        self.layer_weights = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(len(layers))) for name, layers in config.encoder_layers.items()}
-        )
+        self.layer_weights = LayerMix(config.encoder_layers)
         self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), Dropout(dropout))
         self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
         self.comparison = nn.Sequential(
@@ -101,13 +117,7 @@ class AlignmentHead(nn.Module):
 
     def mix(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """Normalised layers, weighted, (batch, tokens, hidden_size)."""
-        weights, size = self.layer_weights[encoding].softmax(dim=0), states[0].shape[-1:]
-        # The weight as that of the norm, so that no further pass over the states multiplies by it.
-        normed = [
-            functional.layer_norm(layer.to(weights.dtype), size, weight.expand(size))
-            for weight, layer in zip(weights, states, strict=True)
-        ]
-        return sum(normed[1:], start=normed[0])
+        return self.layer_weights(states, encoding)
 
     def align(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         """For each token the attention-weighted mean of the other side, (batch, tokens, size)."""
@@ -134,6 +144,9 @@ class AlignmentHead(nn.Module):
     def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
         """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
         linear: Any = self.comparison[0]
+        if not _is_plain(linear):
+            together = [tokens, counterparts, tokens - counterparts, tokens * counterparts]
+            return self.comparison(torch.cat(together, dim=-1))
         of_x, of_y, of_difference, of_product = linear.weight.chunk(4, dim=1)
         # The same sum with a quarter less to multiply, and nothing to concatenate.
         compared = functional.linear(tokens, of_x + of_difference, linear.bias)
@@ -179,6 +192,12 @@ class OpinionHead(AlignmentHead):
     def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
         """Logits of the labels, (batch, num_labels)."""
         return self.output(super().forward(tokens, segments))
+
+
+def _is_plain(linear: nn.Module) -> bool:
+    """Whether its weight is all that there is to it: no adapter, quantization, hook or forward of others."""
+    hooked = linear._forward_hooks or linear._forward_pre_hooks or "forward" in vars(linear)
+    return type(linear) is nn.Linear and not hooked
 
 
 HEADS: dict[str, type[nn.Module]] = {"cls": ClsHead, "alignment": AlignmentHead}

@@ -20,14 +20,14 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 
 try:
-    from .configuration_modernbert_nli import ModernBertNliConfig
+    from .configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from .states_modernbert_nli import TokenStates, half, pair_rows
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
-    from configuration_modernbert_nli import ModernBertNliConfig
+    from configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
@@ -38,6 +38,17 @@ Mode = Literal["embed", "late_interaction", "nli", "abstention"]
 Encoding = Literal["joint", "separate"]
 MODES = ("embed", "late_interaction", "nli", "abstention")
 _STATE_BYTES = 2  # of a number in float16, in which states are kept
+
+
+# The compiler of torch 2.6 to 2.9 fails where texts are told apart and looked up by their tokens.
+_COMPILES_LOOKUPS = torch.__version__ >= "2.10"
+_outside_the_graph: Any = (lambda function: function) if _COMPILES_LOOKUPS else torch.compiler.disable
+
+
+def _is_exporting() -> bool:
+    if hasattr(torch.compiler, "is_exporting"):
+        return torch.jit.is_tracing() or torch.compiler.is_exporting()
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # outside the graph, none is compiled
 
 
 @dataclass
@@ -52,6 +63,7 @@ class ModernBertNliOutput(ModelOutput):
         uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards.
         opinion_logits (`torch.FloatTensor` of shape `(batch, num_labels)`, *optional*):
             Of an abstention head that has an opinion of its own on the labels.
+        hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The base's own, where asked for.
     """
 
     loss: torch.Tensor | None = None
@@ -60,6 +72,8 @@ class ModernBertNliOutput(ModelOutput):
     abstention_logits: Any = None
     uncertainty: torch.Tensor | None = None
     opinion_logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class ModernBertNliModel(ModernBertNliPreTrainedModel):
@@ -83,13 +97,16 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         self.nli_hidden: Any = HEADS[config.head_type](config)
         self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
         self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
-        if encoder is None and not _without_encoder:
+        random = encoder is None and not _without_encoder
+        if random:
             encoder = AutoModel.from_config(config.encoder_config)
         if encoder is not None:
             self.encoder = encoder
         self.post_init()
         if encoder is not None:
             self.attach_encoder(encoder)
+            if not random and encoder.config._name_or_path:
+                self._remember_base({}, pin=False)
 
     def forward(
         self,
@@ -103,8 +120,9 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         encoding: Encoding | None = None,
         encoder_states: dict[str, torch.Tensor] | None = None,
         segments: dict[str, torch.Tensor] | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
     ) -> Any:
         """
         Args:
@@ -126,6 +144,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 The loss and the logits are means over the encodings.
             segments (`dict[str, torch.Tensor]`, *optional*):
                 For each of them, `(batch, tokens)`: 1 in the premise, 2 in the hypothesis, 0 for padding.
+            output_hidden_states, output_attentions (`bool`, *optional*):
+                Return the base's too, without a mode, of the pair in one sequence, for a further pass.
             return_dict (`bool`, *optional*): False for a tuple, without a mode.
 
         Returns:
@@ -136,15 +156,18 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             - without a mode: [`ModernBertNliOutput`]
 
         Raises:
-            ValueError: an unknown mode or encoding, or inputs that do not show where the hypothesis begins.
+            ValueError: an unknown mode or encoding, inputs that do not show where the hypothesis begins, or
+                arguments that do not go together.
         """
         if mode is not None and mode not in MODES:
             raise ValueError(f"`mode` must be one of {', '.join(MODES)} or None, got {mode!r}.")
+        for_loss = (labels, abstention_labels, encoder_states)
+        if mode is not None and any(value is not None for value in for_loss):
+            raise ValueError("A `mode` has no loss: leave it out with labels or `encoder_states`.")
         if encoder_states is not None:
-            return self._judge_cached(encoder_states, segments or {}, labels, abstention_labels)
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
-        if token_type_ids is not None and self._takes_token_types:
-            inputs["token_type_ids"] = token_type_ids
+            output = self._judge_cached(encoder_states, segments or {}, labels, abstention_labels)
+            return output if self._as_dict(return_dict) else output.to_tuple()
+        inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, inputs_embeds)
         if mode in ("embed", "late_interaction"):
             tokens = self._plain_pass(inputs)
             return tokens[:, 0] if mode == "embed" else tokens
@@ -164,9 +187,60 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         if mode == "abstention":
             return output.logits, output.abstention_logits
         # Made anew, because a field that is set later comes last, or is no item at all.
-        loss = _loss(output, labels, abstention_labels, self._entailment)
-        output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output)
-        return output.to_tuple() if return_dict is False else output
+        loss = self._loss(output, labels, abstention_labels)
+        inner = self._inner_states(inputs, output_hidden_states, output_attentions)
+        output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output, **inner)
+        return output if self._as_dict(return_dict) else output.to_tuple()
+
+    def _base_inputs(
+        self, input_ids: Any, attention_mask: Any, token_type_ids: Any, inputs_embeds: Any
+    ) -> dict[str, Any]:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
+        if token_type_ids is not None and self._takes_token_types:
+            inputs["token_type_ids"] = token_type_ids
+        return inputs
+
+    def _inner_states(self, inputs: dict[str, Any], hidden_states: Any, attentions: Any) -> dict[str, Any]:
+        """What the base gives beside its last states, where the caller or the configuration asks for it."""
+        asked = {"hidden_states": hidden_states, "attentions": attentions}
+        for name, value in asked.items():
+            asked[name] = getattr(self.config, f"output_{name}", False) if value is None else value
+        if all(value in (None, False) for value in asked.values()):
+            return {}
+        with torch.no_grad():
+            output = self.encoder(**inputs, **{f"output_{name}": value for name, value in asked.items()})
+        given = {
+            name: getattr(output, name, None) for name, value in asked.items() if value not in (None, False)
+        }
+        for name, value in given.items():
+            # A list asks for some layers, and an empty one for none.
+            if value is None or (not value and asked[name] is True) or any(layer is None for layer in value):
+                raise ValueError(
+                    f"The base gives no {name}. Attentions need `attn_implementation='eager'` when it is "
+                    "loaded."
+                )
+        return given
+
+    def _as_dict(self, return_dict: bool | None) -> bool:
+        return getattr(self.config, "return_dict", True) if return_dict is None else return_dict
+
+    def _loss(
+        self,
+        output: ModernBertNliOutput,
+        labels: torch.Tensor | None,
+        abstention_labels: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        if self.config.problem_type not in PROBLEM_TYPES:
+            raise ValueError(f"`problem_type={self.config.problem_type!r}`, but each pair has one label.")
+        entailment = self.config.label2id.get("entailment", 0)
+        if abstention_labels is not None:
+            if output.opinion_logits is not None:
+                return label_loss(output.opinion_logits, abstention_labels, entailment)
+            if abstention_labels.is_floating_point():
+                abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
+                abstention_labels = abstention_labels.to(output.abstention_logits)
+            return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
+        return None if labels is None else label_loss(output.logits, labels, entailment)
 
     # Texts whose states are kept ---------------------------------------------------------------------------
 
@@ -263,10 +337,16 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             "layers": list(config.encoder_layers.get("separate", [])),
         }
 
+    @_outside_the_graph
     def _text_pairs(
         self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
+        if _is_exporting():
+            raise ValueError(
+                "Separate encoding finds the states of a text by its tokens, which no exported graph can: "
+                'export the model with `encoding="joint"`.'
+            )
         if input_ids is None:
             raise ValueError("Texts are told apart in `input_ids`: give them too.")
         sides = split_pairs(input_ids, attention_mask, self.config.sep_token_id)
@@ -286,7 +366,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         missing = sorted((ids for ids, states in known.items() if states is None), key=len)
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
-            rows = [torch.tensor(ids, device=self.nli_output.weight.device) for ids in batch]
+            rows = [torch.tensor(ids, device=self._heads_device) for ids in batch]
             pad = nn.utils.rnn.pad_sequence
             inputs = {
                 "input_ids": pad(rows, batch_first=True, padding_value=self.config.pad_token_id or 0),
@@ -343,7 +423,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 output = self._judge_in_part(layers, encoding, where, opinion=targets is not None)
             else:
                 output = self._judge(self._project(layers, encoding), where)
-            loss = _loss(output, labels, targets, self._entailment)
+            loss = self._loss(output, labels, targets)
             outputs.append(ModernBertNliOutput(loss=loss, **output))
         means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
         return ModernBertNliOutput(**means)
@@ -369,7 +449,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
 
     def _project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """States to what the heads make of each token alone, side by side, (batch, tokens, size)."""
-        states = [layer.to(self.nli_output.weight.device) for layer in states]
+        states = [layer.to(self._heads_device) for layer in states]
         tokens = self.nli_hidden.project(states, encoding)
         if not self._has_opinion:
             return tokens
@@ -402,8 +482,10 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         return encoding
 
     @property
-    def _entailment(self) -> int:
-        return self.config.label2id.get("entailment", 0)
+    def _heads_device(self) -> torch.device:
+        """Where the heads compute: those that accelerate offloads are elsewhere between calls."""
+        device = self.nli_output.weight.device
+        return device if device.type != "meta" else torch.device(self.nli_output._hf_hook.execution_device)
 
     @property
     def _has_opinion(self) -> bool:
@@ -456,11 +538,11 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             from .cloze_modernbert_nli import ClozeClassifier
         except ImportError:
             from cloze_modernbert_nli import ClozeClassifier
-        if not self._tokenizer_sources:
+        if not self._base_sources:
             raise ValueError(
                 "This model was made without a base: load it by `from_pretrained` or `from_base`."
             )
-        name, location = self._tokenizer_sources[-1]  # the base's
+        name, location = self._base_sources[0]
         return ClozeClassifier.from_pretrained(
             str(name), self.encoder, self.tokenizer, **{**location, **kwargs}
         )
@@ -477,29 +559,17 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         encoding: Encoding | None = None,
-        **kwargs: Any,
-    ) -> SequenceClassifierOutput:
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
         """As [`ModernBertNliModel`]: logits `(batch, num_labels)` and, given `labels`, their loss."""
         inputs = (input_ids, attention_mask, token_type_ids, inputs_embeds)
         logits = super().forward(*inputs, mode="nli", encoding=encoding)
-        loss = None if labels is None else label_loss(logits, labels, self._entailment)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def _loss(
-    output: ModernBertNliOutput,
-    labels: torch.Tensor | None,
-    abstention_labels: torch.Tensor | None,
-    entailment: int,
-) -> torch.Tensor | None:
-    if abstention_labels is not None:
-        if output.opinion_logits is not None:
-            return label_loss(output.opinion_logits, abstention_labels, entailment)
-        if abstention_labels.is_floating_point():
-            abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
-            abstention_labels = abstention_labels.to(output.abstention_logits)
-        return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
-    return None if labels is None else label_loss(output.logits, labels, entailment)
+        loss = self._loss(ModernBertNliOutput(logits=logits), labels, None)
+        inner = self._inner_states(self._base_inputs(*inputs), output_hidden_states, output_attentions)
+        output = SequenceClassifierOutput(loss=loss, logits=logits, **inner)
+        return output if self._as_dict(return_dict) else output.to_tuple()
 
 
 ModernBertNliConfig.register_for_auto_class()

@@ -15,13 +15,30 @@ from typing import Any
 
 import torch
 from transformers import Pipeline
+from transformers.utils import logging
 
 try:
     from .calibration_modernbert_nli import calibrated, drift_from, promised_threshold
-    from .tokenization_modernbert_nli import PairError, check_text, encode_pairs, max_pair_length
+    from .tokenization_modernbert_nli import (
+        PairError,
+        check_text,
+        check_tokenizer,
+        encode_pairs,
+        is_empty,
+        max_pair_length,
+    )
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import calibrated, drift_from, promised_threshold
-    from tokenization_modernbert_nli import PairError, check_text, encode_pairs, max_pair_length
+    from tokenization_modernbert_nli import (
+        PairError,
+        check_text,
+        check_tokenizer,
+        encode_pairs,
+        is_empty,
+        max_pair_length,
+    )
+
+logger = logging.get_logger(__name__)
 
 BATCH_SIZE = 32
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
@@ -46,11 +63,14 @@ class NliAbstentionPipeline(Pipeline):
     """
 
     modelcard = None  # transformers 5.0 reads it on saving, but sets it no more
-    _load_tokenizer = True
+    _load_tokenizer = None  # if there is one beside the heads: the model knows where else to look
     _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if self.tokenizer is None or is_empty(self.tokenizer):
+            self.tokenizer = self.model.tokenizer
+        check_tokenizer(self.tokenizer, self.model.config)
         # `pipeline(model_kwargs=...)` gives these to the tokenizer too, which would save them.
         for key in ("encoder", "base_model_name_or_path", "base_model_revision"):
             self.tokenizer.init_kwargs.pop(key, None)
@@ -61,13 +81,19 @@ class NliAbstentionPipeline(Pipeline):
                 f"The labels must have 'entailment' among them, got {self.model.config.label2id}."
             )
         self._limit(self.encoding, **self._postprocess_params)  # a risk that cannot be promised is told now
+        if not self._postprocess_params and (problem := self.model.stale_calibration()):
+            logger.warning_once(
+                f"{problem} Until then it abstains from an uncertainty of {self.threshold:.3g} upwards, as "
+                "before, which means nothing of the risk. (Said once.)"
+            )
 
     def __call__(self, inputs: Any, hypothesis: Any = None, **kwargs: Any) -> Any:
         """Judge one pair, or many.
 
         Args:
             inputs: A premise (`str`), with `hypothesis`; a pair, as a tuple or as a dict with `premise` and
-                `hypothesis` (or `text` and `text_pair`); or a list or other iterable of pairs.
+                `hypothesis` (or `text` and `text_pair`); or a list, other iterable or map-style dataset of
+                pairs.
             hypothesis (`str`, *optional*): Where `inputs` is a premise.
             batch_size, threshold, target_risk, like, encoding (*optional*): For this call.
 
@@ -97,9 +123,10 @@ class NliAbstentionPipeline(Pipeline):
             )
         if isinstance(inputs, Mapping | tuple):
             return next(self._stream([inputs], batch_size, *steps))
-        if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | bytearray):
+        items = _items(inputs)
+        if items is None or isinstance(inputs, bytes | bytearray):
             raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
-        results = self._stream(inputs, batch_size, *steps)
+        results = self._stream(items, batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
     def route(
@@ -183,9 +210,10 @@ class NliAbstentionPipeline(Pipeline):
                 seen, where the checkpoint has a promise for that, else `"calibration"`.
 
         Raises:
-            ValueError: the checkpoint is not calibrated, or its calibration does not promise such a risk.
+            ValueError: the checkpoint is not calibrated, or for other heads than these, or its calibration
+                does not promise such a risk.
         """
-        return promised_threshold(self.model.config.calibration, encoding or self.encoding, target_risk, like)
+        return promised_threshold(self.model.calibration, encoding or self.encoding, target_risk, like)
 
     def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
         """Whether results can be told from calibration's, which says nothing about the risk if they cannot.
@@ -200,10 +228,10 @@ class NliAbstentionPipeline(Pipeline):
             figures behind it, see `calibration_modernbert_nli.py`.
 
         Raises:
-            ValueError: the checkpoint is not calibrated for this encoding, or there are no results.
+            ValueError: these heads are not calibrated for this encoding, or there are no results.
         """
         encoding = encoding or self.encoding
-        entry = calibrated(self.model.config.calibration, encoding)
+        entry = calibrated(self.model.calibration, encoding)
         results = list(results)
         if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
             results = self(results, encoding=encoding)
@@ -223,11 +251,12 @@ class NliAbstentionPipeline(Pipeline):
             texts, "offsets"
         )  # TokenStates, of this module or of one that `trust_remote_code` made
         if not kept:
-            if not isinstance(texts, Iterable):
+            items = _items(texts)
+            if items is None:
                 raise ValueError(
                     f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}."
                 )
-            texts = [texts] if isinstance(texts, str) else list(texts)
+            texts = [texts] if isinstance(texts, str) else list(items)
         if len(texts) == 0:
             return []
         if not kept and self.encoding == "joint":
@@ -389,6 +418,15 @@ def _best(scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "reason": None if accepted else "all categories abstained",
         "scores": scores,
     }
+
+
+def _items(inputs: Any) -> Iterable[Any] | None:
+    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others."""
+    if isinstance(inputs, Iterable):
+        return inputs
+    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
+        return (inputs[row] for row in range(len(inputs)))
+    return None
 
 
 def _as_pair(item: Any, row: int) -> tuple[Any, Any]:

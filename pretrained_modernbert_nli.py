@@ -3,25 +3,31 @@
 import copy
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 from transformers.utils.hub import extract_commit_hash
 
 try:
-    from .configuration_modernbert_nli import ModernBertNliConfig
+    from .calibration_modernbert_nli import StaleCalibration, check_calibration, heads_digest, stale
+    from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from .encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
     from .states_modernbert_nli import StateCache
-    from .tokenization_modernbert_nli import load_tokenizer
+    from .tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
-    from configuration_modernbert_nli import ModernBertNliConfig
+    from calibration_modernbert_nli import StaleCalibration, check_calibration, heads_digest, stale
+    from configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
     from states_modernbert_nli import StateCache
-    from tokenization_modernbert_nli import load_tokenizer
+    from tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
+
+logger = logging.get_logger(__name__)
 
 # Arguments of `from_pretrained` by what they concern: both repositories, base and heads, or the base alone.
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "proxies")
@@ -51,7 +57,10 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     def __init__(self, config: ModernBertNliConfig):
         super().__init__(config)
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._tokenizer_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
+        # Where the heads were loaded from, if they were, and where their base is: names or folders, with what
+        # is needed to reach them.
+        self._heads_source: list[tuple[str | os.PathLike, dict[str, Any]]] = []
+        self._base_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._state_cache = StateCache()
         self.register_module("encoder", None)
 
@@ -86,11 +95,61 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but access tokens."""
-        sources = [
-            (name, {key: value for key, value in location.items() if key != "token"})
-            for name, location in self._tokenizer_sources
-        ]
-        return {**self.__dict__, "_tokenizer_sources": sources}
+        without = {
+            key: [
+                (name, {key: value for key, value in location.items() if key != "token"})
+                for name, location in getattr(self, key)
+            ]
+            for key in ("_heads_source", "_base_sources")
+        }
+        return {**self.__dict__, **without}
+
+    # What the heads promise --------------------------------------------------------------------------------
+
+    def set_calibration(self, calibration: Mapping[str, Any] | None, threshold: float) -> None:
+        """Give these heads a promise and a threshold, which hold for them alone: see `calibration`.
+
+        Args:
+            calibration (`Mapping`, *optional*): By encoding, see `calibration_modernbert_nli.py`.
+            threshold (`float`): The uncertainty from which to abstain unless told otherwise.
+        """
+        check_calibration(calibration, ENCODINGS)
+        self.config.calibration = calibration
+        self.config.abstention_threshold = threshold
+        self.config.calibrated_heads = self.heads_digest()
+
+    @property
+    def calibration(self) -> Mapping[str, Any] | None:
+        """The configuration's calibration.
+
+        Raises:
+            StaleCalibration: it was made for other heads, of which it says nothing.
+        """
+        if self.config.calibration and (problem := self.stale_calibration()):
+            raise StaleCalibration(problem)
+        return self.config.calibration
+
+    def stale_calibration(self) -> str | None:
+        """Whether calibration and threshold of the configuration are of other heads: a sentence, or None."""
+        if self.config.calibration is None and self.config.calibrated_heads is None:
+            return None
+        problem = stale(self.config, self.heads_digest())
+        return problem and f"The calibration in the configuration {problem}"
+
+    def heads_digest(self) -> str:
+        """See `calibration_modernbert_nli.heads_digest`: computed anew, for weights change in many ways."""
+        return heads_digest(self._head_tensors(), self.config)
+
+    def _head_tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+        for name, module in self.named_modules():  # those that accelerate keeps elsewhere between calls
+            offloaded = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+            for key, _ in module.named_parameters(recurse=False) if offloaded is not None else ():
+                if (path := f"{name}.{key}") in tensors and tensors[path].is_meta:
+                    tensors[path] = offloaded[key]
+        return tensors
+
+    # Texts whose states are kept ---------------------------------------------------------------------------
 
     def forget_texts(self) -> None:
         """Empty the cache of the texts that were encoded last, as after a change of the encoder's weights."""
@@ -98,6 +157,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Refused: the base is frozen, and its embeddings are those of its own repository."""
+        raise NotImplementedError(
+            "The base stays as it is, so its embeddings cannot be resized: put new heads on a base that has "
+            "the tokens that you need."
+        )
 
     @classmethod
     def from_base(
@@ -141,7 +207,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         return_info = kwargs.pop("output_loading_info", False)
         placement = {key: kwargs.pop(key) for key in _PLACEMENT_ARGUMENTS if key in kwargs}
         for_base = {key: kwargs.pop(key) for key in _BASE_ARGUMENTS if key in kwargs}
-        location = {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}
+        location = _of_heads(kwargs)
         hub = {key: value for key, value in location.items() if key in _HUB_ARGUMENTS}
 
         if not isinstance(config, PretrainedConfig):  # the auto classes give a ready one
@@ -168,7 +234,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
         )
         model._place_beside(encoder)
-        model._tokenizer_sources.append((pretrained_model_name_or_path, location))
+        model._heads_source = [(pretrained_model_name_or_path, location)]
         model._remember_base(hub, pin=loaded_here)
         return (model, info) if return_info else model
 
@@ -188,6 +254,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         except RuntimeError as error:
             if "mismatch" not in str(error):
                 raise
+            stored = cls.config_class.from_pretrained(name, **_of_heads(kwargs)).num_labels
+            if stored != (asked := kwargs["config"].num_labels):
+                raise ValueError(
+                    f"The heads in {str(name)!r} tell {stored} labels apart, not {asked}. To train a new "
+                    "output layer beside what they learnt: `ignore_mismatched_sizes=True`."
+                ) from error
             raise ValueError(
                 f"The heads in {str(name)!r} do not fit their config.json (hidden_size = "
                 f"{kwargs['config'].hidden_size}, head_type = {kwargs['config'].head_type!r}): the two files "
@@ -225,19 +297,32 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         if pin and self.config._base_override is None and not os.path.isdir(name):
             path = cached_file(name, "config.json", **{**hub, "revision": revision, "local_files_only": True})
             self.config.base_model_revision = extract_commit_hash(path, None) or revision
-        self._tokenizer_sources.append((name, {**hub, "revision": revision}))
+        self._base_sources = [(name, {**hub, "revision": revision})]
+        given = getattr(self.encoder.config, "_name_or_path", "")  # of an encoder that the caller loaded
+        if given and given != name:
+            revision = getattr(self.encoder.config, "_commit_hash", None)
+            self._base_sources.insert(0, (given, {**hub, "revision": revision}))
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> None:
-        """Save the heads, the configuration, the code and, unless one is there already, the tokenizer."""
+        """Save the heads, the configuration, the code and the tokenizer."""
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         super().save_pretrained(save_directory, **kwargs)
-        complete = (Path(save_directory) / "tokenizer_config.json").exists()
-        if self._tokenizer_sources and not complete and kwargs.get("is_main_process", True):
-            self.load_tokenizer().save_pretrained(save_directory)
+        if kwargs.get("is_main_process", True):
+            self._save_tokenizer(Path(save_directory))
         if push_to_hub:  # here, because transformers would push before the tokenizer is there
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+
+    def _save_tokenizer(self, folder: Path) -> None:
+        try:
+            self.tokenizer.save_pretrained(folder)
+        except (OSError, TokenizerMismatch) as error:  # the heads are saved all the same
+            if not (folder / "tokenizer_config.json").exists():
+                logger.warning_once(
+                    "A checkpoint was saved without a tokenizer. Each load then needs that of "
+                    f"{self.config.base_model_name_or_path!r}. {error}"
+                )
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -251,11 +336,27 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: neither has one, or neither can be reached.
+            TokenizerMismatch: it cannot be that of the base.
         """
         reasons = []
-        for name, location in self._tokenizer_sources:
+        sources = [*self._heads_source, *self._base_sources]
+        if not sources:  # of an encoder that is not pretrained: nothing is worth a download
+            name, revision = self.config._base_override or (
+                self.config.base_model_name_or_path,
+                self.config.base_model_revision,
+            )
+            sources = [(name, {"revision": revision, "local_files_only": True})]
+        for name, location in sources:
             try:
-                return load_tokenizer(name, self.config.encoder_config, **location)
+                tokenizer = load_tokenizer(name, self.config.encoder_config, **location)
             except OSError as error:
-                reasons.append(f"{str(name)!r}: {error}")
+                reasons.append(str(error))
+                continue
+            check_tokenizer(tokenizer, self.config)
+            return tokenizer
         raise OSError("No tokenizer could be loaded for this model. " + " ".join(reasons))
+
+
+def _of_heads(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Of the arguments of `from_pretrained` those that say where the heads are."""
+    return {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}

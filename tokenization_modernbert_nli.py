@@ -12,6 +12,7 @@ logger = logging.get_logger(__name__)
 
 # These keep their first `pad_token_id + 1` position embeddings for padding.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer")
+_SPECIAL_TOKENS = 50  # more than any tokenizer has
 _UNLIMITED = 10**9  # tokenizers without a window say 1e30
 
 
@@ -24,6 +25,10 @@ class PairError(ValueError):
 
     def __reduce__(self) -> Any:
         return type(self), (self.row, self.reason)
+
+
+class TokenizerMismatch(ValueError):
+    """The tokenizer is not that of the base that these heads belong to."""
 
 
 def max_pair_length(encoder_config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -46,13 +51,52 @@ def load_tokenizer(
         name_or_path (`str`): Repository id or folder.
         encoder_config (`PretrainedConfig`): Configuration of the base; with it, no remote code is asked for.
         **kwargs: Arguments of `AutoTokenizer.from_pretrained` (revision, token, cache_dir, …).
+
+    Raises:
+        OSError: there is no tokenizer, or it cannot be reached or read.
     """
-    tokenizer = AutoTokenizer.from_pretrained(
-        name_or_path, config=encoder_config, split_special_tokens=True, **kwargs
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            name_or_path, config=encoder_config, split_special_tokens=True, **kwargs
+        )
+    except ValueError as error:  # some classes cannot be made without their files, others are made empty
+        raise OSError(f"{str(name_or_path)!r} has no tokenizer that can be read: {error}") from error
+    if is_empty(tokenizer):
+        raise OSError(f"{str(name_or_path)!r} has no tokenizer files.")
     tokenizer.padding_side = "right"
     tokenizer.model_max_length = max_pair_length(encoder_config, tokenizer)
     return tokenizer
+
+
+def is_empty(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it knows no word or letter: what transformers makes, without an error, where its files lack."""
+    if len(tokenizer) > _SPECIAL_TOKENS:
+        return False
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    return not any(character.isalnum() for word in words for character in word)
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Raise `TokenizerMismatch` where a tokenizer cannot be the one of the base that these heads are for.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): A tokenizer.
+        config (`ModernBertNliConfig`): Configuration of the heads.
+    """
+    name, base = repr(tokenizer.name_or_path), repr(config.base_model_name_or_path)
+    # A base may have some embeddings to spare, to a round number; far more are another vocabulary's.
+    if not config.vocab_size < 2 * len(tokenizer) <= 2 * config.vocab_size:
+        raise TokenizerMismatch(
+            f"The tokenizer {name} knows {len(tokenizer):,} tokens, but the base {base} has embeddings for "
+            f"{config.vocab_size:,}: load the tokenizer of that base."
+        )
+    for key in ("sep_token_id", "pad_token_id"):
+        expected, found = getattr(config, key), getattr(tokenizer, key)
+        if expected is not None and found != expected:
+            raise TokenizerMismatch(
+                f"The tokenizer {name} has {key} = {found}, but the heads on {base} were made for "
+                f"{expected}: load the tokenizer of that base."
+            )
 
 
 def check_pair(premise: Any, hypothesis: Any, row: int = 0) -> None:

@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
             calibrated(model.abstention_head.output, opinions, held_out.labels)
     judged = _judged(trainer, unseen)
-    threshold = _calibrate(model.config, judged, sources, head.target_risk)
+    threshold = _calibrate(model, judged, sources, head.target_risk)
 
     def decided(judged: dict[str, Any]) -> dict[str, Any]:
         return {name: decisions(**figures, threshold=threshold) for name, figures in judged.items()}
@@ -292,12 +292,13 @@ def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:
 
 
 def _calibrate(
-    config: ModernBertNliConfig, judged: dict[str, Any], sources: list[str], target_risk: float
+    model: ModernBertNliModel, judged: dict[str, Any], sources: list[str], target_risk: float
 ) -> float:
-    """Give the configuration its promise, and the threshold: the promised one, or else an estimate."""
+    """Give the heads their promise, and the threshold: the promised one, or else an estimate."""
+    encoding, calibration = model.config.encoding, None
     errors = {name: wrong(figures["logits"], figures["labels"]) for name, figures in judged.items()}
     try:
-        config.calibration = {
+        calibration = {
             name: calibration_of(
                 errors[name],
                 figures["uncertainty"],
@@ -307,13 +308,13 @@ def _calibrate(
             )
             for name, figures in judged.items()
         }
-        config.abstention_threshold = promised_threshold(config.calibration, config.encoding, target_risk)
+        threshold = promised_threshold(calibration, encoding, target_risk)
     except ValueError as error:  # too few pairs, or a risk that they cannot promise
         if PartialState().is_main_process:
             print(f"No promise for a risk of {target_risk:g}, but an estimate: {error}")
-        uncertainty = judged[config.encoding]["uncertainty"]
-        config.abstention_threshold = threshold_for_risk(errors[config.encoding], uncertainty, target_risk)
-    return config.abstention_threshold
+        threshold = threshold_for_risk(errors[encoding], judged[encoding]["uncertainty"], target_risk)
+    model.set_calibration(calibration, threshold)
+    return threshold
 
 
 def _train(

@@ -15,9 +15,11 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from calibrate import NOT_COVERED
-from calibration_modernbert_nli import CALIBRATION
+from calibration_modernbert_nli import CALIBRATION, heads_digest, stale
+from configuration_modernbert_nli import ModernBertNliConfig
 
 HERE = Path(__file__).resolve().parent
 LICENCE = "apache-2.0"
@@ -107,6 +109,7 @@ def render(
     results = _training_results(folder / "results.json")
     base = {"name": config["base_model_name_or_path"], "revision": config["base_model_revision"]}
     data = training_data(results) if results else []
+    outdated = _outdated(folder)
     index = evaluation_results(evaluation, config["encoding"]) if evaluation else []
     owner, _, name = repo_id.rpartition("/")
     metadata = ModelCardData(
@@ -146,13 +149,15 @@ def render(
         pictures=sorted(path.name for path in folder.glob("*.png")),
         peers=peers(evaluation) if evaluation else None,
         selective=selective(results) if results and results["evaluation"] else None,
-        promise=promise(config),
+        promise=None if outdated else promise(config),
         limits=NOT_COVERED,
         data=data,
         results={**results, "versions": _versions(results.get("versions", {}))} if results else None,
         evaluation=_provenance(evaluation.results) if evaluation else None,
         code=shipped_code(folder),
     )
+    if outdated:
+        gaps.append(f"the promise of a risk: the calibration in config.json {outdated}")
     if not index:
         gaps.append("the model-index: no result of this checkpoint on a set of the Hub in evaluation.json")
     return Page(str(ModelCard(text)), gaps)
@@ -320,6 +325,12 @@ def _widget(example: Mapping[str, Any]) -> dict[str, Any]:
         "text_pair": example["hypothesis"],
         "output": output,
     }
+
+
+def _outdated(folder: Path) -> str | None:
+    """What is wrong with the calibration for the heads that lie beside it."""
+    config = ModernBertNliConfig.from_pretrained(folder)
+    return stale(config, heads_digest(load_file(folder / "model.safetensors"), config))
 
 
 def _parameters(path: Path) -> int:

@@ -55,7 +55,7 @@ def limit(pipe: Any, risk: float | None) -> Limit:
         return Limit(pipe.threshold, no_promise(pipe), usual)
     like = _like(pipe)
     threshold = pipe.threshold_for(risk, like=like)
-    entry = pipe.model.config.calibration[pipe.encoding]
+    entry = pipe.model.calibration[pipe.encoding]
     chosen = promise_of(entry, like)
     kept = [
         row for row in chosen["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
@@ -85,6 +85,8 @@ def limit(pipe: Any, risk: float | None) -> Limit:
 
 def no_promise(pipe: Any) -> str:
     """What to say in place of the choice where there is none."""
+    if problem := pipe.model.stale_calibration():
+        return problem
     if _table(pipe):
         return "None of the risks that this checkpoint was calibrated for could be promised."
     return (
@@ -98,7 +100,7 @@ def percent(share: float) -> str:
 
 
 def _table(pipe: Any) -> list[Mapping[str, Any]]:
-    calibration = pipe.model.config.calibration or {}
+    calibration = {} if pipe.model.stale_calibration() else pipe.model.config.calibration or {}
     if pipe.encoding not in calibration:
         return []
     return list(promise_of(calibration[pipe.encoding], _like(pipe))["table"])

@@ -44,6 +44,18 @@ from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 settings.register_profile("without deadline", deadline=None)  # no test asserts wall-clock time
 settings.load_profile("without deadline")
 
+# Of the tests in test_common.py, which are not ours: no other marker is known.
+_THEIR_MARKERS = (
+    *("accelerate_tests", "torch_compile_test", "slow", "order"),
+    *("flash_attn_test", "flash_attn_3_test", "flash_attn_4_test"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in _THEIR_MARKERS:
+        config.addinivalue_line("markers", f"{name}: of the common tests of transformers")
+
+
 CORPUS = [
     "a man is eating food .",
     "the dog runs in the park",

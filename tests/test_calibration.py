@@ -1,23 +1,29 @@
 """The promise of a calibration: kept as often as it says, stored, used, and questioned where text differs."""
 
+import copy
 import json
 import math
+import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 from conftest import PAIRS, ROOT, make_model, rows, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import pipeline
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
 import calibrate
+import pipeline_modernbert_nli
 import predict
 from calibration_modernbert_nli import ENOUGH, drift_from
 from configuration_modernbert_nli import ModernBertNliConfig
 from modeling_modernbert_nli import ModernBertNliModel
+from page.promise import choice, limit
 from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
 from training.data import Pairs
 
@@ -216,7 +222,7 @@ def nli(tiny_modernbert):
         doubts = sorted(result["uncertainty"] for result in plain(PAIRS, encoding=encoding))
         thresholds = {0.05: None, 0.1: doubts[0], 0.2: doubts[1], 0.3: doubts[2]}
         calibration[encoding] = entry(thresholds)
-    model.config.calibration = calibration
+    model.set_calibration(calibration, 0.5)
     return model.as_pipeline()
 
 
@@ -300,9 +306,115 @@ def test_without_calibration_there_is_no_promise(nli, model):
         with pytest.raises(ValueError, match=r"not calibrated for \w+ encoding, .* python calibrate.py"):
             call()
     half = make_model(nli.model.config._base_override[0], "separate")
-    half.config.calibration = {"separate": nli.model.config.calibration["separate"]}
+    half.set_calibration({"separate": nli.model.config.calibration["separate"]}, 0.5)
     with pytest.raises(ValueError, match=r"for joint encoding \(for separate it is\)"):
         half.as_pipeline()(PAIRS, target_risk=0.3, encoding="joint")
+
+
+# The heads that it was made for -----------------------------------------------------------------------------
+
+
+def _trained_by_trainer(model, folder: Path):
+    """The heads after a plain Trainer taught them to say always the same."""
+    rows = [dict(model.tokenizer(*pair), labels=0) for pair in PAIRS]
+    arguments = TrainingArguments(
+        str(folder / "run"), max_steps=2, learning_rate=0.1, use_cpu=True, report_to="none", save_steps=2
+    )
+    Trainer(
+        model, arguments, train_dataset=rows, data_collator=DataCollatorWithPadding(model.tokenizer)
+    ).train()
+    return folder / "run" / "checkpoint-2"
+
+
+def _random_output(model, folder: Path):
+    model.save_pretrained(folder / "own")
+    where = {"base_model_name_or_path": model.config._base_override[0]}
+    labels = {"num_labels": 4, "ignore_mismatched_sizes": True}
+    ModernBertNliModel.from_pretrained(folder / "own", **where, **labels).save_pretrained(folder / "random")
+    config = json.loads((folder / "random" / "config.json").read_text())
+    config["id2label"]["0"], config["label2id"] = "entailment", {"entailment": 0}
+    (folder / "random" / "config.json").write_text(json.dumps(config))
+    return folder / "random"
+
+
+def _edited_in_place(model, folder: Path):
+    model.nli_output.weight.data.mul_(1.01)  # which no version counter sees
+    model.save_pretrained(folder / "edited")
+    return folder / "edited"
+
+
+def _mixed_otherwise(model, folder: Path):
+    model.config.abstention_weight = 0.25
+    model.save_pretrained(folder / "mixed")
+    return folder / "mixed"
+
+
+def _without_digest(model, folder: Path):
+    model.config.calibrated_heads = None
+    model.save_pretrained(folder / "old")
+    return folder / "old"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_trained_by_trainer, "made for other heads"),
+        (_random_output, "made for other heads"),
+        (_edited_in_place, "made for other heads"),
+        (_mixed_otherwise, "made for other heads"),
+        (_without_digest, "does not say which heads"),
+    ],
+)
+def test_other_heads_promise_nothing(nli, change, reason, tiny_modernbert, tmp_path):
+    """Whatever changed them: no risk, no drift, no table, until they are calibrated; and it is said."""
+    model = copy.deepcopy(nli.model)
+    where = {"base_model_name_or_path": tiny_modernbert}
+    changed = ModernBertNliModel.from_pretrained(change(model, tmp_path), **where)
+    pipe = changed.as_pipeline()
+    for call in (
+        lambda: pipe(PAIRS, target_risk=0.3),
+        lambda: pipe.threshold_for(0.3),
+        lambda: pipe.drift(PAIRS),
+        lambda: changed.as_pipeline(target_risk=0.3),
+        lambda: changed.calibration,
+    ):
+        with pytest.raises(ValueError, match=reason):
+            call()
+    assert choice(pipe) is None
+    assert reason in limit(pipe, None).promise
+    # Where to abstain is still known, as a plain threshold.
+    assert pipe.threshold == nli.model.config.abstention_threshold
+    changed.set_calibration(nli.model.config.calibration, 0.5)
+    assert changed.as_pipeline()(PAIRS, target_risk=0.3)
+
+
+def test_a_threshold_of_other_heads_is_questioned(nli, monkeypatch):
+    """Once, in a sentence; not where it is right, nor where the caller chose one."""
+    said = []
+    warn = pipeline_modernbert_nli.logger
+    monkeypatch.setattr(warn, "warning_once", said.append)
+    model = copy.deepcopy(nli.model)
+    model.as_pipeline()
+    model.nli_output.bias.data.add_(0.5)
+    model.as_pipeline(threshold=0.5)
+    assert said == []
+    model.as_pipeline()
+    assert re.search("other heads.*abstains from an uncertainty of 0.5 upwards.*nothing of the risk", said[0])
+
+
+def test_the_digest_outlives_what_changes_no_weight(nli, tiny_modernbert, tmp_path):
+    """Saving, loading in another precision of the base, copies, pickles, training mode, freezing."""
+    nli.model.save_pretrained(tmp_path)
+    how = {"base_model_name_or_path": tiny_modernbert}
+    digest = nli.model.config.calibrated_heads
+    loaded = [
+        ModernBertNliModel.from_pretrained(tmp_path, **how, dtype=dtype) for dtype in ("float32", "bfloat16")
+    ]
+    copies = [copy.deepcopy(nli.model).train().requires_grad_(False), pickle.loads(pickle.dumps(nli.model))]
+    assert {model.heads_digest() for model in (nli.model, *loaded, *copies)} == {digest}
+    offloaded = accelerate.cpu_offload(loaded[0])
+    assert offloaded.nli_output.weight.is_meta
+    assert offloaded.heads_digest() == digest
 
 
 def test_a_calibrated_checkpoint_works_as_remote_code(nli, tiny_modernbert, tmp_path):
@@ -429,7 +541,7 @@ def test_a_checkpoint_is_calibrated_in_place(command, tiny_modernbert, capsys):
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
     old, new = (json.loads(files["config.json"]) for files in (before, after))
-    assert {key for key in new if new[key] != old.get(key)} == {"calibration", "abstention_threshold"}
+    assert {key for key in new if new[key] != old.get(key)} == set(calibrate.CALIBRATED)
     assert set(new["calibration"]) == {"separate", "joint"}
     found = new["calibration"]["separate"]
     assert (found["n"], found["delta"], found["data"]) == (300, 0.2, ["held_out"])

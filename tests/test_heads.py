@@ -33,7 +33,7 @@ def head():
 def test_layers_are_normalised_and_mixed(head):
     """Each layer's scale and mean are gone before the softmax of the weights mixes them."""
     layers = [torch.randn(2, 4, 12), 1000 * torch.randn(2, 4, 12) + 50]
-    first, second = head.layer_weights["joint"].softmax(dim=0)
+    first, second = head.layer_weights.joint.softmax(dim=0)
     expected = first * functional.layer_norm(layers[0], (12,)) + second * functional.layer_norm(
         layers[1], (12,)
     )

@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PAIRS, ROOT, fresh, make_model, tokenize
+from conftest import PAIRS, fresh, make_model, tokenize
+from safetensors.torch import load as from_bytes
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from transformers import AutoModel, BertConfig, BertModel, ModernBertConfig, ModernBertModel, pipeline
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    pipeline,
+)
 
 from configuration_modernbert_nli import ModernBertNliConfig
 from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
@@ -29,6 +38,11 @@ def load_in_pipeline(checkpoint: str | Path, base: str | None, **kwargs):
     if base is not None:
         kwargs["base_model_name_or_path"] = base
     return pipeline(model=str(checkpoint), trust_remote_code=True, model_kwargs=kwargs).model
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors that are not mapped from their file, which can then be written over."""
+    return from_bytes(path.read_bytes())
 
 
 def saved_json(folder: Path) -> dict[str, str]:
@@ -193,7 +207,7 @@ def test_bad_configuration(kwargs, match):
 
 def test_heads_of_another_width(broken, tiny_modernbert):
     """Heads that do not fit their configuration are refused with both files named."""
-    weights = load_file(broken / "model.safetensors")
+    weights = read(broken / "model.safetensors")
     weights["nli_hidden.0.weight"] = torch.zeros(32, 48)
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"do not fit their config\.json .*hidden_size = 64"):
@@ -202,7 +216,7 @@ def test_heads_of_another_width(broken, tiny_modernbert):
 
 def test_renamed_keys(broken, tiny_modernbert):
     """Missing heads are an error, never random numbers."""
-    weights = load_file(broken / "model.safetensors")
+    weights = read(broken / "model.safetensors")
     save_file({f"old_{key}": value for key, value in weights.items()}, broken / "model.safetensors")
     with pytest.raises(ValueError, match=r"incomplete.*nli_hidden.*missing.*old_nli.*head_type='cls'"):
         load(broken, tiny_modernbert)
@@ -236,7 +250,7 @@ def test_heads_of_another_family(broken, checkpoints, tiny_modernbert):
 def test_base_with_missing_keys(checkpoint, tiny_modernbert, tmp_path):
     """A base that lacks weights is refused, where transformers would go on with random ones."""
     base = shutil.copytree(tiny_modernbert, tmp_path / "base")
-    weights = load_file(base / "model.safetensors")
+    weights = read(base / "model.safetensors")
     save_file(
         {k: v for k, v in weights.items() if "layers.1." not in k},
         base / "model.safetensors",
@@ -346,7 +360,7 @@ def load_from_hub(checkpoint: str, first: str, cache: str) -> dict:
 def on_hub(checkpoints, hub, tiny_modernbert, base_revision, tmp_path_factory) -> dict:
     """Two commits of the base: the second is newer and has other weights."""
     newer = Path(shutil.copytree(tiny_modernbert, tmp_path_factory.mktemp("newer") / "base"))
-    weights = load_file(newer / "model.safetensors")
+    weights = read(newer / "model.safetensors")
     save_file(
         {key: 2 * value for key, value in weights.items()}, newer / "model.safetensors", {"format": "pt"}
     )
@@ -440,7 +454,130 @@ def test_a_base_without_a_separator_is_refused(tiny_modernbert, tmp_path):
         ModernBertNliConfig.from_base(str(folder))
 
 
-def test_the_metadata_lists_every_module():
-    """What is installed is what is here."""
-    listed = re.search(r"py-modules = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL)[1]
-    assert re.findall(r'"(\w+)"', listed) == sorted(path.stem for path in ROOT.glob("*.py"))
+# The tokenizer ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["tiny_modernbert", "tiny_bert"])
+def bare(request, tmp_path) -> tuple[Path, str]:
+    """A checkpoint of configuration and weights alone, and its base."""
+    base = request.getfixturevalue(request.param)
+    make_model(base, "separate").save_pretrained(tmp_path / "all")
+    (tmp_path / "bare").mkdir()
+    for path in (tmp_path / "all").iterdir():
+        if "tokenizer" not in path.name:
+            shutil.copy(path, tmp_path / "bare")
+    return tmp_path / "bare", base
+
+
+def test_without_tokenizer_files_the_base_has_it(bare, tmp_path):
+    """Whichever way such a checkpoint is opened, words are words; and what is saved then is complete."""
+    folder, base = bare
+    expected = AutoTokenizer.from_pretrained(base)("It rains.", "nobody is outside")["input_ids"]
+    where = {"base_model_name_or_path": base}
+    loaded = load(folder, base)
+    given = load(folder, None, encoder=AutoModel.from_pretrained(base))
+    piped = pipeline(model=str(folder), trust_remote_code=True, model_kwargs=where)
+    for tokenizer in (loaded.load_tokenizer(), given.tokenizer, piped.tokenizer, piped.model.tokenizer):
+        assert tokenizer("It rains.", "nobody is outside")["input_ids"] == expected
+    assert piped(*PAIRS[0]) == loaded.as_pipeline()(*PAIRS[0])
+    for name, saver in (("loaded", loaded), ("given", given), ("piped", piped)):
+        saver.save_pretrained(tmp_path / name)
+        assert AutoTokenizer.from_pretrained(tmp_path / name)("It rains.", "nobody is outside")[
+            "input_ids"
+        ] == (expected)
+
+
+def test_heads_made_around_a_loaded_encoder_are_saved_with_its_tokenizer(bare, tmp_path):
+    """As the class shows: no `from_base`, and the base named in the configuration is out of reach."""
+    folder, base = bare
+    config = ModernBertNliConfig.from_pretrained(folder)
+    ModernBertNliModel(config, encoder=AutoModel.from_pretrained(base)).save_pretrained(tmp_path / "made")
+    saved = AutoTokenizer.from_pretrained(tmp_path / "made")
+    assert saved("It rains.")["input_ids"] == AutoTokenizer.from_pretrained(base)("It rains.")["input_ids"]
+
+
+def test_no_tokenizer_anywhere_is_an_error(bare, caplog, tmp_path):
+    """The pipeline names where it looked, instead of answering; a save keeps the heads and says so."""
+    folder, base = bare
+    without = shutil.copytree(base, tmp_path / "base", ignore=shutil.ignore_patterns("tokenizer*"))
+    model = load(folder, str(without))
+    with pytest.raises(OSError, match=r"(?s)No tokenizer could be loaded.*bare.*base"):
+        model.as_pipeline()
+    model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved" / "tokenizer_config.json").exists()
+    assert load_file(tmp_path / "saved" / "model.safetensors")
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(checkpoints, tiny_modernbert, minilm, tmp_path):
+    """Another vocabulary, or the same one with other special tokens: given, or among the files."""
+    model = load(checkpoints["separate"], tiny_modernbert)
+    with pytest.raises(ValueError, match=r"knows 30,522 tokens, but the base 'tester/tiny-base' .* 400"):
+        model.as_pipeline(AutoTokenizer.from_pretrained(minilm))
+    other = AutoTokenizer.from_pretrained(tiny_modernbert, sep_token="[MASK]")
+    with pytest.raises(ValueError, match=r"has sep_token_id = 4, but the heads .* were made for 3"):
+        model.as_pipeline(other)
+    folder = shutil.copytree(checkpoints["separate"], tmp_path / "spoilt")
+    AutoTokenizer.from_pretrained(minilm).save_pretrained(folder)
+    with pytest.raises(ValueError, match="knows 30,522 tokens"):
+        load(folder, tiny_modernbert).load_tokenizer()
+    with pytest.raises(ValueError, match="knows 30,522 tokens"):
+        load_in_pipeline(folder, tiny_modernbert)
+
+
+# Labels -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_labels_without_names(tiny_modernbert, count, tmp_path):
+    """Any number of them comes back, two as well, which transformers leaves out of config.json."""
+    model = make_model(tiny_modernbert, num_labels=count)
+    model.save_pretrained(tmp_path)
+    loaded = load(tmp_path, tiny_modernbert)
+    assert loaded.config.id2label == {number: f"LABEL_{number}" for number in range(count)}
+    assert torch.equal(loaded(**tokenize(model)).logits, model(**tokenize(model)).logits)
+
+
+def test_either_half_of_the_names_is_enough(checkpoint):
+    """Names by number, or numbers by name; and a count that is right changes no name."""
+    names = {0: "yes", 1: "no", 2: "perhaps"}
+    numbers = {label: number for number, label in names.items()}
+    for kwargs in (
+        {"id2label": names},
+        {"label2id": numbers},
+        {"id2label": {str(k): v for k, v in names.items()}},
+    ):
+        for config in (
+            ModernBertNliConfig(**kwargs),
+            ModernBertNliConfig.from_pretrained(checkpoint, **kwargs),
+        ):
+            assert (config.id2label, config.label2id) == (names, numbers)
+    config = ModernBertNliConfig.from_pretrained(checkpoint, num_labels=3)
+    assert config.label2id == {"entailment": 0, "neutral": 1, "contradiction": 2}
+    with pytest.raises(ValueError, match="as many as `num_labels`"):
+        ModernBertNliConfig(num_labels=3, id2label={0: "yes", 1: "no"})
+
+
+def test_another_number_of_labels(checkpoint, tiny_modernbert):
+    """It is the labels that do not fit, and what to do is said, and works."""
+    with pytest.raises(ValueError, match=r"tell 3 labels apart, not 5\. .*ignore_mismatched_sizes"):
+        load(checkpoint, tiny_modernbert, num_labels=5)
+    model = load(checkpoint, tiny_modernbert, num_labels=5, ignore_mismatched_sizes=True)
+    assert model(**tokenize(model)).logits.shape == (len(PAIRS), 5)
+
+
+# What is no checkpoint of heads, or asks for what heads cannot do -------------------------------------------
+
+
+def test_a_base_is_no_checkpoint(tiny_bert):
+    """The error says what it is, and how to put heads on it."""
+    for load_it in (ModernBertNliModel.from_pretrained, ModernBertNliConfig.from_pretrained):
+        with pytest.raises(ValueError, match=r"type 'bert' is no checkpoint of heads.*from_base"):
+            load_it(tiny_bert)
+
+
+def test_what_belongs_to_the_base(checkpoint, tiny_modernbert):
+    """Its width and its embeddings are not the heads' to change."""
+    with pytest.raises(ValueError, match=r"'hidden_size'\] belong to the base"):
+        ModernBertNliConfig(hidden_size=32)
+    with pytest.raises(NotImplementedError, match="its embeddings cannot be resized"):
+        load(checkpoint, tiny_modernbert).resize_token_embeddings(500)

@@ -14,14 +14,17 @@ from transformers import (
     AutoConfig,
     AutoModel,
     BertConfig,
+    DataCollatorWithPadding,
     DebertaV2Config,
     DistilBertConfig,
     ModernBertConfig,
     RobertaConfig,
+    Trainer,
+    TrainingArguments,
 )
 
 from configuration_modernbert_nli import ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliModel
+from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
 
 MAX_ALIGNMENT_PARAMETERS = 600_000
 PUBLISHED_KEYS = {
@@ -359,6 +362,98 @@ def test_any_base(base, head_type, tmp_path):
     for how in ({"encoder": plain}, {"base_model_name_or_path": str(tmp_path / "base")}):
         again = ModernBertNliModel.from_pretrained(tmp_path / "heads", **how)
         assert torch.equal(again(**batch).logits, output.logits)
+
+
+@pytest.mark.parametrize("encoding", ["joint", "separate"])
+def test_inner_states_of_the_base(tiny_modernbert, checkpoints, encoding):
+    """All hidden states and the attentions, as the plain base gives them, in output and in tuple."""
+    how = {"attn_implementation": "eager"}
+    plain = AutoModel.from_pretrained(tiny_modernbert, **how)
+    asked = {"output_hidden_states": True, "output_attentions": True}
+    for cls in (ModernBertNliModel, ModernBertNliForSequenceClassification):
+        model = cls.from_pretrained(checkpoints["separate"], base_model_name_or_path=tiny_modernbert, **how)
+        batch = tokenize(model)
+        expected, output = plain(**batch, **asked), model(**batch, **asked, encoding=encoding)
+        for name in ("hidden_states", "attentions"):
+            assert len(output[name]) == len(expected[name])
+            assert all(torch.equal(*both) for both in zip(output[name], expected[name], strict=True))
+        model.config.output_hidden_states = True
+        assert "hidden_states" in model(**batch)
+        assert "hidden_states" not in model(**batch, output_hidden_states=False)
+
+
+def test_what_cannot_be_honoured_is_refused(tiny_modernbert, batch):
+    """No argument is ignored: an unknown one, a loss that a mode has not, attentions that are not kept."""
+    model = make_model(tiny_modernbert)
+    classifier = ModernBertNliForSequenceClassification(model.config, encoder=model.encoder)
+    labels = torch.tensor([0, 1, 2])
+    for one in (model, classifier):
+        with pytest.raises(TypeError, match="position_ids"):
+            one(**batch, position_ids=batch["input_ids"])
+        with pytest.raises(ValueError, match=r"gives no attentions.*eager"):
+            one(**batch, output_attentions=True)
+        one.config.problem_type = "regression"
+        with pytest.raises(ValueError, match="each pair has one label"):
+            one(**batch, labels=labels)
+        one.config.problem_type = "single_label_classification"
+        assert one(**batch, labels=labels).loss.isfinite()
+    with pytest.raises(ValueError, match="A `mode` has no loss"):
+        model(**batch, mode="nli", labels=labels)
+    with pytest.raises(ValueError, match="each pair has one label, got 'regression'"):
+        ModernBertNliConfig(problem_type="regression")
+
+
+def test_tuples(tiny_modernbert, batch):
+    """`return_dict=False`, as an argument or in the configuration, for both classes."""
+    model = make_model(tiny_modernbert)
+    classifier = ModernBertNliForSequenceClassification(model.config, encoder=model.encoder)
+    labels = torch.tensor([0, 1, 2])
+    for one in (model, classifier):
+        expected = one(**batch, labels=labels)
+        found = one(**batch, labels=labels, return_dict=False)
+        assert isinstance(found, tuple)
+        assert all(torch.equal(*both) for both in zip(found, expected.to_tuple(), strict=True))
+        one.config.return_dict = False
+        assert isinstance(one(**batch), tuple)
+        assert one(**batch, return_dict=True).logits is not None
+        one.config.return_dict = True
+
+
+def test_gradients_that_are_accumulated_are_a_mean(tiny_modernbert, tmp_path):
+    """Trainer leaves that to models that take any argument, and did not divide the loss of ours."""
+    trained = []
+    for batch_size, steps in ((2, 1), (1, 2)):
+        model = make_model(tiny_modernbert, head_dropout=0.0)
+        rows = [dict(model.tokenizer(*pair), labels=0) for pair in PAIRS[:2]]
+        arguments = TrainingArguments(
+            str(tmp_path),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=steps,
+            max_steps=1,
+            optim="sgd",
+            max_grad_norm=0.0,
+            learning_rate=1.0,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+        )
+        collator = DataCollatorWithPadding(model.tokenizer)
+        Trainer(model, arguments, train_dataset=rows, data_collator=collator).train()
+        trained.append(model.nli_output.weight.detach())
+    assert_close(*trained, atol=1e-5, rtol=1e-4)
+
+
+def test_export(tiny_modernbert, checkpoints):
+    """Joint encoding is exported; separate encoding says that joint is what can be."""
+    model = make_model(tiny_modernbert, "separate")
+    inputs = tokenize(model, PAIRS[:1])
+    with pytest.raises(ValueError, match='export the model with `encoding="joint"`'):
+        torch.export.export(model, (), inputs, strict=False)
+    with pytest.raises(ValueError, match='export the model with `encoding="joint"`'):
+        torch.jit.trace(lambda ids: model(ids, mode="nli"), inputs["input_ids"])
+    joint = {**inputs, "encoding": "joint", "mode": "nli"}
+    exported = torch.export.export(model, (), joint, strict=False).module()
+    assert_close(exported(**joint), model(**joint), atol=1e-5, rtol=1e-4)
 
 
 def test_compile(model, batch):

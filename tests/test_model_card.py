@@ -12,6 +12,7 @@ from evaluations import PNG, calibration, evaluation, result, spread, training_r
 from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from model_card.render import Evaluation, Page, render, training_data
 from training.domains import domain_promise
@@ -39,7 +40,7 @@ def folder(tiny_modernbert, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("publish")
     model = make_model(tiny_modernbert, "separate")
     model.config.base_model_revision = BASE["revision"]
-    model.config.calibration, model.config.abstention_threshold = calibration(), 0.25
+    model.set_calibration(calibration(), 0.25)
     model.save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(training_results(BASE)))
     (folder / "risk_coverage.png").write_bytes(PNG)
@@ -227,6 +228,23 @@ def test_a_checkpoint_that_promises_nothing(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "calibration": None}))
     assert any("not calibrated" in gap for gap in page(tmp_path, evaluation(BASE)).gaps)
+
+
+def test_a_promise_of_other_heads_is_not_published(folder, tmp_path):
+    """It is a gap, which says why."""
+    for path in folder.iterdir():
+        if path.name != "model.safetensors":
+            (tmp_path / path.name).symlink_to(path)
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "nli_output.bias": weights["nli_output.bias"] + 1}, tmp_path / "model.safetensors")
+    own, others = page(folder, evaluation(BASE)), page(tmp_path, evaluation(BASE))
+    assert "target_risk" in own.text
+    assert not any("other heads" in gap for gap in own.gaps)
+    assert any(
+        "the promise of a risk: the calibration in config.json was made for other heads" in gap
+        for gap in others.gaps
+    )
+    assert "target risk" not in others.text.lower()
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)

@@ -8,6 +8,7 @@ import torch
 from conftest import PAIRS, make_model, tokenize
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
+from transformers.pipelines.pt_utils import KeyDataset, KeyPairDataset
 
 from modeling_modernbert_nli import ModernBertNliModel
 from tokenization_modernbert_nli import PairError
@@ -285,6 +286,28 @@ def test_what_came_before_a_failure_is_answered(model):
         assert [next(answers)["label"] for _ in PAIRS] == [nli(*pair)["label"] for pair in PAIRS]
         with pytest.raises(error):
             next(answers)
+
+
+def test_map_style_datasets(pipe, expected):
+    """Those of text-classification: a length and items by number, without an iterator."""
+    rows = Dataset.from_list([{"premise": premise, "hypothesis": other} for premise, other in PAIRS])
+    pairs = Dataset.from_list(
+        [{"pair": {"premise": premise, "hypothesis": other}} for premise, other in PAIRS]
+    )
+
+    class Plain:
+        def __len__(self) -> int:
+            return len(PAIRS)
+
+        def __getitem__(self, row: int) -> tuple[str, str]:
+            return PAIRS[row]
+
+    for dataset in (KeyPairDataset(rows, "premise", "hypothesis"), KeyDataset(pairs, "pair"), Plain()):
+        answers = pipe(dataset)
+        assert next(answers)["label"] == expected[0]["label"]
+        assert_same([expected[0], *answers], expected)
+    texts = pipe.route(KeyDataset(rows, "premise"), {"sports": "this is about sports"})
+    assert len(texts) == len(PAIRS)
 
 
 def test_trainer_predicts_logits_first(model):

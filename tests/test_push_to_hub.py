@@ -42,7 +42,7 @@ def checkpoint(base, tiny_modernbert, tmp_path_factory) -> Path:
     model = make_model(tiny_modernbert, "separate")
     config = model.config
     config.base_model_name_or_path, config.base_model_revision = base.values()
-    config.calibration, config.abstention_threshold = calibration(), 0.25
+    model.set_calibration(calibration(), 0.25)
     model.save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(training_results(base)))
     (folder / "optimizer.pt").write_bytes(b"not to be published")

@@ -323,9 +323,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 sides.append(([side.text(row) for row in distinct.tolist()], place))
             parts.append(self._judge(*self._side_by_side(*sides)))
         place = order.argsort().to(parts[0].logits.device)
-        return ModernBertNliOutput(
-            **{key: torch.cat([part[key] for part in parts])[place] for key in parts[0]}
-        )
+        together: dict[str, Any] = {key: torch.cat([part[key] for part in parts])[place] for key in parts[0]}
+        return ModernBertNliOutput(**together)
 
     @property
     def states_source(self) -> dict[str, Any]:
@@ -484,8 +483,9 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     @property
     def _heads_device(self) -> torch.device:
         """Where the heads compute: those that accelerate offloads are elsewhere between calls."""
-        device = self.nli_output.weight.device
-        return device if device.type != "meta" else torch.device(self.nli_output._hf_hook.execution_device)
+        output: Any = self.nli_output
+        device: torch.device = output.weight.device
+        return device if device.type != "meta" else torch.device(output._hf_hook.execution_device)
 
     @property
     def _has_opinion(self) -> bool:

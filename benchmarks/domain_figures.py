@@ -66,10 +66,10 @@ class Judged:
             )
             return float(own / known) if known else 1.0
 
-        drawn = [
-            ratio(random.integers(seeds, size=seeds), random.integers(pairs, size=pairs))
-            for _ in range(DRAWS)
-        ]
+        def draw(size: int) -> np.ndarray:
+            return random.integers(size, size=size)
+
+        drawn = [ratio(draw(seeds), draw(pairs)) for _ in range(DRAWS)]
         low, high = np.percentile(drawn, [2.5, 97.5])
         return {"ratio": ratio(np.arange(seeds), np.arange(pairs)), "low": float(low), "high": float(high)}
 

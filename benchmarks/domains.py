@@ -68,7 +68,10 @@ def main() -> None:
 
     data = Data(args.data)
     runs = {
-        mix: [judgements(Recipe(mix, *args.shares, args.epochs), seed, data) for seed in args.seeds]
+        mix: [
+            judgements(Recipe(mix, args.shares[0], args.shares[1], args.epochs), seed, data)
+            for seed in args.seeds
+        ]
         for mix in dict.fromkeys([HOME, *args.mixes])
     }
     home = [said.left_out for said in runs[HOME]]
@@ -76,7 +79,7 @@ def main() -> None:
     for mix, seeds in runs.items():
         left_out = [said.left_out for said in seeds]
         figures = figures_of(left_out, [said.learnt for said in seeds])
-        recipe = Recipe(mix, *args.shares, args.epochs)
+        recipe = Recipe(mix, args.shares[0], args.shares[1], args.epochs)
         mixes[mix] = {"weights": recipe.weights(None), "seeds": args.seeds, "encodings": figures}
         mixes[mix]["differences"] = {encoding: differences(left_out, home, encoding) for encoding in figures}
         if mix != HOME:
@@ -232,7 +235,7 @@ def judged_by(
     if not path.exists():
         work = path.with_suffix(".trainer")
         trainer = train(recipe, left_out, seed, data, work)
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name in names:
             states, mask = data.judged(name)
             for encoding in states.encoded:
@@ -242,11 +245,11 @@ def judged_by(
         np.savez(aside, **arrays)  # type: ignore[arg-type]
         aside.replace(path)
         shutil.rmtree(work, ignore_errors=True)
-    with np.load(path) as arrays:
+    with np.load(path) as stored:
         found: dict[str, Any] = {}
-        for key in arrays.files:
+        for key in stored.files:
             name, encoding, what = key.split("/")
-            found.setdefault(name, {}).setdefault(encoding, {})[what] = arrays[key]
+            found.setdefault(name, {}).setdefault(encoding, {})[what] = stored[key]
     return found
 
 

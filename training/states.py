@@ -21,7 +21,7 @@ class EncodedPairs(Protocol):
     def lengths(self) -> np.ndarray:
         """Tokens of each pair, (pairs,)."""
 
-    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[Sides]:
         """The states of some pairs."""
 
     def take(self, which: np.ndarray) -> "EncodedPairs":
@@ -71,7 +71,7 @@ class StoredPairs:
                 lengths[here] += sizes[self.rows[here, 2]]
         return lengths
 
-    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[Sides]:
         rows = self.rows[np.asarray(indices)].tolist()
         for number, premise, hypothesis in rows:
             for row in {premise, hypothesis}:
@@ -110,7 +110,7 @@ class RecomputedPairs:
         lengths = self.sizes[self.rows[:, 0]]
         return lengths if self.premise_ends is not None else lengths + self.sizes[self.rows[:, 1]]
 
-    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[Sides]:
         rows = self.rows[np.asarray(indices)]
         needed, place = np.unique(rows, return_inverse=True)
         states = self.encode([self.tokens[row] for row in needed])

@@ -82,6 +82,8 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
         calibration (`dict`, *optional*):
             By encoding, what `calibrate.py` found on held-out pairs: see `calibration_modernbert_nli.py`.
+        evidence (`dict`, *optional*):
+            How `check` weighs passages, as fitted for these heads: see `RULES` in `evidence_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -108,6 +110,7 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
         calibration: dict[str, dict[str, Any]] | None = None,
+        evidence: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -150,6 +153,7 @@ class ModernBertNliConfig(PretrainedConfig):
         self.abstention_threshold = abstention_threshold
         check_calibration(calibration, ENCODINGS)
         self.calibration = calibration
+        self.evidence = evidence
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")

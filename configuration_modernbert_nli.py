@@ -83,7 +83,7 @@ class ModernBertNliConfig(PretrainedConfig):
         calibration (`dict`, *optional*):
             By encoding, what `calibrate.py` found on held-out pairs: see `calibration_modernbert_nli.py`.
         evidence (`dict`, *optional*):
-            How `check` weighs passages, as fitted for these heads: see `RULES` in `evidence_modernbert_nli.py`.
+            How `check` weighs passages, as fitted for these heads: `RULES` of `evidence_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.

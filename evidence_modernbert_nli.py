@@ -158,14 +158,14 @@ def verdicts(
     `whole`: the answer is one claim, however many sentences it has.
     """
     states_given = hasattr(sources, "offsets")
-    separate = states_given or isinstance(sources, Sources) or pipe.encoding == "separate"
+    separate = states_given or hasattr(sources, "blocks") or pipe.encoding == "separate"
     rules = rules_of(pipe.model.config, separate)
     reader = Reader(pipe.model, rules["sizes"], splitter, max_characters, encode=separate)
     blocks: Iterable[Block]
     if states_given:
         read = kept(pipe.model, sources, texts, splitter)
         blocks, all_texts, reads = read.blocks, dict(enumerate(read.texts)), read.reads
-    elif isinstance(sources, Sources):
+    elif hasattr(sources, "blocks"):
         blocks, all_texts, reads = sources.blocks, dict(enumerate(sources.texts)), sources.reads
     else:
         blocks, all_texts, reads = reader.blocks(named(sources)), reader.texts, reader.reads

@@ -73,7 +73,9 @@ class NliAbstentionPipeline(Pipeline):
 
         Returns:
             `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
-            `probs`, by label. For a list, a list in the same order; for any other iterable, a generator.
+            `probs`, by label; and `truncated`, true, where the end of the premise was beyond the window and
+            not read (`check` reads all of it). For a list, a list in the same order; for any other iterable,
+            a generator.
 
         Raises:
             ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
@@ -328,6 +330,7 @@ class NliAbstentionPipeline(Pipeline):
             done, size = done + len(pairs), min(2 * size, batch_size * BATCHES_PER_CHUNK)
 
     def _judge(self, tokens: Any, batch_size: int, forward: dict, postprocess: dict) -> list[dict[str, Any]]:
+        truncated = tokens.pop("truncated")
         order = sorted(range(len(tokens["input_ids"])), key=lambda row: len(tokens["input_ids"][row]))
         results: dict[int, dict[str, Any]] = {}
         apart = forward.get("encoding", self.model.config.encoding) == "separate"
@@ -341,6 +344,9 @@ class NliAbstentionPipeline(Pipeline):
             batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
             outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
             results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
+        for row, cut in enumerate(truncated):
+            if cut:
+                results[row]["truncated"] = True
         return [results[row] for row in range(len(order))]
 
     def _sanitize_parameters(
@@ -367,10 +373,14 @@ class NliAbstentionPipeline(Pipeline):
         return step, step, {"threshold": threshold, "target_risk": None}
 
     def preprocess(self, pairs: list[tuple[str, str]], encoding: str | None = None, **kwargs: Any) -> Any:
-        """Pairs to token ids, not padded."""
+        """Pairs to token ids, not padded; `truncated` says of each whether its premise lost its end."""
         window = max_pair_length(self.model.config.encoder_config, self.tokenizer)
         apart = (encoding or self.model.config.encoding) == "separate"
-        return encode_pairs(self.tokenizer, pairs, window, apart)
+        truncated: list[int] = []
+        tokens = encode_pairs(self.tokenizer, pairs, window, apart, truncated)
+        cut = set(truncated)
+        tokens["truncated"] = [row in cut for row in range(len(pairs))]
+        return tokens
 
     def _forward(self, batch: Any, encoding: Any = None, **kwargs: Any) -> dict[str, torch.Tensor]:
         logits, abstention_logits = self.model(**batch, mode="abstention", encoding=encoding)

@@ -32,11 +32,11 @@ _MAYBE_LAST = _words(
 )
 _STARTERS = _words(
     "a all also although an and another any are as at because before both but by can could did do does "
-    "during each even finally first for from had has have he her here his how however i if in is it its last "
-    "later let many may maybe meanwhile more moreover most my next no not now of on once one only or other "
-    "our perhaps please several she should since so some still such than that the their then there these they "
-    "this those though thus to today tomorrow under until was we were what when where which while who whose "
-    "why will with would yes yesterday yet you your"
+    "during each even finally first for from had has have he her here his how however i if in is it its "
+    "last later let many may maybe meanwhile more moreover most my next no not now of on once one only "
+    "or other our perhaps please several she should since so some still such than that the their then "
+    "there these they this those though thus to today tomorrow under until was we were what when where "
+    "which while who whose why will with would yes yesterday yet you your"
 )
 # A line that ends on one of these goes on in the next.
 _GOES_ON = _words(

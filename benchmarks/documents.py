@@ -1,14 +1,14 @@
 """Claims against whole sources: how often the verdict of `nli.check` is right, and where its evidence lies.
 
-    python benchmarks/documents.py --data DOCUMENTS                      measure a checkpoint as it is
-    python benchmarks/documents.py --data DOCUMENTS --fit                find its weights anew, and measure those
-    python benchmarks/documents.py --data DOCUMENTS --contexts alone window --sizes 1 3 9    every variant
+    python benchmarks/documents.py --data DOCUMENTS          measure
+    python benchmarks/documents.py --data DOCUMENTS --fit    and write the weights into the checkpoint
+    python benchmarks/documents.py --data DOCUMENTS --contexts alone window --sizes 1 3 9
 
-DOCUMENTS is a folder of JSONL files with `source`, `claim` and `label` (supported, not supported). The weights
-that are fitted (`evidence` of config.json, see `evidence_modernbert_nli.py`) are few; what is reported of a set
-comes from weights and threshold that were fitted to the other sets alone. `--fit` writes those fitted to all
-into the checkpoint's config.json, `--heads` a folder to read the heads from instead. States of the frozen base
-are kept in `--cache`: after new heads, only these run again. `--rows N` takes as many of each set, by source.
+DOCUMENTS is a folder of JSONL files with `source`, `claim` and `label` (supported, not supported). The few
+weights that are fitted (`evidence` of config.json, see `evidence_modernbert_nli.py`) are fitted in every run;
+what is reported of a set comes from weights and a threshold of the other sets alone. `--fit` writes those of
+all sets into the checkpoint's config.json. States of the frozen base are kept in `--cache`: after new heads,
+only these run again. `--rows N` takes as many of each set, by source.
 
 Writes `benchmarks/results/documents.json` and `documents.md`.
 """
@@ -39,7 +39,7 @@ from states_modernbert_nli import TokenStates  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 TOKENS = ("wice_tokens_train", "wice_tokens_dev")  # chosen on the first, measured on the second
-PUBLISHED = {  # of others, where the set is a development or test part of the same: see the notes of the papers
+PUBLISHED = {  # by others, on the test part where the development part is here
     "WiCE test, in LLM-AggreFact": {
         "FactCG-DeBERTa-L": 74.2,
         "MiniCheck FT5 / RoBERTa / DeBERTa": "72.2 / 67.6 / 69.4",
@@ -69,7 +69,7 @@ class Row:
 def main() -> None:
     args = _arguments()
     torch.manual_seed(0)
-    pipe = load_pipeline(args.heads or args.model, args.base, device=args.device)
+    pipe = load_pipeline(args.model, args.base, device=args.device)
     names = sorted(path.stem for path in args.data.glob("*.jsonl"))
     names = [name for name in names if not args.sets or name in args.sets]
     variants: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def main() -> None:
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/documents.py --data DOCUMENTS" + " --fit" * args.fit,
-        "checkpoint": Path(args.heads or args.model or "checkpoints/quickstart").name,
+        "checkpoint": Path(args.model or "checkpoints/quickstart").name,
         "base": pipe.model.config.base_model_name_or_path,
         "rows": args.rows,
         "sizes": args.sizes,
@@ -109,7 +109,6 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, required=True)
     add("--model", help="checkpoint: a folder")
-    add("--heads", help="folder to read the heads from, where --model is only to be given the weights")
     add("--base", help="folder or repository id of the base")
     add("--device", default="cpu")
     add("--sets", nargs="*", help="of these files alone")
@@ -128,7 +127,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# States, kept on disk -----------------------------------------------------------------------------------------
+# States, kept on disk ----------------------------------------------------------------------------------
 
 
 def _judged(pipe: Any, path: Path, context: str, args: argparse.Namespace) -> list[Row]:
@@ -270,7 +269,7 @@ def _overlap(claim: str, source: str) -> float:
     return sum(word in words for word in claimed) / max(1, len(claimed))
 
 
-# The fit ------------------------------------------------------------------------------------------------------
+# The fit -----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -383,13 +382,11 @@ def auroc(scores: Sequence[float], true: Sequence[bool]) -> float:
     """Area under the ROC curve, ties counted half."""
     values = torch.tensor(list(scores), dtype=torch.float64)
     positive, negative = values[torch.tensor(true)], values[~torch.tensor(true)]
-    above = (positive[:, None] > negative).double().mean() + 0.5 * (
-        positive[:, None] == negative
-    ).double().mean()
-    return float(above)
+    difference = (positive[:, None] - negative).sign().mean()
+    return float(0.5 + 0.5 * difference)
 
 
-# Measures -----------------------------------------------------------------------------------------------------
+# Measures ----------------------------------------------------------------------------------------------
 
 
 def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) -> dict[str, Any]:
@@ -400,9 +397,8 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
         others = [other for key, other in both.items() if key != name] or [rows]
         rule = fit(others, args.sizes, FEATURES)
         scores = scores_of(rows, args.sizes, rule)
-        own = {"check": (scores >= 0).tolist()}
         entry: dict[str, Any] = {"rows": len(rows), "supported": sum(labels[name])}
-        entry["check"] = _figures(scores.tolist(), own["check"], labels[name])
+        entry["check"] = _figures(scores.tolist(), (scores >= 0).tolist(), labels[name])
         for baseline in rows[0].baselines:
             columns = {key: [row.baselines[baseline] for row in value] for key, value in both.items()}
             rest = [key for key in both if key != name] or [name]
@@ -419,12 +415,7 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
     return {
         "sets": table,
         "shipped": {
-            name: _figures(
-                (scores := scores_of(rows, args.sizes, rules["support"])).tolist(),
-                (scores >= 0).tolist(),
-                labels[name],
-            )
-            for name, rows in both.items()
+            name: _measured(rows, args.sizes, rules["support"], labels[name]) for name, rows in both.items()
         },
         "variants": _variants(both, labels, args.sizes),
         "evidence": _evidence_hits(sets, args.sizes, rules["support"]),
@@ -433,8 +424,15 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
     }
 
 
+def _measured(
+    rows: Sequence[Row], sizes: Sequence[int], rule: dict[str, float], true: Sequence[bool]
+) -> dict[str, float]:
+    scores = scores_of(rows, sizes, rule)
+    return _figures(scores.tolist(), (scores >= 0).tolist(), true)
+
+
 def _against(support: dict[str, float]) -> dict[str, float]:
-    """Contradiction counts where the passage is about the same: the same relevance, and the heads' word for it."""
+    """Contradiction counts where the passage is about the same: the heads' word for it, and relevance."""
     relevance = {name: support.get(name, 0.0) for name in ("cosine", "coverage", "words")}
     return {**relevance, "contradiction": 1.0, "bias": support["bias"]}
 
@@ -583,7 +581,7 @@ def _f1(pairs: Sequence[tuple[Sequence[float], Sequence[bool]]], cut: float) -> 
     return 2 * both / max(1, sum(said) + sum(true))
 
 
-# Output -------------------------------------------------------------------------------------------------------
+# Output ------------------------------------------------------------------------------------------------
 
 
 def _write_rules(path: Path, rules: dict[str, Any]) -> None:
@@ -598,12 +596,13 @@ def _markdown(results: dict[str, Any]) -> str:
     lines = [
         "# Claims against whole sources",
         "",
-        f"Checkpoint `{results['checkpoint']}` on `{results['base']}`, passages of {results['sizes']} sentences; "
+        f"Checkpoint `{results['checkpoint']}` on `{results['base']}`, passages of {results['sizes']} "
+        "sentences; "
         f"{'all rows' if results['rows'] is None else str(results['rows']) + ' rows of a set at most'}; "
         f"{results['date']}, `{results['command']}`.",
         "",
-        "Balanced accuracy at one threshold and AUROC, in per cent. Of each set: weights and threshold (of the",
-        "baselines: threshold) from the other sets alone.",
+        "Balanced accuracy at one threshold and AUROC, in per cent. Of each set: weights and threshold (of",
+        "the baselines: threshold) from the other sets alone.",
     ]
     ways = ("check", "whole source", "SummaC-ZS", "word overlap")
     for context, measured in results["contexts"].items():

@@ -15,7 +15,7 @@ from conftest import ROOT
 FILES = sorted(ROOT.glob("*_modernbert_nli.py"))
 LIBRARIES = {"torch", "transformers", "safetensors"}  # the last is what transformers reads weights with
 STANDARD = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "inspect"}
-STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "threading", "typing"}
+STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "re", "threading", "typing"}
 # What runs code that is not in the files, or reaches beyond the process.
 FUNCTIONS = {"eval", "exec", "compile", "__import__", "breakpoint", "input", "open"}
 METHODS = ("torch.load", "torch.hub", "os.exec", "os.spawn", "os.system", "os.popen", "importlib")

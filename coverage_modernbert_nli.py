@@ -77,7 +77,7 @@ def _sums(states: TokenStates) -> torch.Tensor:
 def uncovered(
     claim: str, tokenizer: Any, matches: torch.Tensor | None, rule: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Spans of the words of a claim that are not covered.
+    """Spans of the words of a claim that are not covered, neighbours as one.
 
     Args:
         claim (`str`): The claim.

@@ -10,8 +10,8 @@ found them. Without any, it is what the heads find alone. Support is the maximum
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -59,13 +59,14 @@ RULES: dict[str, Any] = {
     "support": {"entailment": 1.0},  # weights of features, and a bias: log-odds that the passage supports
     "contradiction": {"contradiction": 1.0},
     "abstain_from": None,  # the uncertainty; None: as the heads abstain on pairs
-    "unsupported": {"words": 0.5, "coverage": 0.5, "threshold": 0.4},
+    "unsupported": {"words": 1.0, "coverage": 0.0, "threshold": 0.11},
 }
 _PASSAGES_AT_ONCE = 512
 _CANDIDATES = 12  # looked at for the best few that do not overlap
 
 
-class Claims(NamedTuple):
+@dataclass
+class Claims:
     """The sentences of an answer: texts, places, and states (`None` for heads that judge texts only)."""
 
     texts: list[str]
@@ -73,7 +74,8 @@ class Claims(NamedTuple):
     states: TokenStates | None
 
 
-class Judged(NamedTuple):
+@dataclass
+class Judged:
     """Every claim against every passage of a block.
 
     `probs` (claims, passages, labels); `uncertainty` (claims, passages); `features` (claims, passages,
@@ -87,7 +89,8 @@ class Judged(NamedTuple):
     matches: list[torch.Tensor]
 
 
-class Passage(NamedTuple):
+@dataclass
+class Passage:
     """What one passage says for a claim; `score`: log-odds."""
 
     score: float
@@ -96,7 +99,6 @@ class Passage(NamedTuple):
     text: str | None
     probs: list[float]
     uncertainty: float
-    matches: torch.Tensor | None  # of the claim's tokens, (2, tokens)
 
     def overlaps(self, other: "Passage") -> bool:
         if self.source != other.source or self.span is None or other.span is None:
@@ -106,10 +108,14 @@ class Passage(NamedTuple):
 
 @dataclass
 class Best:
-    """The passages that say most for a claim, best first and none over another, and most against it."""
+    """The passages that say most for a claim, best first and none over another, and most against it.
+
+    `matches`: the best match of each of its tokens anywhere, lowest and last layer, `(2, tokens)`.
+    """
 
     support: list[Passage] = field(default_factory=list)
     contradiction: list[Passage] = field(default_factory=list)
+    matches: torch.Tensor | None = None
 
 
 def rules_of(config: Any, separate: bool) -> dict[str, Any]:
@@ -318,10 +324,6 @@ def _collect(
     def passage(claim: int, row: int, score: float) -> Passage:
         source, span = _place(block, judged.passages[row])
         text = texts[source]
-        matches = None
-        if judged.matches:
-            first = sum(counts[:claim])
-            matches = torch.stack([layer[first : first + counts[claim], row] for layer in judged.matches])
         return Passage(
             score,
             source,
@@ -329,11 +331,14 @@ def _collect(
             text[slice(*span)] if text is not None and span else None,
             judged.probs[claim, row].tolist(),
             float(judged.uncertainty[claim, row]),
-            matches,
         )
 
     for key, rows in groups.items():
         best = bests.setdefault(key, [Best() for _ in claims.texts])
+        if judged.matches:
+            anywhere = torch.stack([layer[:, rows].amax(dim=1) for layer in judged.matches])
+            for one, matches in zip(best, anywhere.split(counts, dim=1), strict=True):
+                one.matches = matches if one.matches is None else one.matches.maximum(matches)
         for support, side in ((True, scores[0]), (False, scores[1])):
             values, order = side[:, rows].topk(min(_CANDIDATES if support else 1, len(rows)), dim=1)
             for claim, (row_values, row_order) in enumerate(
@@ -374,7 +379,7 @@ def _answer(
         verdict = _verdict(best, rules, limit)
         unsupported = []
         if verdict["verdict"] in ("not supported", "contradicted"):
-            spans = uncovered(text, pipe.model.tokenizer, best.support[0].matches, rules["unsupported"])
+            spans = uncovered(text, pipe.model.tokenizer, best.matches, rules["unsupported"])
             unsupported = [_moved(one, span[0]) for one in spans]
         deciding = best.contradiction if verdict["verdict"] == "contradicted" else best.support
         evidence = [_evidence(one, pipe.model.config.id2label, names) for one in deciding]
@@ -385,7 +390,7 @@ def _answer(
         **_whole(sentences),
         "sentences": sentences,
         "read": read,
-        "sources": [one._asdict() for one in reads],
+        "sources": [asdict(one) for one in reads],
     }
 
 

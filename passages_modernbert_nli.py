@@ -6,7 +6,7 @@ that passages of any size overlap without being encoded again.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -22,7 +22,8 @@ except ImportError:  # imported from the folder of these files, not through `tru
 BLOCK = 32_768  # characters of sentences that are encoded and judged together: what memory is needed for
 
 
-class Sentence(NamedTuple):
+@dataclass
+class Sentence:
     """Where a sentence stands: the number of its source, and its characters there (`None`: unknown)."""
 
     source: int
@@ -70,7 +71,8 @@ class Block:
         return found
 
 
-class Read(NamedTuple):
+@dataclass
+class Read:
     """How much of a source was read: its name, its characters, and the share of them (1.0: all)."""
 
     source: Any
@@ -163,7 +165,7 @@ class Reader:
     def _block(self, sentences: list[Sentence], carried: int, ended: bool) -> Block:
         states = None
         if self.encode:
-            texts = [self.texts[number][slice(*span)] for number, span in sentences]  # type: ignore[index,misc]
+            texts = [self.texts[one.source][slice(*one.span)] for one in sentences]  # type: ignore[index,misc]
             states = self.model.encode(texts)
         return Block(sentences, states, carried, ended)
 
@@ -203,6 +205,8 @@ def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter:
     Raises:
         ValueError: texts that are not those of the states.
     """
+    if len(states) == 0:
+        return Sources([], [])
     if texts is None:
         sentences = [Sentence(number, None) for number in range(len(states))]
         reads = [Read(number, None, 1.0) for number in range(len(states))]

@@ -167,7 +167,7 @@ class NliAbstentionPipeline(Pipeline):
               heads' `probs` by label
             - `sentences`: `text`, `start`, `end`, and all of the above for each, with up to three passages,
               the best first, and `unsupported`: spans (`start` and `end` in the answer, `text`) of words that
-              the best passage does not cover, for a sentence that is contradicted or not supported
+              no passage covers, for a sentence that is contradicted or not supported
             - `read`: the share of the sources that was read, 1.0 unless the caller limits it; `sources`: that
               of each
 

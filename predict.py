@@ -377,8 +377,8 @@ class Work(NamedTuple):
 
 
 def _judged_columns(pipe: Any) -> dict[str, Any]:
-    names = ("label", "confidence", "abstain", "uncertainty")
-    names += tuple(f"p_{label}" for label in pipe.model.config.id2label.values())
+    probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
+    names = ("label", "confidence", "abstain", "uncertainty", *probabilities)
     not_numbers = {"label": pa.string(), "abstain": pa.bool_()}
     return {**{name: not_numbers.get(name, pa.float64()) for name in names}, "error": pa.string()}
 

@@ -233,7 +233,7 @@ def _windows(pipe: Any, text: str, spans: Sequence[tuple[int, int]]) -> TokenSta
         start, end = spans[at][0], spans[stop - 1][1]
         inside = [(a - start, b - start) for a, b in spans[at:stop]]
         whole = pipe.model.encode([text[start:end]])
-        read = kept(pipe.model, whole, [text[start:end]], lambda _, inside=inside: inside)  # type: ignore[misc]
+        read = kept(pipe.model, whole, [text[start:end]], lambda _, inside=inside: inside)
         parts.append(read.blocks[0].states)
         at = stop
     lengths = torch.cat([part.lengths for part in parts if part is not None])
@@ -284,7 +284,9 @@ class Batch:
 
     @classmethod
     def of(cls, sets: Sequence[Sequence[Row]], sizes: Sequence[int]) -> "Batch":
-        features, sentence, owner, supported, weight = [], [], [], [], []
+        features, sentence, weight = [], [], []
+        owner: list[int] = []
+        supported: list[bool] = []
         for rows in sets:
             share = {label: sum(row.supported == label for row in rows) for label in (True, False)}
             for row in rows:
@@ -335,8 +337,8 @@ def fit(sets: Sequence[Sequence[Row]], sizes: Sequence[int], used: Sequence[str]
     with torch.no_grad():
         real = weights * mask / deviation
         constant = float(bias - (real * mean).sum())
-        scores = [_row_scores(rows, sizes, real, constant) for rows in sets]
-        cut = _best_cut(scores, [[row.supported for row in rows] for rows in sets])
+        of_sets = [_row_scores(rows, sizes, real, constant) for rows in sets]
+        cut = _best_cut(of_sets, [[row.supported for row in rows] for rows in sets])
     found = {
         name: round(float(weight), 5) for name, weight in zip(FEATURES, real, strict=True) if name in used
     }
@@ -508,7 +510,7 @@ def _words(sets: dict[str, list[Row]]) -> dict[str, Any]:
     if not train and not test:
         return {}
     train, test = train or test or [], test or train or []
-    best: tuple[float, dict[str, float]] = (-1.0, {})
+    best: tuple[float, dict[str, Any]] = (-1.0, {})
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         for scope in ("source", "passage"):
             pairs = [_token_scores(row, {"words": share, "coverage": 1 - share}, scope) for row in train]

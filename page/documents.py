@@ -78,6 +78,6 @@ def _underlined(answer: str, sentence: Mapping[str, Any]) -> str:
     parts, at = [], sentence["start"]
     for span in sentence["unsupported"]:
         words = escape(answer[span["start"] : span["end"]])
-        parts += [escape(answer[at : span["start"]]), f'<u title="not covered by the evidence">{words}</u>']
+        parts += [escape(answer[at : span["start"]]), f'<u title="not found in the document">{words}</u>']
         at = span["end"]
     return "".join([*parts, escape(answer[at : sentence["end"]])])

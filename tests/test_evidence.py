@@ -165,7 +165,7 @@ def test_memory_is_flat(tiny, monkeypatch):
         del held[:]
         sources = (f"{SOURCE * 4} {number}" for number in range(times))
         bests.append(tiny.check("Somebody eats.", sources)["support"])
-        assert len(held) >= times  # one block or more for each, let go before the next one
+        assert len(held) > times / 2  # blocks, each let go before the next one
         assert max(nbytes for nbytes, _ in held) < 2 * 500 * 3 * 64 * 2 * 3
         assert max(texts for _, texts in held) <= 3
     assert bests[1] >= bests[0] - 1e-3

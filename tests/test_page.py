@@ -103,7 +103,7 @@ def test_evidence_of_several_sentences_may_overlap():
         ("of-2", "6789"),
     ]
     html = checked(answer, sentences)
-    assert 'It &lt;is&gt; <u title="not covered by the evidence">red</u>.' in html
+    assert 'It &lt;is&gt; <u title="not found in the document">red</u>.' in html
     assert summary(sentences) == "Of 2 sentences, 1 is supported, 1 is contradicted."
 
 

@@ -84,7 +84,7 @@ TABS = (
     ),
     Tab(
         "Check facts",
-        (Field("Answer", 3), Field("Document", 8, "However long: all of it is read.")),
+        (Field("Answer", 3), Field("Document", 8, "Up to 100,000 characters; all of it is read.")),
         "Check",
         check_answer,
         examples.FACTS,

@@ -175,10 +175,10 @@ def test_an_answer_is_checked_against_a_document(visit, address):
     page = visit(address)
     page.get_by_role("tab", name="Check facts").click()
     expect(answer(page).locator("ol.sources li")).to_have_count(3)
-    page.get_by_label("Document", exact=True).first.fill(
+    page.get_by_role("textbox", name="Document").fill(
         "It rains. " * 200 + "All the children are asleep in their beds. The dog barks."
     )
-    page.get_by_label("Answer").fill("The children are asleep. It rains.")
+    page.get_by_role("textbox", name="Answer").fill("The children are asleep. It rains.")
     page.get_by_role("button", name="Check", exact=True).click()
     expect(answer(page).locator("ol.sources li")).to_have_count(2)
     box = answer(page).locator(".document")

@@ -86,6 +86,8 @@ class ModernBertNliConfig(PretrainedConfig):
         calibrated_heads (`str`, *optional*):
             Digest of the heads that `abstention_threshold` and `calibration` were made for; those of other
             heads promise nothing. `model.set_calibration` writes all three.
+        evidence (`dict`, *optional*):
+            How `check` weighs passages, as fitted for these heads: `RULES` of `evidence_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -113,6 +115,7 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_threshold: float = 0.5,
         calibration: dict[str, dict[str, Any]] | None = None,
         calibrated_heads: str | None = None,
+        evidence: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -156,6 +159,7 @@ class ModernBertNliConfig(PretrainedConfig):
         check_calibration(calibration, ENCODINGS)
         self.calibration = calibration
         self.calibrated_heads = calibrated_heads
+        self.evidence = evidence
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")

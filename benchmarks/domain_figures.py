@@ -98,18 +98,23 @@ def figures_of(left_out: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[s
                     "left_out": _spread((1 - judged.errors[:, tested].mean(axis=1)).tolist()),
                     "learnt": _spread((1 - known.errors[:, tested].mean(axis=1)).tolist()),
                 }
-        sets = {}
-        for name in EVALUATION:
-            judged = Judged.read(left_out, [name], encoding)
-            sets[name] = {"pairs": judged.errors.shape[1], **_shown(judged), "aurc": judged.aurc_ratio()}
         claims = [row["balanced"]["mean"] for domain, row in rows.items() if domain.startswith(CLAIMS)]
         found[encoding] = {
             "domains": rows,
-            "sets": sets,
+            "sets": set_figures(left_out, encoding),
             "average": statistics.mean(row["accuracy"]["mean"] for row in rows.values()),
             "claims_balanced": statistics.mean(claims),
             "aurc_ratio": statistics.mean(row["aurc"]["ratio"] for row in rows.values()),
         }
+    return found
+
+
+def set_figures(seeds: Sequence[Mapping[str, Any]], encoding: str) -> dict[str, Any]:
+    """Figures of the evaluation sets, by name."""
+    found = {}
+    for name in EVALUATION:
+        judged = Judged.read(seeds, [name], encoding)
+        found[name] = {"pairs": judged.errors.shape[1], **_shown(judged), "aurc": judged.aurc_ratio()}
     return found
 
 

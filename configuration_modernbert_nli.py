@@ -7,8 +7,10 @@ from transformers.models.modernbert.configuration_modernbert import ModernBertCo
 
 try:
     from .calibration_modernbert_nli import check_calibration
+    from .routing_modernbert_nli import check_routing
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import check_calibration
+    from routing_modernbert_nli import check_routing
 
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
@@ -82,6 +84,8 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
         calibration (`dict`, *optional*):
             By encoding, what `calibrate.py` found on held-out pairs: see `calibration_modernbert_nli.py`.
+        routing (`dict`, *optional*):
+            By encoding, how `route` decides: see `routing_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -108,6 +112,7 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
         calibration: dict[str, dict[str, Any]] | None = None,
+        routing: dict[str, dict[str, Any]] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -150,6 +155,8 @@ class ModernBertNliConfig(PretrainedConfig):
         self.abstention_threshold = abstention_threshold
         check_calibration(calibration, ENCODINGS)
         self.calibration = calibration
+        check_routing(routing, ENCODINGS)
+        self.routing = routing
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")

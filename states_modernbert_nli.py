@@ -176,6 +176,7 @@ class StateCache:
                 self._texts.move_to_end(ids)
             return self._texts.get(ids)
 
+    @torch.compiler.disable
     def put(self, ids: Any, states: Any) -> None:
         with self._lock:
             if ids not in self._texts:

@@ -208,7 +208,7 @@ class ModernBertNliTexts(ModernBertNliPreTrainedModel):
 
     @property
     def prepared_texts(self) -> StateCache:
-        """Where `Known` texts may be kept by what they are: emptied as soon as they would be made otherwise."""
+        """Where `Known` texts may be kept: emptied as soon as they would be made otherwise."""
         with torch.no_grad():
             self._check_kept()
         return self._category_cache

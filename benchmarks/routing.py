@@ -194,7 +194,8 @@ def table(results: dict[str, Any]) -> str:
         "# Routing",
         "",
         "Share of the texts in scope that get their own category, nothing being declined (but by *route",
-        "before*, whose refusals count as wrong). *route*: weights fitted to all of these sets; *left out*: to the others.",
+        "before*, whose refusals count as wrong). *route*: weights fitted to all sets; *left out*: to the",
+        "others.",
         "",
         f"| Set | Texts | Categories | {' | '.join(ways)} | left out - best of cosine and entailment |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -212,12 +213,12 @@ def table(results: dict[str, Any]) -> str:
     lines += [
         f"| mean | | | {means} | {100 * np.mean(gains):+.1f} |",
         "",
-        "Out of scope: AUROC of the texts in scope against the others; at the checkpoint's threshold, the share",
-        "of the others that is declined and of the texts in scope that is answered. Sets without such texts",
-        "(none of their own): a third of the categories left out, mean of three choices.",
+        "Out of scope: AUROC of the texts in scope against the others; at the checkpoint's threshold, the",
+        "share of the others that is declined and of the texts in scope that is answered. Sets without such",
+        "texts (none of their own): a third of the categories left out, mean of three choices.",
         "",
-        "| Set | Own | AUROC: cosine | entailment | route | left out | Declined | left out | Answered | left out "
-        "| before: declined | answered |",
+        "| Set | Own | AUROC: cosine | entailment | route | left out | Declined | left out | Answered "
+        "| left out | before: declined | answered |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["sets"]:
@@ -231,7 +232,8 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {row['set']} | {row['out_of_scope'] or 'none'} | {' | '.join(figures)} |")
     lines += [
         "",
-        f"Base `{results['base']}`, {results['encoding']} encoding, {results['date']}, `{results['command']}`.",
+        f"Base `{results['base']}`, {results['encoding']} encoding, {results['date']}, "
+        f"`{results['command']}`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -202,7 +202,7 @@ def test_route(pipe):
 
 
 def test_an_abstaining_category_is_not_passed_over(pipe):
-    """The defect that was: the best category abstained, and one that surely does not fit was named instead."""
+    """It was: the best category abstained, and one that surely does not fit was named instead."""
     scores = pipe.route(PAIRS[0][0], CATEGORIES)["scores"]
     limit = sorted(score["uncertainty"] for score in scores.values())[1]
     strict = type(pipe)(model=pipe.model, tokenizer=pipe.tokenizer, threshold=limit, device="cpu")
@@ -222,7 +222,7 @@ def test_route_none(pipe):
 
 
 def test_one_category_and_ties(pipe):
-    """One category is as probable as it is entailed; of two alike, the first, at half that, and both named."""
+    """One category is as probable as it is entailed; of two alike the first, at half of that."""
     text, hypothesis = PAIRS[0]
     one = pipe.route(text, {"it": hypothesis}, threshold=1.0)
     entailed = one["scores"]["it"]["probs"]["entailment"]

@@ -49,7 +49,7 @@ class Known(NamedTuple):
         return Known(self.name, self.features[:, torch.from_numpy(kept)], place[self.answers])
 
     def with_misfits(self) -> list["Known"]:
-        """Itself if nothing fits some of the texts; otherwise with categories left out, if there are enough."""
+        """Itself if nothing fits some of the texts; else with categories left out, if there are enough."""
         if (self.answers == NOTHING).any():
             return [self]
         return [self.without(seed) for seed in range(LEFT_OUT)] if self.features.shape[1] > 2 else []

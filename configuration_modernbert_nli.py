@@ -7,8 +7,10 @@ from transformers.models.modernbert.configuration_modernbert import ModernBertCo
 
 try:
     from .calibration_modernbert_nli import check_calibration
+    from .routing_modernbert_nli import check_routing
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import check_calibration
+    from routing_modernbert_nli import check_routing
 
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
@@ -88,6 +90,8 @@ class ModernBertNliConfig(PretrainedConfig):
             heads promise nothing. `model.set_calibration` writes all three.
         evidence (`dict`, *optional*):
             How `check` weighs passages, as fitted for these heads: `RULES` of `evidence_modernbert_nli.py`.
+        routing (`dict`, *optional*):
+            By encoding, how `route` decides: see `routing_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -116,6 +120,7 @@ class ModernBertNliConfig(PretrainedConfig):
         calibration: dict[str, dict[str, Any]] | None = None,
         calibrated_heads: str | None = None,
         evidence: dict[str, Any] | None = None,
+        routing: dict[str, dict[str, Any]] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -160,6 +165,8 @@ class ModernBertNliConfig(PretrainedConfig):
         self.calibration = calibration
         self.calibrated_heads = calibrated_heads
         self.evidence = evidence
+        check_routing(routing, ENCODINGS)
+        self.routing = routing
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")

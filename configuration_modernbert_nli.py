@@ -32,8 +32,8 @@ CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipelin
 _SIZES = {
     ("error", True): (256, 224, 128),
     ("error", False): (224, 160, 128),
-    ("opinion", True): (200, 168, 136),
-    ("opinion", False): (160, 120, 112),
+    ("opinion", True): (224, 192, 104),
+    ("opinion", False): (192, 144, 80),
 }
 
 # What belongs to one load of the encoder, not to the encoder: never written to config.json.
@@ -77,8 +77,8 @@ class ModernBertNliConfig(PretrainedConfig):
             errs, as the published one does; `"opinion"`, from the states, the label itself. An answer is
             uncertain to which this second opinion gives little probability. For alignment alone.
         abstention_hidden_size (`int`, *optional*):
-            Width of the abstention head: 128 for errors; for an opinion 136 on a base of width 512 at most,
-            else 112.
+            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
+            else 80.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).

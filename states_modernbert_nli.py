@@ -50,7 +50,8 @@ class Text(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        return self.tokens.nbytes + self.vector.nbytes
+        # Not the tensors' own, which torch.compile cannot read of what it traces.
+        return sum(part.numel() * part.element_size() for part in self)
 
 
 class StatesMismatch(ValueError):
@@ -176,7 +177,6 @@ class StateCache:
                 self._texts.move_to_end(ids)
             return self._texts.get(ids)
 
-    @torch.compiler.disable
     def put(self, ids: Any, states: Any) -> None:
         with self._lock:
             if ids not in self._texts:

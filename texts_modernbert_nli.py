@@ -307,9 +307,10 @@ class ModernBertNliTexts(ModernBertNliPreTrainedModel):
     def _padded(self, texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """States of texts, or what was projected of them, to projected tokens and where there are any."""
         padded = nn.utils.rnn.pad_sequence(list(texts), batch_first=True)
-        weight = self.nli_output.weight
-        raw = padded.ndim == 4
-        tokens = self._project(list(padded.unbind(dim=2)), "separate") if raw else padded.to(weight)
+        if padded.ndim == 4:
+            tokens = self._project(list(padded.unbind(dim=2)), "separate")
+        else:
+            tokens = padded.to(self._heads_device, self.nli_output.weight.dtype)
         lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
         return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
 

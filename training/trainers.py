@@ -156,6 +156,11 @@ class AbstentionTrainer(StageTrainer):
 
     parts = ("abstention_head",)
 
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As in Trainer; a teacher's logits are for stage 1."""
+        inputs.pop("teacher_logits", None)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
     def __init__(self, model: ModernBertNliModel, train_dataset: PairStates, **kwargs: Any):
         super().__init__(model=model, train_dataset=train_dataset, **kwargs)
         unseen = list((kwargs.get("eval_dataset") or {}).values())

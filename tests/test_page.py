@@ -141,7 +141,7 @@ def test_a_risk_between_two_keeps_the_stricter_promise(quick):
 def test_a_risk_that_cannot_be_promised_is_told_by_the_pipeline(quick):
     """Its own sentence beside the choice; in the place of an answer, what to do."""
     with pytest.raises(ValueError, match=r"A risk of 1\.0% cannot be promised") as caught:
-        quick.threshold_for(0.01)
+        quick.threshold_for(0.01, like="calibration")
     with pytest.raises(ValueError, match=re.escape(str(caught.value))):
         limit(quick, 0.01)
     html = judge_pair(quick, "It rains.", "The ground is wet.", 0.01)

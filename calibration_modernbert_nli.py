@@ -46,7 +46,7 @@ def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
     for name, tensor in sorted(heads.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

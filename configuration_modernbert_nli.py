@@ -246,6 +246,7 @@ class ModernBertNliConfig(PretrainedConfig):
                 f"A model of type {model_type!r} is no checkpoint of heads. To put new heads on such a base: "
                 "`ModernBertNliModel.from_base(ModernBertNliConfig.from_base(<its name or folder>))`."
             )
+        labels: dict[str, Any]
         labels = {key: kwargs.pop(key) for key in ("id2label", "label2id", "num_labels") if key in kwargs}
         if any(value is not None for value in labels.values()):
             known = {key: config_dict.get(key) for key in ("id2label", "label2id")}

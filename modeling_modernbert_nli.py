@@ -322,9 +322,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 sides.append(([side.text(row) for row in distinct.tolist()], place))
             parts.append(self._judge(*self._side_by_side(*sides)))
         place = order.argsort().to(parts[0].logits.device)
-        return ModernBertNliOutput(
-            **{key: torch.cat([part[key] for part in parts])[place] for key in parts[0]}
-        )
+        columns: dict[str, Any] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        return ModernBertNliOutput(**{key: values[place] for key, values in columns.items()})
 
     @property
     def states_source(self) -> dict[str, Any]:
@@ -483,8 +482,9 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     @property
     def _heads_device(self) -> torch.device:
         """Where the heads compute: those that accelerate offloads are elsewhere between calls."""
-        device = self.nli_output.weight.device
-        return device if device.type != "meta" else torch.device(self.nli_output._hf_hook.execution_device)
+        output: Any = self.nli_output
+        offloaded = output.weight.device.type == "meta"
+        return torch.device(output._hf_hook.execution_device) if offloaded else output.weight.device
 
     @property
     def _has_opinion(self) -> bool:

@@ -66,6 +66,7 @@ class NliAbstentionPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.tokenizer: Any
         if self.tokenizer is None or is_empty(self.tokenizer):
             self.tokenizer = self.model.tokenizer
         check_tokenizer(self.tokenizer, self.model.config)

@@ -143,7 +143,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     def _head_tensors(self) -> dict[str, torch.Tensor]:
         tensors = {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
         for name, module in self.named_modules():  # those that accelerate keeps elsewhere between calls
-            offloaded = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+            offloaded: Any = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
             for key, _ in module.named_parameters(recurse=False) if offloaded is not None else ():
                 if (path := f"{name}.{key}") in tensors and tensors[path].is_meta:
                     tensors[path] = offloaded[key]

@@ -205,16 +205,13 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         for name, value in asked.items():
             asked[name] = getattr(self.config, f"output_{name}", False) if value is None else value
-        if all(value in (None, False) for value in asked.values()):
+        if not any(asked.values()):
             return {}
         with torch.no_grad():
             output = self.encoder(**inputs, **{f"output_{name}": value for name, value in asked.items()})
-        given = {
-            name: getattr(output, name, None) for name, value in asked.items() if value not in (None, False)
-        }
+        given = {name: getattr(output, name, None) for name, value in asked.items() if value}
         for name, value in given.items():
-            # A list asks for some layers, and an empty one for none.
-            if value is None or (not value and asked[name] is True) or any(layer is None for layer in value):
+            if asked[name] is True and (not value or any(layer is None for layer in value)):
                 raise ValueError(
                     f"The base gives no {name}. Attentions need `attn_implementation='eager'` when it is "
                     "loaded."

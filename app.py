@@ -1,4 +1,4 @@
-"""A page to try the model on: judge a pair, route a text, check a claim, and see where it declines to answer.
+"""A page to try the model on: judge a pair, route a text, check an answer; it may decline to answer.
 
     python app.py
     python app.py --model CHECKPOINT --base BASE
@@ -28,7 +28,7 @@ from starlette.middleware import Middleware
 
 from page import examples
 from page.about import about
-from page.answers import check_claim, choose_category, judge_pair
+from page.answers import check_answer, choose_category, judge_pair
 from page.drawing import problem
 from page.examples import Example
 from page.offline import Offline
@@ -84,9 +84,9 @@ TABS = (
     ),
     Tab(
         "Check facts",
-        (Field("Claim"), Field("Sources", 8, "Each is judged by itself. Empty lines part them.")),
+        (Field("Answer", 3), Field("Document", 8, "Up to 100,000 characters; all of it is read.")),
         "Check",
-        check_claim,
+        check_answer,
         examples.FACTS,
     ),
 )

@@ -2,11 +2,21 @@
 
     python calibrate.py --model CHECKPOINT --data held_out.jsonl
     python calibrate.py --model CHECKPOINT --data a.jsonl b.csv --target_risk 0.05 --output CALIBRATED
+    python calibrate.py --model CHECKPOINT --data held_out.jsonl --group_by genre
+    python calibrate.py --model CHECKPOINT --data hundred_pairs.jsonl --measure
 
 The pairs are judged in every encoding that the heads know. What can be promised goes into the checkpoint's
 config.json, and nothing else of it changes: `nli(pairs, target_risk=0.05)` then abstains so that at most 5 %
 of the answers given are wrong. `--target_risk` also sets where the checkpoint abstains unless told
 otherwise. With `--output` the checkpoint is copied there, and stays as it is.
+
+A promise is for all pairs together: some kinds of them may be judged worse, others better. With `--group_by`
+each value of a column gets a promise of its own, without it each of several sources: `nli(pairs,
+target_risk=0.05, like="fiction")`. The promise of these pairs takes the place of what the checkpoint promised
+before, also for text of a kind never seen.
+
+First it is said what the risk of the pairs is where the checkpoint abstains now, with its 95 % interval: that
+takes fewer pairs than a promise, and with `--measure` it is all that is done.
 
 DATA is what `train.py` reads: JSONL, CSV or Parquet files, or Hub datasets, with premise, hypothesis and
 label. Neither the heads nor a choice among them may have seen it. No remote code is ever run.
@@ -18,7 +28,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,10 +39,11 @@ from training.resume import folder_aside, write_aside
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
 
 FEW_PAIRS = 1000
+MAX_GROUPS = 50  # which are stored with the checkpoint
 CALIBRATED = ("calibration", "calibrated_heads", "abstention_threshold")  # what `model.set_calibration` sets
 NOT_COVERED = (
-    "other text, or the same sources in other shares: `nli.drift(results)` compares with these pairs",
-    "each label, or each kind of pair, by itself",
+    "other text, or the same sources in other shares",
+    "each label, or each kind of pair, by itself, but for the groups that are named",
     "the best of several pairs, such as the category that `route` chooses",
     "heads that were fitted to these pairs, or chosen by them",
     "dependence: pairs that share a premise tell less than as many that do not",
@@ -46,13 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     from predict import load_pipeline
 
     try:
-        _check_output(args.model, args.output)
-        pairs = load(args.data)
+        if not args.measure:
+            _check_output(args.model, args.output)
+        pairs = load(args.data, args.group_by)
+        pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+        own = pipe.model.config.encoding
+        judged = judge(pipe, pairs, [own] if args.measure else None, args.batch_size)
+        print(risk_now(judged[own], pipe.threshold))
+        if args.measure:
+            return 0
         if (count := len(pairs["labels"])) < FEW_PAIRS:
             print(f"Only {count} pairs: more of them promise lower risks.", file=sys.stderr)
-        pipe = load_pipeline(args.model, args.base, args.revision, args.device)
-        calibration = calibrate(pipe, pairs, args.delta, args.batch_size)
-        print(report(calibration))
+        calibration = calibrate(judged, pairs, args.delta)
+        print(f"\n{report(calibration)}")
+        if "domains" in (pipe.model.config.calibration or {}).get(own, {}):
+            print("\nThe promise for text of a kind never seen is given up for that of these pairs.")
         threshold = promised_threshold(calibration, pipe.model.config.encoding, args.target_risk)
         pipe.model.set_calibration(calibration, threshold)
         folder = write(pipe.model.config, args.model, args.revision, args.output)
@@ -73,6 +92,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--output", type=Path, help="new folder for the calibrated checkpoint (default: in place)")
+    add("--group_by", metavar="COLUMN", help="promise by each of its values too (default: by each of DATA)")
+    add("--measure", action="store_true", help="only say the risk where the checkpoint abstains now")
     add("--batch_size", type=int, default=32, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     args = parser.parse_args(argv)
@@ -84,17 +105,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load(sources: Sequence[str]) -> dict[str, list[Any]]:
-    """Premises, hypotheses and labels of all sources together, and the names of these.
+def load(sources: Sequence[str], group_by: str | None = None) -> dict[str, list[Any]]:
+    """Premises, hypotheses, labels and groups of all sources together, and the names of these.
 
     Raises:
-        ValueError: a source that cannot be read, or that does not tell neutral from contradiction.
+        ValueError: a source that cannot be read, or that does not tell neutral from contradiction; a column
+            whose values are too many to be groups.
     """
     from training.data import load_pairs
 
-    together: dict[str, list[Any]] = {"premises": [], "hypotheses": [], "labels": [], "names": []}
+    columns = ("premises", "hypotheses", "labels", "groups", "names")
+    together: dict[str, list[Any]] = {name: [] for name in columns}
     for source in sources:
-        pairs = load_pairs(source)
+        pairs = load_pairs(source, group_by=group_by)
         if (pairs.labels >= len(LABELS)).any():
             raise ValueError(
                 f"{source} is labelled entailment or not entailment, so that it does not show which of three "
@@ -103,38 +126,84 @@ def load(sources: Sequence[str]) -> dict[str, list[Any]]:
         together["premises"] += pairs.premises
         together["hypotheses"] += pairs.hypotheses
         together["labels"] += [LABELS[label] for label in pairs.labels]
+        together["groups"] += pairs.groups or [pairs.name] * len(pairs)
         together["names"].append(pairs.name)
+    if (count := len(set(together["groups"]))) > MAX_GROUPS:
+        raise ValueError(
+            f"{len(together['labels']):,} pairs in {count:,} groups: {MAX_GROUPS} are the most that are kept "
+            "apart. Group by a column of fewer values."
+        )
     return together
 
 
-def calibrate(pipe: Any, pairs: dict[str, list[Any]], delta: float, batch_size: int = 32) -> dict[str, Any]:
-    """The `calibration` for a pipeline's configuration, by each encoding that its heads know.
+class Judged(NamedTuple):
+    """The answers to pairs in an encoding, which of them are wrong, and how uncertain they are, (n,) each."""
+
+    answers: list[str]
+    errors: np.ndarray
+    uncertainty: np.ndarray
+
+
+def judge(
+    pipe: Any, pairs: dict[str, list[Any]], encodings: Sequence[str] | None = None, batch_size: int = 32
+) -> dict[str, Judged]:
+    """Judge all pairs in each of the encodings, by default in all that the heads know.
 
     Args:
         pipe (`NliAbstentionPipeline`): See `predict.load_pipeline`.
         pairs (`dict`): See `load`.
-        delta (`float`): Probability that a promise fails.
 
     Raises:
-        ValueError: the model has other labels, a pair cannot be judged, or there are too few.
+        ValueError: the model has other labels, or a pair cannot be judged.
     """
     from tqdm import tqdm
-
-    from training.calibration import calibration_of
 
     config = pipe.model.config
     if set(config.id2label.values()) != set(LABELS):
         raise ValueError(f"The labels of the pairs are {LABELS}, those of the model {config.id2label}.")
     texts = list(zip(pairs["premises"], pairs["hypotheses"], strict=True))
-    calibration = {}
-    for encoding in config.encoder_layers:
-        judged = pipe(iter(texts), encoding=encoding, batch_size=batch_size)
-        results = list(tqdm(judged, total=len(texts), desc=encoding, unit="pair", disable=None))
+    judged = {}
+    for encoding in encodings or config.encoder_layers:
+        stream = pipe(iter(texts), encoding=encoding, batch_size=batch_size)
+        results = list(tqdm(stream, total=len(texts), desc=encoding, unit="pair", disable=None))
         answers = [result["label"] for result in results]
         errors = np.array(answers) != np.array(pairs["labels"])
-        uncertainty = np.array([result["uncertainty"] for result in results])
-        calibration[encoding] = calibration_of(errors, uncertainty, answers, pairs["names"], delta)
-    return calibration
+        judged[encoding] = Judged(answers, errors, np.array([result["uncertainty"] for result in results]))
+    return judged
+
+
+def calibrate(judged: dict[str, Judged], pairs: dict[str, list[Any]], delta: float) -> dict[str, Any]:
+    """The `calibration` for a configuration, by encoding, from what `judge` found of the pairs.
+
+    Args:
+        delta (`float`): Probability that a promise fails.
+
+    Raises:
+        ValueError: there are too few pairs.
+    """
+    from training.calibration import calibration_of
+
+    return {
+        encoding: calibration_of(
+            found.errors, found.uncertainty, found.answers, pairs["names"], delta, pairs["groups"]
+        )
+        for encoding, found in judged.items()
+    }
+
+
+def risk_now(judged: Judged, threshold: float) -> str:
+    """What the risk of the pairs is at a threshold, in a sentence."""
+    from training.calibration import measured_risk
+
+    found = measured_risk(judged.errors, judged.uncertainty, threshold)
+    start = f"Abstaining from an uncertainty of {threshold:.3g} upwards, as now, it answers"
+    if found["risk"] is None:
+        return f"{start} none of these {found['pairs']:,} pairs, so that nothing is known of its risk."
+    return (
+        f"{start} {found['accepted']:,} of these {found['pairs']:,} pairs, {found['wrong']:,} of them wrong: "
+        f"a risk of {found['risk']:.1%}, and of pairs drawn like these, with 95% confidence, between "
+        f"{found['low']:.1%} and {found['high']:.1%} (Clopper-Pearson)."
+    )
 
 
 def write(config: Any, model: str, revision: str | None, output: Path | None) -> Path:
@@ -161,13 +230,10 @@ def report(calibration: dict[str, Any]) -> str:
     lines = []
     for encoding, entry in calibration.items():
         lines.append(f"{encoding} encoding, {entry['n']:,} pairs")
-        lines.append("target risk  threshold  coverage  risk measured")
-        for row in entry["table"]:
-            shown = "cannot be promised"
-            if row["threshold"] is not None:
-                shown = f"{row['threshold']:>9.3f}  {row['coverage']:>8.1%}  {row['risk']:>13.1%}"
-            lines.append(f"{row['target_risk']:>11.1%}  {shown}")
-        lines.append("")
+        lines += [*_rows(entry), ""]
+        for name, group in entry.get("groups", {}).items():
+            lines.append(f"{encoding} encoding, {name}, {group['n']:,} pairs")
+            lines += [*_rows(group), ""]
     lines.append(
         f"Each row is promised by itself, with probability {1 - entry['delta']:.0%} over the draw of pairs:\n"
         "below its threshold at most the target share of the answers is wrong in the long run, on pairs\n"
@@ -175,6 +241,18 @@ def report(calibration: dict[str, Any]) -> str:
         + "\n".join(f"- {what}" for what in NOT_COVERED)
     )
     return "\n".join(lines)
+
+
+def _rows(promise: dict[str, Any]) -> list[str]:
+    if all(row["threshold"] is None for row in promise["table"]):
+        return ["nothing can be promised"]
+    lines = ["target risk  threshold  coverage  risk measured"]
+    for row in promise["table"]:
+        shown = "cannot be promised"
+        if row["threshold"] is not None:
+            shown = f"{row['threshold']:>9.3f}  {row['coverage']:>8.1%}  {row['risk']:>13.1%}"
+        lines.append(f"{row['target_risk']:>11.1%}  {shown}")
+    return lines
 
 
 def _check_output(model: str, output: Path | None) -> None:

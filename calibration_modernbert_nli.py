@@ -1,4 +1,4 @@
-"""What a checkpoint promises: a threshold for each target risk, and whether new text is like calibration's.
+"""What a checkpoint promises: a threshold for each target risk, and if new text differs from calibration's.
 
 `calibration` in the configuration is what `training/calibration.py` measured on held-out pairs, by encoding:
 
@@ -10,6 +10,21 @@ A row promises that, of the answers accepted below its threshold, at most the sh
 the long run, with probability 1 - `delta` over the draw of the calibration pairs. Its threshold is null where
 that could not be promised; `coverage` and `risk` are what was measured there. `quantiles` are 101 of the
 uncertainty, from the least to the greatest; `labels` are the shares of the labels that were answered.
+
+That is for pairs drawn as those were. Two more promises may stand beside it:
+
+    "groups": {"snli": {"n": 900, "table": […]}, …}     for pairs drawn as those of a group, with `delta`
+    "domains": {"method": …, "delta": 0.1, "n": 20, "date": "2026-11-24",
+                "table": [{"target_risk": 0.2, "threshold": 0.1, "coverage": 0.3, "risk": 0.08,
+                           "worst_risk": 0.24, "broken": 0.05}, …],
+                "at": 0.2, "each": [{"name": "climate", "pairs": 900, "error": 0.4, "coverage": 0.2,
+                                     "risk": 0.1}, …]}
+
+The latter is for text of a kind never seen: a row promises that the risk is at most `target_risk` in a new
+domain, with probability 1 - `delta` over its draw, by `n` domains that the heads were left ignorant of (see
+`training/domains.py`). `coverage` is the mean over these, `risk` the median, `worst_risk` the greatest,
+`broken` the share of them whose risk was greater than the target; `each` has them one by one at the target
+`at`, beside `error`, the risk of answering everything. It is what a target risk means, where there is one.
 
 A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
 by their digest: `model.set_calibration` writes both, and `model.calibration` is that of these heads or none.
@@ -26,9 +41,14 @@ import torch
 
 QUANTILES = 101
 ENOUGH = 50  # results to tell a drift from chance
-SIGNIFICANT = 0.01  # how often a drift may be seen where there is none
+SIGNIFICANT = 0.01  # how often a difference may be seen where there is none
+CALIBRATION = "calibration"  # `like`: the promise for pairs drawn as calibration's
 
+_ROW = {"target_risk", "threshold", "coverage", "risk"}
 _HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
+_MEASURE = (
+    "some 100 labelled ones tell: python calibrate.py --model CHECKPOINT --data LABELLED_PAIRS --measure"
+)
 
 
 class StaleCalibration(ValueError):
@@ -86,13 +106,37 @@ def calibrated(calibration: Mapping[str, Any] | None, encoding: str) -> Mapping[
     return calibration[encoding]
 
 
-def promised_threshold(calibration: Mapping[str, Any] | None, encoding: str, target_risk: float) -> float:
+def promise_of(entry: Mapping[str, Any], like: str | None = None) -> Mapping[str, Any]:
+    """The `table`, `delta` and `n` of one promise: see `promised_threshold` for `like`.
+
+    Raises:
+        ValueError: calibration has no such group.
+    """
+    if like is None:
+        return entry.get("domains") or entry
+    if like == CALIBRATION:
+        return entry
+    groups = entry.get("groups", {})
+    if not isinstance(like, str) or like not in groups:
+        raise ValueError(
+            f"`like` is {CALIBRATION!r} or a group of its pairs ({', '.join(groups) or 'it has none'}), "
+            f"got {like!r}."
+        )
+    return {"delta": entry["delta"], **groups[like]}
+
+
+def promised_threshold(
+    calibration: Mapping[str, Any] | None, encoding: str, target_risk: float, like: str | None = None
+) -> float:
     """The threshold that keeps a risk: that of the greatest target that is no greater and could be promised.
 
     Args:
         calibration (`Mapping`, *optional*): Of a configuration.
         encoding (`"joint"` or `"separate"`): How the pairs are encoded.
         target_risk (`float`): Share of wrong answers among those accepted, between 0 and 1.
+        like (`str`, *optional*): What the pairs are like: `"calibration"`, or a group of calibration's pairs,
+            such as `"snli"`. By default text of a kind never seen, where there is a promise for that, else
+            calibration's.
 
     Raises:
         ValueError: there is no calibration for this encoding, or none of its promises is as strict.
@@ -100,21 +144,33 @@ def promised_threshold(calibration: Mapping[str, Any] | None, encoding: str, tar
     if not _is_share(target_risk) or target_risk == 0:
         raise ValueError(f"`target_risk` is a share of wrong answers, such as 0.1, got {target_risk!r}.")
     entry = calibrated(calibration, encoding)
-    kept = [row for row in entry["table"] if row["threshold"] is not None]
-    strict = [row for row in kept if row["target_risk"] <= target_risk + 1e-9]
-    if not strict:
-        best = f"the lowest is {kept[0]['target_risk']:.1%}" if kept else "nor can any other of its targets"
-        raise ValueError(
-            f"A risk of {target_risk:.1%} cannot be promised with {encoding} encoding: {best}, from "
-            f"{entry['n']:,} calibration pairs. More pairs, or better heads, promise more."
-        )
-    return strict[-1]["threshold"]
+    promise = promise_of(entry, like)
+    strict = _kept(promise, target_risk)
+    if strict:
+        return strict[-1]["threshold"]
+    kept = _kept(promise)
+    best = f"the lowest is {kept[0]['target_risk']:.1%}" if kept else "nor can any other of its targets"
+    what, source = "", f"{promise['n']:,} calibration pairs. More pairs, or better heads, promise more"
+    if like not in (None, CALIBRATION):
+        what = f" for pairs like those of {like!r}"
+    elif promise is not entry:
+        what = " for text of a kind never seen"
+        source = f"{promise['n']} kinds of text, each judged by heads that had not seen it"
+    if promise is not entry and _kept(entry, target_risk):
+        source += f". It can for pairs drawn as calibration's: `like={CALIBRATION!r}`"
+    raise ValueError(
+        f"A risk of {target_risk:.1%} cannot be promised with {encoding} encoding{what}: {best}, from "
+        f"{source}."
+    )
 
 
 def drift_from(
     entry: Mapping[str, Any], uncertainty: Sequence[float], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Whether results are distributed as calibration's were: if not, its promise means nothing for them.
+    """Whether results differ from calibration's: what its promise was made on is then another kind of text.
+
+    No more can be told without labels. A difference does not show that the risk is broken; and where none is
+    found, the risk may be any: heads that are sure and wrong give the same uncertainties and labels.
 
     Two tests, at half of `SIGNIFICANT` each: Kolmogorov-Smirnov of the uncertainty, its p-value approximated
     as by Stephens 1970, calibration's scores being known by their quantiles; chi-square of the labels.
@@ -125,9 +181,9 @@ def drift_from(
         labels (`Sequence[str]`): Of the results.
 
     Returns:
-        `dict`: `drifted`, or `None` for fewer results than `ENOUGH`; `message`, a sentence; `pairs`;
-        `statistic` and `p_value` of the scores; `labels`, by label its share `here` and in `calibration`, and
-        `labels_p_value`. That nothing drifted does not show that the risk is the same.
+        `dict`: `drifted`, true for a difference beyond chance, else `None`, never false; `message`, a
+        sentence; `pairs`; `statistic` and `p_value` of the scores; `labels`, by label its share `here` and in
+        `calibration`, and `labels_p_value`.
 
     Raises:
         ValueError: there are no results.
@@ -144,23 +200,25 @@ def drift_from(
         for name in names
     }
     labels_p_value = _chi_square(list(shares.values()), len(labels), entry["n"])
-    drifted = None if len(here) < ENOUGH else min(p_value, labels_p_value) < SIGNIFICANT / 2
+    enough = len(here) >= ENOUGH
+    drifted = True if enough and min(p_value, labels_p_value) < SIGNIFICANT / 2 else None
     higher = "higher" if here.mean() > known.mean() else "lower"
     figures = (
         f"Kolmogorov-Smirnov {statistic:.3f}, p {_shown(p_value)}; labels p {_shown(labels_p_value)}; "
         f"uncertainty {higher} on average"
     )
-    if drifted is None:
+    if not enough:
         message = f"{len(here)} results are too few to tell: give {ENOUGH} or more ({figures})."
     elif drifted:
         message = (
-            f"These {len(here):,} results differ from calibration's beyond chance ({figures}): its promise "
-            "cannot be expected to hold for such text. Calibrate on labelled pairs like these."
+            f"These {len(here):,} results differ from calibration's beyond chance ({figures}): what it "
+            f"promises for pairs like its own is not for these. What their risk is, {_MEASURE}"
         )
     else:
         message = (
-            f"These {len(here):,} results do not differ from calibration's beyond chance ({figures}): "
-            "nothing here speaks against its promise."
+            f"No difference from calibration's results was found in these {len(here):,} ({figures}). That "
+            "does not show that their risk is the promised one: where the heads are sure and wrong, nothing "
+            f"differs. What it is, {_MEASURE}"
         )
     return {
         "drifted": drifted,
@@ -173,19 +231,70 @@ def drift_from(
     }
 
 
+def _kept(promise: Mapping[str, Any], target_risk: float = 1.0) -> list[Mapping[str, Any]]:
+    """The rows that could be promised and are as strict, from the strictest."""
+    rows = [row for row in promise["table"] if row["threshold"] is not None]
+    return [row for row in rows if row["target_risk"] <= target_risk + 1e-9]
+
+
 def _problem(entry: Any) -> str | None:
-    needed = {"method", "delta", "n", "data", "date", "table", "quantiles", "labels"}
-    if not isinstance(entry, Mapping) or not needed <= set(entry):
-        return f"it needs {', '.join(sorted(needed))}"
-    if not _is_share(entry["delta"]) or entry["delta"] in (0, 1):
-        return f"`delta` lies between 0 and 1, got {entry['delta']!r}"
-    if isinstance(entry["n"], bool) or not isinstance(entry["n"], int) or entry["n"] < 1:
-        return f"`n` is a number of pairs, got {entry['n']!r}"
-    rows = entry["table"]
-    keys = {"target_risk", "threshold", "coverage", "risk"}
-    if not isinstance(rows, Sequence) or any(
-        not isinstance(row, Mapping) or not keys <= set(row) for row in rows
+    if problem := _lacks(entry, {"method", "delta", "n", "data", "date", "table", "quantiles", "labels"}):
+        return problem
+    if problem := _problem_of_promise(entry, _ROW):
+        return problem
+    scores = entry["quantiles"]
+    if not isinstance(scores, Sequence) or len(scores) != QUANTILES or not all(map(_is_share, scores)):
+        return f"`quantiles` are {QUANTILES} uncertainties"
+    if any(one > other for one, other in pairwise(scores)):
+        return "`quantiles` must increase"
+    if not isinstance(entry["labels"], Mapping) or not all(map(_is_share, entry["labels"].values())):
+        return "`labels` are shares by label"
+    return _problem_of_groups(entry.get("groups", {}), entry["delta"]) or _problem_of_domains(
+        entry.get("domains")
+    )
+
+
+def _problem_of_groups(groups: Any, delta: float) -> str | None:
+    if not isinstance(groups, Mapping) or CALIBRATION in groups:
+        return f"`groups` are promises by name, none of which is {CALIBRATION!r}"
+    for name, group in groups.items():
+        problem = _lacks(group, {"n", "table"}) or _problem_of_promise({"delta": delta, **group}, _ROW)
+        if problem:
+            return f"in `groups[{name!r}]`, {problem}"
+    return None
+
+
+def _problem_of_domains(domains: Any) -> str | None:
+    if domains is None:
+        return None
+    if problem := _lacks(domains, {"method", "delta", "n", "date", "table", "at", "each"}):
+        return f"in `domains`, {problem}"
+    if problem := _problem_of_promise(domains, _ROW | {"worst_risk", "broken"}):
+        return f"in `domains`, {problem}"
+    each, needed = domains["each"], {"name", "pairs", "error", "coverage", "risk"}
+    if (
+        not isinstance(each, Sequence)
+        or len(each) != domains["n"]
+        or any(_lacks(one, needed) for one in each)
     ):
+        return f"in `domains`, `each` has {domains['n']} rows of {', '.join(sorted(needed))}"
+    return None
+
+
+def _lacks(entry: Any, needed: set[str]) -> str | None:
+    if isinstance(entry, Mapping) and needed <= set(entry):
+        return None
+    return f"it needs {', '.join(sorted(needed))}"
+
+
+def _problem_of_promise(promise: Mapping[str, Any], keys: set[str]) -> str | None:
+    """Of `delta`, `n` and `table`."""
+    if not _is_share(promise["delta"]) or promise["delta"] in (0, 1):
+        return f"`delta` lies between 0 and 1, got {promise['delta']!r}"
+    if isinstance(promise["n"], bool) or not isinstance(promise["n"], int) or promise["n"] < 1:
+        return f"`n` is a number, 1 or more, got {promise['n']!r}"
+    rows = promise["table"]
+    if not isinstance(rows, Sequence) or any(_lacks(row, keys) for row in rows):
         return f"each row of `table` needs {', '.join(sorted(keys))}"
     thresholds = [row["threshold"] for row in rows if row["threshold"] is not None]
     if not all(_is_share(value) for value in [*(row["target_risk"] for row in rows), *thresholds]):
@@ -194,13 +303,6 @@ def _problem(entry: Any) -> str | None:
         return "the targets of `table` must increase"
     if any(one > other for one, other in pairwise(thresholds)):
         return "a greater target of `table` has a lower threshold"
-    scores = entry["quantiles"]
-    if not isinstance(scores, Sequence) or len(scores) != QUANTILES or not all(map(_is_share, scores)):
-        return f"`quantiles` are {QUANTILES} uncertainties"
-    if any(one > other for one, other in pairwise(scores)):
-        return "`quantiles` must increase"
-    if not isinstance(entry["labels"], Mapping) or not all(map(_is_share, entry["labels"].values())):
-        return "`labels` are shares by label"
     return None
 
 

@@ -30,8 +30,8 @@ CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipelin
 _SIZES = {
     ("error", True): (256, 224, 128),
     ("error", False): (224, 160, 128),
-    ("opinion", True): (224, 192, 104),
-    ("opinion", False): (192, 144, 80),
+    ("opinion", True): (200, 168, 136),
+    ("opinion", False): (160, 120, 112),
 }
 
 # What belongs to one load of the encoder, not to the encoder: never written to config.json.
@@ -75,8 +75,8 @@ class ModernBertNliConfig(PretrainedConfig):
             errs, as the published one does; `"opinion"`, from the states, the label itself. An answer is
             uncertain to which this second opinion gives little probability. For alignment alone.
         abstention_hidden_size (`int`, *optional*):
-            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
-            else 80.
+            Width of the abstention head: 128 for errors; for an opinion 136 on a base of width 512 at most,
+            else 112.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
@@ -86,6 +86,8 @@ class ModernBertNliConfig(PretrainedConfig):
         calibrated_heads (`str`, *optional*):
             Digest of the heads that `abstention_threshold` and `calibration` were made for; those of other
             heads promise nothing. `model.set_calibration` writes all three.
+        evidence (`dict`, *optional*):
+            How `check` weighs passages, as fitted for these heads: `RULES` of `evidence_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -113,6 +115,7 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_threshold: float = 0.5,
         calibration: dict[str, dict[str, Any]] | None = None,
         calibrated_heads: str | None = None,
+        evidence: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -156,6 +159,7 @@ class ModernBertNliConfig(PretrainedConfig):
         check_calibration(calibration, ENCODINGS)
         self.calibration = calibration
         self.calibrated_heads = calibrated_heads
+        self.evidence = evidence
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")
@@ -246,8 +250,8 @@ class ModernBertNliConfig(PretrainedConfig):
                 f"A model of type {model_type!r} is no checkpoint of heads. To put new heads on such a base: "
                 "`ModernBertNliModel.from_base(ModernBertNliConfig.from_base(<its name or folder>))`."
             )
-        labels: dict[str, Any]
-        labels = {key: kwargs.pop(key) for key in ("id2label", "label2id", "num_labels") if key in kwargs}
+        names = ("id2label", "label2id", "num_labels")
+        labels: dict[str, Any] = {key: kwargs.pop(key) for key in names if key in kwargs}
         if any(value is not None for value in labels.values()):
             known = {key: config_dict.get(key) for key in ("id2label", "label2id")}
             if set(labels) == {"num_labels"} and labels["num_labels"] == len(known["id2label"] or LABELS):

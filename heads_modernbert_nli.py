@@ -215,3 +215,20 @@ def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     chosen = functional.one_hot(answers, opinion.shape[-1]).bool()
     right = log_probs.masked_fill(~chosen, -torch.inf).logsumexp(dim=-1)
     return torch.stack([right, log_probs.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)], dim=-1)
+
+
+def label_loss(logits: torch.Tensor, labels: torch.Tensor, entailment: int = 0) -> torch.Tensor:
+    """Cross-entropy of labels, some of which may say no more than "not entailment".
+
+    Of such a pair of a two-way set the loss is -log(1 - p(entailment)), the sum over what it may be.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch, num_labels)`): Of the classes.
+        labels (`torch.LongTensor` of shape `(batch,)`):
+            Classes, `num_labels` for "any but entailment", -100 for a pair without a label.
+        entailment (`int`, *optional*, defaults to 0): Which class is entailment.
+    """
+    log_probs = logits.log_softmax(dim=-1)
+    others = [index for index in range(logits.shape[-1]) if index != entailment]
+    not_entailment = log_probs[:, others].logsumexp(dim=-1, keepdim=True)
+    return functional.nll_loss(torch.cat([log_probs, not_entailment], dim=-1), labels)

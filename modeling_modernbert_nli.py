@@ -22,14 +22,14 @@ from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
 try:
     from .configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
-    from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
+    from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from .states_modernbert_nli import TokenStates, half, pair_rows
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
-    from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
+    from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from states_modernbert_nli import TokenStates, half, pair_rows
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
@@ -132,7 +132,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`, *optional*):
                 Instead of `input_ids`, for the embedding modes and the CLS head.
             labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
-                Classes; adds their cross-entropy as `loss`.
+                Classes, or `num_labels` for "any but entailment"; adds their cross-entropy as `loss`.
             abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
                 What the abstention head is to say, and the loss is then its own: 1 (or a probability) where
                 the NLI head errs; for an opinion, classes. With `encoder_states`, a dict of such tensors by
@@ -229,14 +229,15 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     ) -> torch.Tensor | None:
         if self.config.problem_type not in PROBLEM_TYPES:
             raise ValueError(f"`problem_type={self.config.problem_type!r}`, but each pair has one label.")
+        entailment = self.config.label2id.get("entailment", 0)
         if abstention_labels is not None:
             if output.opinion_logits is not None:
-                return nn.functional.cross_entropy(output.opinion_logits, abstention_labels)
+                return label_loss(output.opinion_logits, abstention_labels, entailment)
             if abstention_labels.is_floating_point():
                 abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
                 abstention_labels = abstention_labels.to(output.abstention_logits)
             return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
-        return None if labels is None else nn.functional.cross_entropy(output.logits, labels)
+        return None if labels is None else label_loss(output.logits, labels, entailment)
 
     # Texts whose states are kept ---------------------------------------------------------------------------
 
@@ -319,8 +320,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
                 sides.append(([side.text(row) for row in distinct.tolist()], place))
             parts.append(self._judge(*self._side_by_side(*sides)))
         place = order.argsort().to(parts[0].logits.device)
-        columns: dict[str, Any] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        return ModernBertNliOutput(**{key: values[place] for key, values in columns.items()})
+        together: dict[str, Any] = {key: torch.cat([part[key] for part in parts])[place] for key in parts[0]}
+        return ModernBertNliOutput(**together)
 
     @property
     def states_source(self) -> dict[str, Any]:
@@ -480,8 +481,8 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     def _heads_device(self) -> torch.device:
         """Where the heads compute: those that accelerate offloads are elsewhere between calls."""
         output: Any = self.nli_output
-        offloaded = output.weight.device.type == "meta"
-        return torch.device(output._hf_hook.execution_device) if offloaded else output.weight.device
+        device: torch.device = output.weight.device
+        return device if device.type != "meta" else torch.device(output._hf_hook.execution_device)
 
     @property
     def _has_opinion(self) -> bool:

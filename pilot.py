@@ -33,7 +33,7 @@ from configuration_modernbert_nli import LABELS
 from modeling_modernbert_nli import ModernBertNliModel
 from train import load_sources, new_model, state_maker
 from training.arguments import DataArguments, HeadArguments, StageArguments
-from training.data import Pairs, summary
+from training.data import Pairs, require_three_way, summary
 from training.look import require_matplotlib
 from training.pilot import Scores, find_suspects, folds_by_premise, thin, write_results
 from training.states import PairStates
@@ -76,6 +76,8 @@ def main(argv: list[str] | None = None) -> None:
     _check(pilot, head, args, folder)
 
     sources, *_ = load_sources(pilot, args)
+    for pairs in sources:
+        require_three_way(pairs)
     if args.process_index == 0:
         print(summary(sources, []))
     folds = np.concatenate([folds_by_premise(pairs, pilot.folds, args.seed) for pairs in sources])

@@ -5,9 +5,10 @@ nli("A man is playing guitar on stage.", "A person is making music.")
 nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "music": "This is about music."})
 nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
 nli(pairs, target_risk=0.05)  # of a calibrated checkpoint: at most 5 % of the answers given are wrong
+nli(pairs, target_risk=0.05, like="calibration")  # of pairs that are like those it was calibrated on
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from numbers import Real
 from typing import Any
@@ -18,6 +19,7 @@ from transformers.utils import logging
 
 try:
     from .calibration_modernbert_nli import calibrated, drift_from, promised_threshold
+    from .evidence_modernbert_nli import check_answer, read_sources, verdicts
     from .tokenization_modernbert_nli import (
         PairError,
         check_text,
@@ -28,6 +30,7 @@ try:
     )
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import calibrated, drift_from, promised_threshold
+    from evidence_modernbert_nli import check_answer, read_sources, verdicts
     from tokenization_modernbert_nli import (
         PairError,
         check_text,
@@ -57,6 +60,7 @@ class NliAbstentionPipeline(Pipeline):
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
         target_risk (`float`, *optional*): Instead of it, the share of wrong answers to be allowed among those
             given, which the calibration of the checkpoint turns into a threshold: see `threshold_for`.
+        like (`str`, *optional*): What the pairs are like that the risk is promised for: see there too.
         encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
     """
 
@@ -94,11 +98,13 @@ class NliAbstentionPipeline(Pipeline):
                 `hypothesis` (or `text` and `text_pair`); or a list, other iterable or map-style dataset of
                 pairs.
             hypothesis (`str`, *optional*): Where `inputs` is a premise.
-            batch_size, threshold, target_risk, encoding (*optional*): For this call.
+            batch_size, threshold, target_risk, like, encoding (*optional*): For this call.
 
         Returns:
             `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
-            `probs`, by label. For a list, a list in the same order; for any other iterable, a generator.
+            `probs`, by label; and `truncated`, true, where the end of the premise was beyond the window and
+            not read (`check` reads all of it). For a list, a list in the same order; for any other iterable,
+            a generator.
 
         Raises:
             ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
@@ -134,6 +140,7 @@ class NliAbstentionPipeline(Pipeline):
         categories: Mapping[str, str],
         threshold: float | None = None,
         target_risk: float | None = None,
+        like: str | None = None,
     ) -> Any:
         """Choose a category for a text: the highest entailment among those that do not abstain.
 
@@ -145,6 +152,7 @@ class NliAbstentionPipeline(Pipeline):
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
             target_risk (`float`, *optional*): Instead of it. It is promised of the judgements on pairs, not
                 of the category, which is the best of many.
+            like (`str`, *optional*): Which promise: see `threshold_for`.
 
         Returns:
             `dict`: `category` and its `confidence` (probability of entailment), both `None` where all
@@ -155,55 +163,135 @@ class NliAbstentionPipeline(Pipeline):
             raise ValueError(
                 "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}."
             )
-        judged = self._judge_all(text, list(categories.values()), threshold, target_risk)
+        judged = self._judge_all(text, list(categories.values()), threshold, target_risk, like)
         routes = [_best(dict(zip(categories, results, strict=True))) for results in judged]
         return routes[0] if isinstance(text, str) else routes
 
+    def check(
+        self,
+        answer: str,
+        sources: Any,
+        threshold: float | None = None,
+        texts: Sequence[str] | None = None,
+        splitter: Any = None,
+        max_characters: int | None = None,
+    ) -> dict[str, Any]:
+        """Check an answer against whole documents: each of its sentences against every passage of them.
+
+        Args:
+            answer (`str`): A text of one sentence or more.
+            sources (`str`, `Mapping[str, str]`, `Iterable[str]`, `TokenStates` or what `read` returned):
+                A text, texts by name or in a row (a generator too), however long.
+            threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+            texts (`Sequence[str]`, *optional*): Those of `TokenStates`, without which evidence has no place.
+            splitter (`Callable`, *optional*): Text to sentences instead of our own rules, such as
+                `pysbd.Segmenter(char_span=True).segment` or `lambda text: spacy_model(text).sents`.
+            max_characters (`int`, *optional*): Read no more than so many of each source.
+
+        Returns:
+            `dict`, of JSON's types, for the answer as a whole:
+
+            - `verdict`: "supported" (every sentence is), "contradicted" (one is), "not supported" (one is
+              not), or "uncertain"; `confidence`, that it is right; `abstain`; `uncertainty`, 0 to 1
+            - `support`: the probability that the sources support it, whatever the verdict
+            - `evidence`: the best passage for each sentence: `source` (name or number), `start` and `end`
+              (characters there), `text`, `confidence` that it supports (contradicts) the sentence, and the
+              heads' `probs` by label
+            - `sentences`: `text`, `start`, `end`, and all of the above for each, with up to three passages,
+              the best first, and `unsupported`: spans (`start` and `end` in the answer, `text`) of words that
+              no passage covers, for a sentence that is contradicted or not supported
+            - `read`: the share of the sources that was read, 1.0 unless the caller limits it; `sources`: that
+              of each
+
+        Raises:
+            ValueError: there is no source; an answer without words, or a source without text.
+        """
+        options = {"texts": texts, "splitter": splitter, "max_characters": max_characters}
+        return check_answer(self, answer, sources, threshold=self._given(threshold), **options)
+
+    def read(self, sources: Any, splitter: Any = None) -> Any:
+        """Read sources once, for any number of answers to `check`: their sentences and states are kept.
+
+        Args:
+            sources, splitter: As for `check`.
+        """
+        return read_sources(self, sources, splitter)
+
     def validate_fact(
-        self, source: Any, claim: str, threshold: float | None = None, target_risk: float | None = None
+        self,
+        source: Any,
+        claim: str,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        like: str | None = None,
+        texts: Sequence[str] | None = None,
     ) -> Any:
-        """Check a claim against its source, or against many.
+        """Check a claim against its source, or against each of many: `check`, with the claim as one sentence.
 
         Args:
             source (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
             claim (`str`): What is to be checked.
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
-            target_risk (`float`, *optional*): Instead of it.
+            target_risk, like (*optional*): Instead of it: see `threshold_for`. It is promised of judgements
+                on pairs, not of the best of many passages.
+            texts (`Sequence[str]`, *optional*): Those of `TokenStates`.
 
         Returns:
-            `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none is
-            where the source says nothing about the claim; `confidence`, the probability of the label. A list
-            of them for more than a source.
+            `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none
+            is where the source says nothing about the claim; `confidence`, the probability of the verdict;
+            `evidence`, the best passages, and `unsupported`, words, as `check` returns them; `read`, the
+            share of the source that was read. A list of them for more than a source.
         """
-        facts = []
-        for (result,) in self._judge_all(source, [claim], threshold, target_risk):
-            decided = not result["abstain"]
-            facts.append(
-                {
-                    "supported": decided and result["label"] == "entailment",
-                    "contradicted": decided and result["label"] == "contradiction",
-                    "uncertain": result["abstain"],
-                    "confidence": result["confidence"],
-                }
-            )
+        kept = "separate" if hasattr(source, "offsets") else None
+        limit = self._given(threshold, target_risk, kept, like)
+        facts = [
+            {
+                "supported": result["verdict"] == "supported",
+                "contradicted": result["verdict"] == "contradicted",
+                "uncertain": result["abstain"],
+                "confidence": result["confidence"],
+                **{key: result["sentences"][0][key] for key in ("evidence", "unsupported")},
+                "read": result["read"],
+            }
+            for result in verdicts(self, claim, source, apart=True, whole=True, threshold=limit, texts=texts)
+        ]
         return facts[0] if isinstance(source, str) else facts
 
-    def threshold_for(self, target_risk: float, encoding: str | None = None) -> float:
+    def _given(
+        self,
+        threshold: float | None,
+        target_risk: float | None = None,
+        encoding: str | None = None,
+        like: str | None = None,
+    ) -> float | None:
+        """The threshold that the caller or the pipeline gave; `None` where the checkpoint's is to hold."""
+        now = self._sanitize_parameters(threshold, target_risk, like=like)[2]
+        given = {**self._postprocess_params, **now}
+        if all(value is None for value in given.values()):
+            return None
+        return self._limit(encoding or self.encoding, **given)
+
+    def threshold_for(
+        self, target_risk: float, encoding: str | None = None, like: str | None = None
+    ) -> float:
         """The uncertainty from which to abstain so that at most a share of the answers given is wrong.
 
         Args:
             target_risk (`float`): That share, such as 0.1. It holds in the long run and with the probability
-                that the checkpoint was calibrated for, on pairs drawn as the calibration pairs were.
+                that the checkpoint was calibrated for.
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to this pipeline's.
+            like (`str`, *optional*): What the pairs are like: `"calibration"` for pairs drawn as the
+                calibration pairs were, or a group of these, such as `"snli"`. By default text of a kind never
+                seen, where the checkpoint has a promise for that, else `"calibration"`.
 
         Raises:
             ValueError: the checkpoint is not calibrated, or for other heads than these, or its calibration
                 does not promise such a risk.
         """
-        return promised_threshold(self.model.calibration, encoding or self.encoding, target_risk)
+        return promised_threshold(self.model.calibration, encoding or self.encoding, target_risk, like)
 
     def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
-        """Whether the promise of the calibration can be expected to hold for such text.
+        """Whether results can be told from calibration's, which says nothing about the risk if they cannot.
 
         Args:
             results (`Iterable`): What this pipeline returned for some 50 pairs or more, or the pairs.
@@ -211,8 +299,8 @@ class NliAbstentionPipeline(Pipeline):
                 this pipeline's.
 
         Returns:
-            `dict`: `drifted`; `message`, a sentence that says what that means; and the figures behind it, see
-            `calibration_modernbert_nli.py`.
+            `dict`: `drifted`, true or `None`; `message`, a sentence that says what that means; and the
+            figures behind it, see `calibration_modernbert_nli.py`.
 
         Raises:
             ValueError: these heads are not calibrated for this encoding, or there are no results.
@@ -226,7 +314,12 @@ class NliAbstentionPipeline(Pipeline):
         return drift_from(entry, *columns)
 
     def _judge_all(
-        self, texts: Any, hypotheses: list[str], threshold: float | None, target_risk: float | None
+        self,
+        texts: Any,
+        hypotheses: list[str],
+        threshold: float | None,
+        target_risk: float | None,
+        like: str | None,
     ) -> list[list[dict[str, Any]]]:
         """Every text against every hypothesis."""
         kept = hasattr(
@@ -243,9 +336,9 @@ class NliAbstentionPipeline(Pipeline):
             return []
         if not kept and self.encoding == "joint":
             pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
-            results = self(pairs, threshold=threshold, target_risk=target_risk)
+            results = self(pairs, threshold=threshold, target_risk=target_risk, like=like)
         else:
-            given = self._sanitize_parameters(threshold, target_risk)[2]
+            given = self._sanitize_parameters(threshold, target_risk, like=like)[2]
             threshold = self._limit("separate", **{**self._postprocess_params, **given})
             for side, what in ((hypotheses, "hypothesis"), ([] if kept else texts, "premise")):
                 for row, text in enumerate(side):
@@ -287,6 +380,7 @@ class NliAbstentionPipeline(Pipeline):
             done, size = done + len(pairs), min(2 * size, batch_size * BATCHES_PER_CHUNK)
 
     def _judge(self, tokens: Any, batch_size: int, forward: dict, postprocess: dict) -> list[dict[str, Any]]:
+        truncated = tokens.pop("truncated")
         order = sorted(range(len(tokens["input_ids"])), key=lambda row: len(tokens["input_ids"][row]))
         results: dict[int, dict[str, Any]] = {}
         apart = forward.get("encoding", self.model.config.encoding) == "separate"
@@ -300,6 +394,9 @@ class NliAbstentionPipeline(Pipeline):
             batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
             outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
             results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
+        for row, cut in enumerate(truncated):
+            if cut:
+                results[row]["truncated"] = True
         return [results[row] for row in range(len(order))]
 
     def _sanitize_parameters(
@@ -307,29 +404,39 @@ class NliAbstentionPipeline(Pipeline):
         threshold: float | None = None,
         target_risk: float | None = None,
         encoding: str | None = None,
+        like: str | None = None,
         **kwargs: Any,
     ) -> tuple[dict, dict, dict]:
         if kwargs:
             raise TypeError(
-                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, target_risk, encoding "
-                "and batch_size."
+                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, target_risk, like, "
+                "encoding and batch_size."
             )
         step = {} if encoding is None else {"encoding": encoding}
         if threshold is not None and target_risk is not None:
             raise ValueError("Give `threshold` or `target_risk`, not both: each says where to abstain.")
+        promise = {} if like is None else {"like": like}
         if target_risk is not None:
-            return step, step, {"threshold": None, "target_risk": target_risk}
+            return step, step, {"threshold": None, "target_risk": target_risk, **promise}
         if threshold is None:
-            return step, step, {}
+            return step, step, promise
+        if promise:
+            raise ValueError(
+                "`like` says for which pairs a `target_risk` is promised: no `threshold` needs it."
+            )
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
-        return step, step, {"threshold": threshold, "target_risk": None}
+        return step, step, {"threshold": threshold, "target_risk": None, "like": None}
 
     def preprocess(self, pairs: list[tuple[str, str]], encoding: str | None = None, **kwargs: Any) -> Any:
-        """Pairs to token ids, not padded."""
+        """Pairs to token ids, not padded; `truncated` says of each whether its premise lost its end."""
         window = max_pair_length(self.model.config.encoder_config, self.tokenizer)
         apart = (encoding or self.model.config.encoding) == "separate"
-        return encode_pairs(self.tokenizer, pairs, window, apart)
+        truncated: list[int] = []
+        tokens = encode_pairs(self.tokenizer, pairs, window, apart, truncated)
+        cut = set(truncated)
+        tokens["truncated"] = [row in cut for row in range(len(pairs))]
+        return tokens
 
     def _forward(self, batch: Any, encoding: Any = None, **kwargs: Any) -> dict[str, torch.Tensor]:
         logits, abstention_logits = self.model(**batch, mode="abstention", encoding=encoding)
@@ -367,10 +474,16 @@ class NliAbstentionPipeline(Pipeline):
         return self._limit(self.encoding, **self._postprocess_params)
 
     def _limit(
-        self, encoding: str, threshold: float | None = None, target_risk: float | None = None
+        self,
+        encoding: str,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        like: str | None = None,
     ) -> float:
         if target_risk is not None:
-            return self.threshold_for(target_risk, encoding)
+            return self.threshold_for(target_risk, encoding, like)
+        if like is not None:
+            raise ValueError("`like` says for which pairs a risk is promised: give `target_risk` too.")
         return self.model.config.abstention_threshold if threshold is None else threshold
 
     @property

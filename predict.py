@@ -5,6 +5,8 @@
     python predict.py --input pairs.jsonl --output decisions.parquet
     python predict.py --model CHECKPOINT --base BASE --input pairs.csv --output decisions.csv --threshold 0.3
     python predict.py --model CALIBRATED --input pairs.csv --output decisions.csv --target_risk 0.05
+    python predict.py --check "The bridge opened in 1932. It is red." "It opened in 1932."
+    python predict.py --check --input answers.jsonl --output verdicts.jsonl
 
 Without `--model`, the checkpoint of this repository is used, nothing downloaded; no remote code is ever run.
 Files are JSONL (.jsonl, .json), CSV (.csv: commas, header, UTF-8) or Parquet (.parquet), in any combination.
@@ -14,6 +16,16 @@ The output has all rows and columns of the input, in order, and for each row
     abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
     p_entailment, p_neutral, p_contradiction
     error                   why the pair could not be judged; all of the above are then null
+
+With `--check`, answers of one sentence or more are checked against sources however long (`check` of the
+pipeline), from the columns `answer` and `source`; for each row
+
+    verdict, confidence     supported, contradicted, not supported or uncertain; how probably that is so
+    abstain, uncertainty    whether to leave it undecided
+    support                 the probability that the source supports the answer
+    read                    the share of the source that was read: 1
+    sentences               verdict, evidence and unsupported words of each sentence, as JSON
+    error                   why the row could not be checked
 
 Where the input has a column of that name, ours is called `predicted_…`. A line that is no row (broken JSON,
 a wrong number of CSV fields) goes to a column `raw`. From JSONL to CSV or Parquet, lists, objects and columns
@@ -31,7 +43,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,17 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.input is None:
             pipe = load_pipeline(args.model, args.base, args.revision, args.device)
-            args.threshold = _threshold(pipe, args.threshold, args.target_risk)
-            print(judge_pair(pipe, args.premise, args.hypothesis, args.threshold, args.json))
+            args.threshold = _threshold(pipe, args)
+            show = check_pair if args.check else judge_pair
+            print(show(pipe, args.premise, args.hypothesis, args.threshold, args.json))
             return 0
         columns = (args.premise_column, args.hypothesis_column)
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
         with processes() as those:
             pipe = load_pipeline(args.model, args.base, args.revision, args.device or those.device)
-            args.threshold = _threshold(pipe, args.threshold, args.target_risk)
+            args.threshold = _threshold(pipe, args)
             options = (args.threshold, args.batch_size, args.overwrite)
-            summary = judge_file(pipe, table, args.output, *columns, *options, processes=those)
+            work = CHECK if args.check else JUDGE
+            summary = judge_file(pipe, table, args.output, *columns, *options, processes=those, work=work)
         if summary is None:  # the first process tells
             return 0
         text = f"{args.output}: {summary.rows} rows, {summary.abstained} abstained"
@@ -86,18 +100,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("hypothesis", nargs="?", help="what is to be judged")
     add("--input", type=Path, help="file of pairs: .jsonl, .csv or .parquet")
     add("--output", type=Path, help="file for the decisions: .jsonl, .csv or .parquet")
-    add("--premise_column", default="premise", metavar="NAME", help="default: %(default)s")
-    add("--hypothesis_column", default="hypothesis", metavar="NAME", help="default: %(default)s")
+    add("--check", action="store_true", help="check an answer against a whole source")
+    add("--premise_column", metavar="NAME", help="default: premise; with --check: source")
+    add("--hypothesis_column", metavar="NAME", help="default: hypothesis; with --check: answer")
     add("--overwrite", action="store_true", help="replace an existing OUTPUT")
     add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--threshold", type=float, help="abstain from this uncertainty upwards (default: the checkpoint's)")
     add("--target_risk", type=float, help="share of wrong answers that a calibrated checkpoint is to keep")
+    add(
+        "--like",
+        metavar="NAME",
+        help="what that is promised for: pairs like those of 'calibration', or of a group of these "
+        "(default: text of a kind never seen, where the checkpoint promises anything for that)",
+    )
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     add("--json", action="store_true", help="print the decision on a pair as a JSON object")
     args = parser.parse_args(argv)
+    args.premise_column = args.premise_column or ("source" if args.check else "premise")
+    args.hypothesis_column = args.hypothesis_column or ("answer" if args.check else "hypothesis")
     texts, files = (args.premise, args.hypothesis), (args.input, args.output)
     if (None in texts or files != (None, None)) and (None in files or texts != (None, None)):
         parser.error('give either "PREMISE" "HYPOTHESIS", or --input FILE --output FILE')
@@ -109,6 +132,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--threshold is an uncertainty between 0 and 1, not {args.threshold}")
     if args.target_risk is not None and args.threshold is not None:
         parser.error("give --threshold or --target_risk, not both")
+    if args.like is not None and args.target_risk is None:
+        parser.error("--like goes with --target_risk")
     if args.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {args.batch_size}")
     return args
@@ -141,9 +166,11 @@ def load_pipeline(
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
 
 
-def _threshold(pipe: Any, threshold: float | None, target_risk: float | None) -> float | None:
+def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:
     try:
-        return threshold if target_risk is None else pipe.threshold_for(target_risk)
+        if args.target_risk is None:
+            return args.threshold
+        return pipe.threshold_for(args.target_risk, like=args.like)
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -192,6 +219,7 @@ def judge_file(
     batch_size: int = BATCH_SIZE,
     overwrite: bool = False,
     processes: Processes | None = None,
+    work: "Work | None" = None,
 ) -> Summary | None:
     """Judge a file of pairs into another, continuing an interrupted run where there is one.
 
@@ -201,6 +229,7 @@ def judge_file(
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the pipeline's.
         overwrite (`bool`, *optional*): Replace an existing output, and an interrupted run of other settings.
         processes (`Processes`, *optional*): Who shares the rows; the first one writes the output.
+        work (`Work`, *optional*): What is done with a row; defaults to judging it as a pair.
 
     Returns:
         `Summary`, or `None` to all processes but the first.
@@ -212,12 +241,13 @@ def judge_file(
     if not isinstance(input, Table):
         check_output(Path(input), output, overwrite)
         input = open_table(Path(input), (premise_column, hypothesis_column))
-    table, processes = input, processes or Processes()
+    table, processes, work = input, processes or Processes(), work or JUDGE
     shares = Shares(output, table.total, batch_size * BATCHES_PER_CHUNK, processes)
     settings = {
         "model": _fingerprint(pipe.model),
         "threshold": pipe.threshold if threshold is None else threshold,
         "encoding": pipe.encoding,
+        "work": work.name,
         "premise_column": premise_column,
         "hypothesis_column": hypothesis_column,
         "input": str(table.path.resolve()),
@@ -240,7 +270,7 @@ def judge_file(
                 pairs = [(values.get(premise_column), values.get(hypothesis_column)) for values, _ in chunk]
                 problems = [problem for _, problem in chunk]
                 pipe.model.forget_texts()  # or a row's rounding would depend on where the run was interrupted
-                results = judge_pairs(pipe, pairs, problems, threshold=threshold, batch_size=batch_size)
+                results = work.do(pipe, pairs, problems, threshold=threshold, batch_size=batch_size)
                 file.write(b"".join(map(json_line, results)))
                 file.flush()
                 done += len(chunk)
@@ -248,8 +278,7 @@ def judge_file(
         if file_state(table.path) != table.state:
             raise InputError(f"{table.path} was changed meanwhile: delete {shares.own} and run this again.")
         processes.wait()
-        labels = list(pipe.model.config.id2label.values())
-        return _finish(table, shares, output, labels) if processes.main else None
+        return _finish(table, shares, output, work.columns(pipe)) if processes.main else None
     except KeyboardInterrupt:
         if processes.main:
             at = f"{done} of {shares.own_rows} rows are done"
@@ -292,11 +321,84 @@ def _fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _finish(table: Table, shares: Shares, output: Path, labels: list[str]) -> Summary:
+def check_pair(pipe: Any, source: str, answer: str, threshold: float | None, as_json: bool) -> str:
+    """The verdict on an answer, for a reader or as JSON."""
+    from tokenization_modernbert_nli import PairError
+
+    try:
+        result = pipe.check(answer, source, threshold=threshold)
+    except PairError as error:
+        raise InputError(error.reason) from None
+    if as_json:
+        return json.dumps(result)
+    lines = [f"{result['verdict']}, confidence {result['confidence']:.1%}"]
+    for sentence in result["sentences"]:
+        lines.append(f"  {sentence['verdict']:<13} {sentence['confidence']:6.1%}  {sentence['text']}")
+        lines.append(f"    evidence: {sentence['evidence'][0]['text']}")
+        if sentence["unsupported"]:
+            lines.append("    not covered: " + " / ".join(span["text"] for span in sentence["unsupported"]))
+    return "\n".join(lines)
+
+
+def check_rows(
+    pipe: Any,
+    pairs: Sequence[tuple[Any, Any]],
+    problems: Sequence[str | None],
+    threshold: float | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> list[dict[str, Any]]:
+    """The verdict on each source and answer, or the `error` that stands in its way."""
+    from tokenization_modernbert_nli import PairError
+
+    results: list[dict[str, Any]] = []
+    for (source, answer), problem in zip(pairs, problems, strict=True):
+        try:
+            if problem is None:
+                # None and numbers are no sources; `check` would take a list
+                sources = source if isinstance(source, str) else [source]
+                result = pipe.check(answer, sources, threshold=threshold)
+                flat = {key: result[key] for key in CHECKED if key != "sentences"}
+                sentences = json.dumps(result["sentences"], ensure_ascii=False)
+                results.append({**flat, "sentences": sentences, "error": None})
+                continue
+        except PairError as error:
+            problem = error.reason
+        results.append({"error": problem})
+    return results
+
+
+CHECKED: dict[str, Any] = {
+    "verdict": pa.string(),
+    "confidence": pa.float64(),
+    "abstain": pa.bool_(),
+    "uncertainty": pa.float64(),
+    "support": pa.float64(),
+    "read": pa.float64(),
+    "sentences": pa.string(),
+}
+
+
+class Work(NamedTuple):
+    """What is done with rows, `do(pipe, pairs, problems, threshold=, batch_size=)`, and what it adds."""
+
+    name: str
+    do: Callable[..., list[dict[str, Any]]]
+    columns: Callable[[Any], dict[str, Any]]  # of a pipeline: types by name
+
+
+def _judged_columns(pipe: Any) -> dict[str, Any]:
+    probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
+    names = ("label", "confidence", "abstain", "uncertainty", *probabilities)
+    not_numbers = {"label": pa.string(), "abstain": pa.bool_()}
+    return {**{name: not_numbers.get(name, pa.float64()) for name in names}, "error": pa.string()}
+
+
+JUDGE = Work("judge", judge_pairs, _judged_columns)
+CHECK = Work("check", check_rows, lambda pipe: {**CHECKED, "error": pa.string()})
+
+
+def _finish(table: Table, shares: Shares, output: Path, types: dict[str, Any]) -> Summary:
     """Write rows and results beside the output, then put them in its place all at once."""
-    names = ("label", "confidence", "abstain", "uncertainty", *(f"p_{label}" for label in labels), "error")
-    not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "error": pa.string()}
-    types = {name: not_numbers.get(name, pa.float64()) for name in names}
     abstained, not_judged, first = 0, 0, []
 
     def results() -> Iterator[list[Any]]:

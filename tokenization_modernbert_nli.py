@@ -123,7 +123,11 @@ def check_text(text: Any, what: str, row: int = 0) -> None:
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], max_length: int, apart: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+    max_length: int,
+    apart: bool = False,
+    truncated: list[int] | None = None,
 ) -> BatchEncoding:
     """Tokenise pairs as "[CLS] premise [SEP] hypothesis [SEP]", in the base's own format, without padding.
 
@@ -134,6 +138,7 @@ def encode_pairs(
         pairs (`Sequence[tuple[str, str]]`): Premises and hypotheses.
         max_length (`int`): Window in tokens, see `max_pair_length`.
         apart (`bool`, *optional*): Each text has the window to itself (separate encoding).
+        truncated (`list[int]`, *optional*): To it the numbers of the pairs that were cut are added.
 
     Raises:
         PairError: something that is no text, or a hypothesis that leaves no room for a premise.
@@ -155,6 +160,8 @@ def encode_pairs(
             raise PairError(row, _too_long("hypothesis", pairs[row][1], hypothesis, max_length))
         if extra > 0:
             cut = True
+            if truncated is not None:
+                truncated.append(row)
             end = len(sides) - sides[::-1].index(0)  # one past the premise
             for rows in encoding.values():
                 rows[row] = rows[row][: end - extra] + rows[row][end:]

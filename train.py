@@ -49,8 +49,7 @@ from training.trainers import (
     NliTrainer,
     StageTrainer,
     TrainingDiverged,
-    fit_temperature,
-    fold_temperature,
+    calibrated,
     opinion,
     predict,
 )
@@ -84,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     model = new_model(head).to(args.device)
     with _timed(seconds, "states"):
         states_of = state_maker(model, [*train, *further, *evaluation], data, args)
-        fitted, held_out, unseen = _split(states_of, train, data, head, args)
+        fitted, held_out, unseen, sources = _split(states_of, train, data, head, args)
         others = [states_of(pairs).take(pairs.repeated(args.seed)) for pairs in further]
         tests = {pairs.name: states_of(pairs) for pairs in evaluation}
         memory.sample()
@@ -93,16 +92,16 @@ def main(argv: list[str] | None = None) -> None:
         trainer = _train(nli_stage, model, fitted, held_out, args, memory)
         judged = _judged(trainer, held_out)
     logits = [figures["logits"] for figures in judged.values()]
-    temperature = _calibrated(model.nli_output, logits, held_out)
+    temperature = calibrated(model.nli_output, logits, held_out.labels)
     with _timed(seconds, "stage 2"):
         learnt = fitted if model.config.abstention_type == "opinion" else held_out
         learnt = PairStates.concatenate([PairStates(learnt.encoded, learnt.labels), *others])
         trainer = _train(AbstentionTrainer, model, learnt, unseen, args, memory)
         if model.config.abstention_type == "opinion":
             opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
-            _calibrated(model.abstention_head.output, opinions, held_out)
+            calibrated(model.abstention_head.output, opinions, held_out.labels)
     judged = _judged(trainer, unseen)
-    threshold = _calibrate(model, judged, [pairs.name for pairs in train], head.target_risk)
+    threshold = _calibrate(model, judged, sources, head.target_risk)
 
     def decided(judged: dict[str, Any]) -> dict[str, Any]:
         return {name: decisions(**figures, threshold=threshold) for name, figures in judged.items()}
@@ -142,7 +141,7 @@ def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs]
         ValueError: two sources of one name, or what `load_pairs` raises.
     """
     learnt = [*data.train_data, *data.abstention_data]
-    train = [load_pairs(source, args.seed, training=True) for source in learnt]
+    train = [load_pairs(source, args.seed) for source in learnt]
     evaluation = [load_pairs(source, args.seed) for source in data.eval_data]
     for sources, loaded in ((learnt, train), (data.eval_data, evaluation)):
         names = [pairs.name for pairs in loaded]
@@ -246,8 +245,10 @@ def _split(
     data: DataArguments,
     head: HeadArguments,
     args: StageArguments,
-) -> tuple[PairStates, PairStates, PairStates]:
+) -> tuple[PairStates, PairStates, PairStates, list[str]]:
     """What stage 1 is fitted to, as often as its weight says; what stage 2 is; what neither sees.
+
+    Beside the last, the source of each of its pairs.
 
     No premise is in two of them: the last part is what the risk is promised by.
     """
@@ -276,18 +277,13 @@ def _split(
             f"{len(chosen)} pairs to fit and {held.sum()} held out are too few: give more data, or change "
             "`--held_out`."
         )
+    sources = np.repeat([pairs.name for pairs in train], [len(pairs) for pairs in train])
     return (
         states.take(chosen),
         states.take(np.flatnonzero(held & ~last)),
         states.take(np.flatnonzero(held & last)),
+        sources[held & last].tolist(),
     )
-
-
-def _calibrated(output: torch.nn.Module, logits: list[np.ndarray], held_out: PairStates) -> float:
-    """Fit the temperature of a layer's logits, by encoding, to held-out pairs, and fold it into the layer."""
-    temperature = fit_temperature(np.concatenate(logits), np.tile(held_out.labels, len(logits)))
-    fold_temperature(output, temperature)
-    return temperature
 
 
 def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:
@@ -296,7 +292,7 @@ def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:
 
 
 def _calibrate(
-    model: ModernBertNliModel, judged: dict[str, Any], names: list[str], target_risk: float
+    model: ModernBertNliModel, judged: dict[str, Any], sources: list[str], target_risk: float
 ) -> float:
     """Give the heads their promise, and the threshold: the promised one, or else an estimate."""
     encoding, calibration = model.config.encoding, None
@@ -307,7 +303,8 @@ def _calibrate(
                 errors[name],
                 figures["uncertainty"],
                 [LABELS[label] for label in figures["logits"].argmax(axis=-1)],
-                names,
+                list(dict.fromkeys(sources)),
+                groups=sources,
             )
             for name, figures in judged.items()
         }

@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     set_seed(args.seed)
     set_verbosity_error()
     evaluation = [load_pairs(source, args.seed) for source in choices.evaluation]
-    train = clean([load_pairs(source, args.seed, training=True) for source in choices.train], evaluation)
+    train = clean([load_pairs(source, args.seed) for source in choices.train], evaluation)
     print(summary(train, evaluation))
 
     revision = choices.base_revision

@@ -28,6 +28,7 @@ from timing import alternate, ratio  # noqa: E402
 
 import quickstart  # noqa: E402
 from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from evidence_modernbert_nli import rules_of  # noqa: E402
 from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from states_modernbert_nli import TokenStates  # noqa: E402
 
@@ -87,6 +88,7 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
     peer = AutoModelForSequenceClassification.from_pretrained(base, **labels).eval()
     texts = list(dict.fromkeys(premise for premise, _ in pairs))[:200]
+    document, answer = _document(pairs)
     template = "This text is about {}."
     zero_shot = pipeline(
         "zero-shot-classification", model=peer, tokenizer=AutoTokenizer.from_pretrained(base), device="cpu"
@@ -114,6 +116,7 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
             ours, texts_once, repetitions
         ),
         "joint pairs, all-MiniLM-L6-v2: heads / encoder": _head_ratio(model, tokenizer, pairs, repetitions),
+        **_check_ratios(nli, peer, document, answer, repetitions, share=1),
     }
 
 
@@ -126,7 +129,9 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     )
     config.encoder_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
     model = ModernBertNliModel(config, encoder=AutoModel.from_config(config.encoder_config)).eval()
-    model.as_pipeline(tokenizer, device="cpu")  # whose tokenizer is then the model's
+    nli = model.as_pipeline(tokenizer, device="cpu")  # whose tokenizer is then the model's
+    peer = AutoModelForSequenceClassification.from_config(config.encoder_config).eval()
+    document, answer = _document(pairs)
     passages, claims = [premise for premise, _ in pairs[:16]], [hypothesis for _, hypothesis in pairs[:16]]
     stored, claim = model.encode(passages), model.encode(claims[:1])
 
@@ -142,7 +147,55 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
             "joint pairs, ModernBERT-large: heads / encoder": _head_ratio(
                 model, tokenizer, pairs[:16], repetitions
             ),
+            **_check_ratios(nli, peer, document, answer, min(repetitions, 2), share=64),
         }
+
+
+def _document(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """200 sentences of a document and 10 of an answer."""
+    first = list(dict.fromkeys(premise.strip().rstrip(".") + "." for premise, _ in pairs))
+    second = list(dict.fromkeys(hypothesis.strip().rstrip(".") + "." for _, hypothesis in pairs))
+    return first[:200], second[:10]
+
+
+@torch.no_grad()
+def _check_ratios(
+    nli: Any, peer: Any, document: list[str], answer: list[str], repetitions: int, share: int
+) -> dict[str, Any]:
+    """Every sentence of an answer with every passage: a pass of a cross-encoder for each, or `check`.
+
+    The cross-encoder runs on every `share`-th pair, sorted by length, and its seconds count so many times.
+    """
+    name = str(nli.model.config.base_model_name_or_path).rpartition("/")[2]
+    sizes = rules_of(nli.model.config, separate=True)["sizes"]
+    passages = [" ".join(document[at : at + n]) for n in sizes for at in range(len(document) - n + 1)]
+    pairs = sorted(((p, a) for p in passages for a in answer), key=lambda pair: len(pair[0]) + len(pair[1]))
+    pairs = pairs[::share]
+    text, said = "\n\n".join(document), "\n\n".join(answer)
+    kept = nli.read(text)
+
+    def cross_encoder() -> None:
+        for start in range(0, len(pairs), BATCH_SIZE):
+            columns = map(list, zip(*pairs[start : start + BATCH_SIZE], strict=True))
+            peer(**nli.tokenizer(*columns, padding=True, truncation=True, return_tensors="pt"))
+
+    def new() -> None:
+        nli.model.forget_texts()
+        nli.check(said, text)
+
+    def second() -> None:
+        nli.model.forget_texts()
+        nli.check(said, kept)
+
+    what = f"10 sentences against 200 ({share * len(pairs):,} pairs), {name}: cross-encoder"
+    found = {
+        f"{what} / check": _ratio(cross_encoder, new, repetitions),
+        f"{what} / check of a kept document": _ratio(cross_encoder, second, repetitions),
+    }
+    for row in found.values():
+        row.update({key: share * row[key] for key in ("ratio", "least", "most")})
+        row["seconds"][0] *= share
+    return found
 
 
 @torch.no_grad()

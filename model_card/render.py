@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from calibrate import NOT_COVERED
-from calibration_modernbert_nli import heads_digest, stale
+from calibration_modernbert_nli import CALIBRATION, heads_digest, stale
 from configuration_modernbert_nli import ModernBertNliConfig
 
 HERE = Path(__file__).resolve().parent
@@ -32,6 +32,7 @@ TAGS = (
     "abstention",
     "calibration",
 )
+GROUP_TARGETS = (0.05, 0.1, 0.2)  # target risks at which each group's coverage is shown
 SELECTIVE = ("coverage", "selective_accuracy", "aurc")  # beside accuracy, in the model-index and in the table
 
 
@@ -128,7 +129,7 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=_percent, cell=_cell, rounded=_rounded)
+    environment.filters.update(percent=_percent, share=_share, cell=_cell, rounded=_rounded)
     text = environment.get_template("template.md").render(
         card_data=metadata.to_yaml(),
         missing=missing,
@@ -267,19 +268,41 @@ def selective(results: Mapping[str, Any]) -> dict[str, Any]:
 def promise(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The calibration of the default encoding; None where the checkpoint promises nothing."""
     entry = (config.get("calibration") or {}).get(config["encoding"])
-    kept = [row for row in entry["table"] if row["threshold"] is not None] if entry else []
-    if not entry or not kept:
+    if not entry:
         return None
-    at = [
-        row["target_risk"] for row in kept if math.isclose(row["threshold"], config["abstention_threshold"])
-    ]
+    domains = entry.get("domains")
+    kept, kept_over_domains = (_kept(promise["table"]) for promise in (entry, domains or {"table": []}))
+    if not kept and not kept_over_domains:
+        return None
+    first = kept_over_domains or kept
+    at = [row for row in first if math.isclose(row["threshold"], config["abstention_threshold"])]
+    like = f', like="{CALIBRATION}"' if domains else ""
     return {
         "rows": entry["table"],
-        "example": kept[len(kept) // 2]["target_risk"],
-        "row": at[0] if at else None,
+        "example": f"{_example(kept)}{like}" if kept else None,
+        "row": at[0]["target_risk"] if at else None,
         "encoding": config["encoding"],
+        "groups": [
+            {"name": name, "pairs": group["n"], "coverages": _coverages(group["table"])}
+            for name, group in entry.get("groups", {}).items()
+        ],
+        "group_targets": GROUP_TARGETS,
+        "domains": domains and {**domains, "example": _example(kept_over_domains)},
         **{key: entry[key] for key in ("n", "delta", "method")},
     }
+
+
+def _kept(table: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in table if row["threshold"] is not None]
+
+
+def _example(kept: Sequence[Mapping[str, Any]]) -> float | None:
+    return kept[len(kept) // 2]["target_risk"] if kept else None
+
+
+def _coverages(table: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    by_target = {row["target_risk"]: row["coverage"] for row in table}
+    return [by_target.get(target) for target in GROUP_TARGETS]
 
 
 def _training_results(path: Path) -> dict[str, Any] | None:
@@ -346,6 +369,11 @@ def _words(name: str) -> str:
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{share:.{digits}%}"
+
+
+def _share(share: float | None) -> str:
+    """In percent; of nothing there is none."""
+    return "–" if share is None else _percent(share)
 
 
 def _cell(text: str) -> str:

@@ -1,24 +1,22 @@
-"""Texts to answers, as HTML: a pair, a text and its categories, a claim and its sources.
+"""Texts to answers, as HTML: a pair, a text and its categories, an answer and a document.
 
 Each answer is one of three: a decision, an abstention in plain words, or a sentence that says why there is
 neither. `risk` is always the share of wrong answers that the reader accepts, or `None` without a calibration.
 """
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from html import escape
 from typing import Any
 
-from page.drawing import bars, note, problem, quote, scale, share
+from page import documents
+from page.drawing import bars, note, problem, quote, scale
 from page.promise import limit, percent
 from tokenization_modernbert_nli import PairError, max_pair_length
 
 MAX_CHARACTERS = 100_000  # of a field: some fifty windows of the quick start's encoder, three of ModernBERT's
 MAX_CATEGORIES = 500
-MAX_SOURCES = 100
 SHOWN = 8  # categories of a ranking that are seen without opening the rest
 
 MEANINGS = {
@@ -26,13 +24,6 @@ MEANINGS = {
     "neutral": "The premise does not say whether it is so.",
     "contradiction": "The premise contradicts it.",
 }
-VERDICTS = {  # by what `validate_fact` says; the last where it says none of them
-    "supported": "supports it",
-    "contradicted": "contradicts it",
-    "uncertain": "uncertain",
-    "silent": "says nothing about it",
-}
-
 logger = logging.getLogger(__name__)
 
 
@@ -114,24 +105,20 @@ def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str
 
 
 @answered
-def check_claim(pipe: Any, claim: str, pasted: str, risk: float | None) -> str:
-    """What each source says of the claim, and how many say what."""
-    claim, sources = _text(claim, "claim"), parse_sources(pasted)
-    threshold = _threshold(pipe, risk)
-    facts = pipe.validate_fact(sources, claim, threshold=threshold)
-    said = [next((key for key in VERDICTS if fact.get(key)), "silent") for fact in facts]
-    outcome, verdict = _summary(Counter(said))
-    rows = "".join(
-        f'<li class="{key}"><p class="said"><b>{VERDICTS[key]}</b>{_confidence(key, fact)}</p>'
-        f"<p>{quote(source)}</p></li>"
-        for key, fact, source in zip(said, facts, sources, strict=True)
-    )
+def check_answer(pipe: Any, answer: str, document: str, risk: float | None) -> str:
+    """Each sentence of an answer with its verdict, and the document with the evidence in its place."""
+    answer, document = _text(answer, "answer"), _text(document, "document")
+    result = pipe.check(answer, document)
+    sentences = result["sentences"]
     return _answer(
-        outcome,
-        verdict,
-        f"<q>{quote(claim)}</q> {_counted(Counter(said))}",
-        f'<ol class="sources">{rows}</ol>',
-        _cut_note(pipe, "source", sources, [claim]),
+        documents.TONES[result["verdict"]],
+        result["verdict"].capitalize(),
+        documents.summary(sentences),
+        documents.checked(answer, sentences) + documents.document(document, sentences),
+        note(
+            f"All {len(document):,} characters of the document were read. The promise below is for pairs, "
+            "not for the best of many passages."
+        ),
     )
 
 
@@ -164,23 +151,6 @@ def parse_categories(lines: str) -> dict[str, str]:
             f"There are {len(categories):,} categories, but this page takes up to {MAX_CATEGORIES}."
         )
     return categories
-
-
-def parse_sources(pasted: str) -> list[str]:
-    """Sources, from a text in which empty lines part them.
-
-    Raises:
-        ValueError: there is none, or too many of them.
-    """
-    parts = re.split(r"\n[^\S\n]*\n", _checked(pasted, "list of sources"))
-    sources = [part.strip() for part in parts if part.strip()]
-    if not sources:
-        raise ValueError("There is no source yet: paste one or more, with an empty line between them.")
-    if len(sources) > MAX_SOURCES:
-        raise ValueError(
-            f"There are {len(sources):,} sources, but this page takes up to {MAX_SOURCES} at once."
-        )
-    return sources
 
 
 def _text(text: str, what: str) -> str:
@@ -238,34 +208,6 @@ def _set_apart(names: list[str], scores: dict[str, Any]) -> str:
     if len(names) > SHOWN:
         return f"<details><summary>{title}</summary>{table}</details>"
     return f"<h3>{title}</h3>{table}"
-
-
-def _confidence(key: str, fact: dict[str, Any]) -> str:
-    return "" if key == "uncertain" else f" <span>{share(fact['confidence'])}</span>"
-
-
-def _summary(said: Counter[str]) -> tuple[str, str]:
-    if said["supported"] and said["contradicted"]:
-        return "neutral", "The sources disagree"
-    if said["supported"]:
-        return "entailment", "Supported"
-    if said["contradicted"]:
-        return "contradiction", "Contradicted"
-    return ("neutral", "Not settled") if said["silent"] else ("abstained", "No answer")
-
-
-def _counted(said: Counter[str]) -> str:
-    total = said.total()
-    if said["uncertain"] == total:
-        return "The model abstains: it is too unsure of " + ("every source." if total > 1 else "this source.")
-    words = {
-        "supported": ("supports it", "support it"),
-        "contradicted": ("contradicts it", "contradict it"),
-        "silent": ("says nothing about it", "say nothing about it"),
-        "uncertain": ("is uncertain", "are uncertain"),
-    }
-    parts = [f"{said[key]} {words[key][said[key] > 1]}" for key in words if said[key]]
-    return f"Of {total} source{'s' * (total > 1)}, {', '.join(parts)}."
 
 
 def _cut_note(pipe: Any, what: str, texts: list[str], hypotheses: list[str]) -> str:

@@ -35,28 +35,23 @@ ROUTES = (
     Example("All abstain", "Can I change my order?", _CATEGORIES),
 )
 
+_BRIDGE = """\
+The old bridge was opened in 1932. It crosses the river between the harbour and the market, and was \
+painted green. Until 1961 it carried trams; since then it has been for cyclists and pedestrians alone.
+
+Repairs began in March. The city expects them to take two years and to cost nine million euros. While \
+they last, a ferry crosses the river every ten minutes. It is free of charge.
+
+Before the bridge was built, boats were the only way across. The last of them is in the museum at the \
+market. The museum is closed on Mondays."""
+
 FACTS = (
     Example(
-        "Sources disagree",
-        "The museum is open on Mondays.",
-        "On Mondays the museum opens at ten.\n\n"
-        "The museum is closed on Mondays.\n\n"
-        "The museum shows paintings of the nineteenth century.\n\n"
-        "Many people visited the museum on Monday.",
+        "Of each kind",
+        "The bridge was opened in 1932. The museum is open on Mondays. The architect was born in Vienna.",
+        _BRIDGE,
     ),
-    Example(
-        "It is supported",
-        "The children are playing outside.",
-        "Boys and girls play football in the park.\n\nThe playground is behind the school.",
-    ),
-    Example(
-        "It is contradicted",
-        "The bridge was never used.",
-        "Cars cross the bridge all day.\n\nThe bridge is for trains alone; no car may use it.",
-    ),
-    Example(
-        "All abstain",
-        "The bridge was built before 1950.",
-        "The bridge opened in 1932.\n\nWork on the bridge began in 1961.",
-    ),
+    Example("It is supported", "A ferry crosses the river every ten minutes. The ferry is free.", _BRIDGE),
+    Example("It is contradicted", "The museum is open on Mondays.", _BRIDGE),
+    Example("It is not said", "The bridge is the longest in the country.", _BRIDGE),
 )

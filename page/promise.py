@@ -3,9 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from calibration_modernbert_nli import CALIBRATION, promise_of
+
 NOT_COVERED = (
     "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of "
     "pair by itself, and not for the best of several categories."
+)
+NOT_COVERED_BY_DOMAINS = (
+    "It is for a kind of text as a whole, and not for the best of several categories; of the kinds that it "
+    "fails for, the risk may be any."
 )
 
 
@@ -47,21 +53,32 @@ def limit(pipe: Any, risk: float | None) -> Limit:
     if risk is None:
         usual = f"It abstains from an uncertainty of {pipe.threshold:.2f} upwards, as it was trained to."
         return Limit(pipe.threshold, no_promise(pipe), usual)
-    threshold = pipe.threshold_for(risk)
+    like = _like(pipe)
+    threshold = pipe.threshold_for(risk, like=like)
     entry = pipe.model.calibration[pipe.encoding]
+    chosen = promise_of(entry, like)
     kept = [
-        row for row in entry["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
+        row for row in chosen["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
     ]
     row = kept[-1]
+    new = chosen is not entry
+    where = ", also in a kind of text that the model has never seen" if new else ""
     promise = (
-        f"At most {percent(row['target_risk'])} of the answers given are wrong, and about "
+        f"At most {percent(row['target_risk'])} of the answers given are wrong{where}, and about "
         f"{row['coverage']:.0%} of pairs get one."
     )
     if row["target_risk"] < risk - 1e-9:
         promise = f"Nothing was measured for {percent(risk)}; the next stricter promise: {promise}"
+    if new:
+        found = (
+            f"for {percent(1 - chosen['delta'])} of kinds of text, by {chosen['n']} of them, each judged by "
+            "heads that had not seen it"
+        )
+    else:
+        found = f"with {percent(1 - chosen['delta'])} certainty, by {chosen['n']:,} held-out pairs"
     detail = (
-        f"This holds with {percent(1 - entry['delta'])} certainty, by {entry['n']:,} held-out pairs: the "
-        f"model abstains from an uncertainty of {threshold:.2f} upwards. {NOT_COVERED}"
+        f"This holds {found}: the model abstains from an uncertainty of {threshold:.2f} upwards. "
+        f"{NOT_COVERED_BY_DOMAINS if new else NOT_COVERED}"
     )
     return Limit(threshold, promise, detail)
 
@@ -84,4 +101,12 @@ def percent(share: float) -> str:
 
 def _table(pipe: Any) -> list[Mapping[str, Any]]:
     calibration = {} if pipe.model.stale_calibration() else pipe.model.config.calibration or {}
-    return list(calibration[pipe.encoding]["table"]) if pipe.encoding in calibration else []
+    if pipe.encoding not in calibration:
+        return []
+    return list(promise_of(calibration[pipe.encoding], _like(pipe))["table"])
+
+
+def _like(pipe: Any) -> str | None:
+    """The promise for text of a kind never seen, or that for pairs like calibration's, if it has no row."""
+    promise = promise_of(pipe.model.config.calibration[pipe.encoding])
+    return None if any(row["threshold"] is not None for row in promise["table"]) else CALIBRATION

@@ -1,6 +1,7 @@
 """The state cache holds what the model sees, is computed once, and no fault leaves half of it."""
 
 import errno
+import itertools
 import os
 import threading
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import training.cache as cache_module
 from training.cache import cache_states, compact, missing_bytes, recomputed_states
 from training.data import load_pairs
-from training.states import PairStates, collate
+from training.states import PairStates, StoredPairs, collate
 from training.trainers import LengthSampler
 
 
@@ -230,3 +231,30 @@ def test_batches_hold_pairs_of_like_length():
     assert (lengths[order].max(axis=1) - lengths[order].min(axis=1)).mean() < 10
     means = lengths[order].mean(axis=1)
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
+
+
+def test_encodings_take_turns_and_the_other_one_is_not_read(tiny_modernbert, tmp_path, monkeypatch, pairs):
+    """Each pair is seen once an epoch, a batch in one encoding, the next in the other, which then swap."""
+    states = cache_states(make_model(tiny_modernbert), pairs, tmp_path)
+    read = []
+    fetch = StoredPairs.fetch
+    monkeypatch.setattr(StoredPairs, "fetch", lambda self, rows: read.append(self) or fetch(self, rows))
+    sampler = LengthSampler(states.lengths, 12, 0, states.in_turn)
+    seen = {}
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        order = np.array(list(sampler)).reshape(-1, 12)
+        assert sorted((order % len(states)).ravel()) == list(range(len(states)))
+        for batch in order:
+            read.clear()
+            items = states.__getitems__(batch.tolist())
+            (encoding,) = {name for item in items for name in item["sides"]}
+            assert read == [states.encoded[encoding]]
+            seen.setdefault(epoch, []).append(encoding)
+            plain = states.__getitems__((batch % len(states)).tolist())
+            for item, both in zip(items, plain, strict=True):
+                assert item["labels"] == both["labels"]
+                for one, other in zip(item["sides"][encoding], both["sides"][encoding], strict=True):
+                    np.testing.assert_array_equal(one, other)
+    assert all(one != other for one, other in itertools.pairwise(seen[0]))
+    assert all(one != other for one, other in zip(seen[0], seen[1], strict=True))

@@ -264,8 +264,8 @@ def test_class_names_that_say_nothing_are_not_guessed_at(monkeypatch):
         load_pairs("owner/set")
 
 
-def test_a_two_way_set_is_measured_on_but_not_learnt_from(tmp_path):
-    """Its second class is neither neutral nor contradiction, and does not mix with them."""
+def test_a_two_way_set_has_a_class_of_its_own(tmp_path):
+    """Its second class is neither neutral nor contradiction, and does not mix with them in a file."""
     data = [
         {**row, "label": label} for row, label in zip(rows(2), ["entailment", "non_entailment"], strict=True)
     ]
@@ -273,10 +273,9 @@ def test_a_two_way_set_is_measured_on_but_not_learnt_from(tmp_path):
     pairs = load_pairs(path)
     assert pairs.two_way
     assert pairs.labels.tolist() == [0, NOT_ENTAILMENT]
-    for refused in (lambda: load_pairs(path, training=True), lambda: require_three_way(pairs)):
-        with pytest.raises(ValueError, match="hans is labelled entailment / non-entailment"):
-            refused()
-    assert not load_pairs(write(tmp_path / "pairs.jsonl", rows(5)), training=True).two_way
+    with pytest.raises(ValueError, match="hans is labelled entailment / non-entailment"):
+        require_three_way(pairs)
+    require_three_way(load_pairs(write(tmp_path / "pairs.jsonl", rows(5))))
     with pytest.raises(ValueError, match="some labels are two-way"):
         load_pairs(write(tmp_path / "mixed.jsonl", [*data, {**data[0], "label": "neutral"}]))
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from configuration_modernbert_nli import ModernBertNliConfig
-from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead, Dropout
+from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead, Dropout, label_loss
 
 
 @pytest.fixture
@@ -99,3 +99,18 @@ def test_dropout_repeats_with_its_seed_and_rests_in_evaluation():
     assert torch.equal(*runs)
     assert not torch.equal(runs[0], layer(tokens))
     assert layer.eval()(tokens) is tokens
+
+
+@given(st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_the_loss_of_not_entailment_is_that_of_all_other_labels_together(entailment, seed):
+    """A label costs its cross-entropy, "not entailment" the logarithm of all that it leaves open."""
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(seed))
+    three_way = torch.tensor([0, 1, 2, 0, 1, 2])
+    assert_close(label_loss(logits, three_way, entailment), functional.cross_entropy(logits, three_way))
+    open_to_both = 1 - logits.softmax(dim=-1)[:, entailment]
+    assert_close(label_loss(logits, torch.full((6,), 3), entailment), -open_to_both.log().mean())
+    mixed = torch.tensor([entailment, 3, -100, 3, 3, entailment])
+    counted = torch.tensor([0, 1, 3, 4, 5])
+    assert_close(
+        label_loss(logits, mixed, entailment), label_loss(logits[counted], mixed[counted], entailment)
+    )

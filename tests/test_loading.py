@@ -511,7 +511,7 @@ def test_no_tokenizer_anywhere_is_an_error(bare, caplog, tmp_path):
 def test_a_tokenizer_that_does_not_fit_is_refused(checkpoints, tiny_modernbert, minilm, tmp_path):
     """Another vocabulary, or the same one with other special tokens: given, or among the files."""
     model = load(checkpoints["separate"], tiny_modernbert)
-    with pytest.raises(ValueError, match=r"knows 30,522 tokens, but the base 'tester/tiny-base' has .* 361"):
+    with pytest.raises(ValueError, match=r"knows 30,522 tokens, but the base 'tester/tiny-base' .* \d+:"):
         model.as_pipeline(AutoTokenizer.from_pretrained(minilm))
     other = AutoTokenizer.from_pretrained(tiny_modernbert, sep_token="[MASK]")
     with pytest.raises(ValueError, match=r"has sep_token_id = 4, but the heads .* were made for 3"):

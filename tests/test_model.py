@@ -408,7 +408,7 @@ def test_tuples(tiny_modernbert, batch):
     model = make_model(tiny_modernbert)
     classifier = ModernBertNliForSequenceClassification(model.config, encoder=model.encoder)
     labels = torch.tensor([0, 1, 2])
-    for one in (model, classifier):
+    for one in (model.eval(), classifier.eval()):
         expected = one(**batch, labels=labels)
         found = one(**batch, labels=labels, return_dict=False)
         assert isinstance(found, tuple)

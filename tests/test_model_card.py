@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import make_model
 from evaluations import PNG, calibration, evaluation, result, spread, training_results
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from model_card.render import Evaluation, Page, render, training_data
+from training.domains import domain_promise
 from training.sources import KNOWN_SETS
 
 BASE = {"name": "tester/tiny-base", "revision": "a" * 40}
@@ -139,6 +142,45 @@ def test_the_promise_is_that_of_the_configuration(folder):
         assert cells[1] == ("cannot be promised" if row["threshold"] is None else f"{row['threshold']:.3f}")
     assert any(row["threshold"] is None for row in entry)
     assert "with probability 90% over the draw of the 4,000 held-out pairs" in text
+
+
+def test_kinds_of_text_and_groups_are_shown(folder, tmp_path):
+    """Each domain and each group as the configuration has it; where no row is kept the card says so."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    draw = np.random.default_rng(0)
+    uncertainty = [draw.uniform(0, 0.5, 300) for _ in range(12)]
+    domains = {f"kind {number}": (draw.random(300) < 0.5 * u, u) for number, u in enumerate(uncertainty)}
+    found, entry = domain_promise(domains), config["calibration"]["separate"]
+    entry["domains"], entry["groups"] = found, {"snli": {"n": 900, "table": entry["table"]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = page(tmp_path, evaluation(BASE)).text
+    first = rows(text, "Target risk | Abstains from an uncertainty of | Coverage, mean")[1:]
+    assert [cells[0] for cells in first] == [f"{row['target_risk']:.1%}" for row in found["table"]]
+    kept = [(cells, row) for cells, row in zip(first, found["table"], strict=True) if row["threshold"]]
+    assert kept
+    for cells, row in kept:
+        keys = ("coverage", "risk", "worst_risk", "broken")
+        shown = ["–" if row[key] is None else f"{row[key]:.1%}" for key in keys]
+        assert cells[1:] == [f"{row['threshold']:.3f}", *shown]
+    each = rows(text, "Kind of text |")[1:]
+    assert [cells[:2] for cells in each] == [[name, "300"] for name in domains]
+    (group,) = rows(text, "Group |")[1:]
+    by_target = {row["target_risk"]: row["coverage"] for row in entry["table"]}
+    assert by_target[0.05] is None
+    coverages = [f"{by_target[target]:.1%}" for target in (0.1, 0.2)]
+    assert group == ["snli", "900", "cannot be promised", *coverages]
+    example = kept[len(kept) // 2][1]["target_risk"]
+    assert f"`nli(pairs, target_risk={example})` abstains" in text
+    assert 'like="calibration")`:' in text
+    assert "arXiv:1809.07441" in text
+
+    found["table"] = [{**row, **dict.fromkeys(list(row)[1:])} for row in found["table"]]
+    found["at"] = None
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = page(tmp_path, evaluation(BASE)).text
+    assert "no risk can be promised" in text
+    assert "| Kind of text |" not in text
 
 
 def spoilt(**changes) -> dict:

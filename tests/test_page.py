@@ -2,6 +2,7 @@
 
 import ast
 import re
+from html import unescape
 
 import pytest
 from conftest import ROOT, make_model
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from page import examples
 from page.about import about
-from page.answers import check_claim, choose_category, judge_pair, parse_categories, parse_sources
+from page.answers import check_answer, choose_category, judge_pair, parse_categories
+from page.documents import checked, document, summary
 from page.drawing import quote, scale, share
 from page.offline import POLICY, Offline
 from page.promise import choice, limit, percent
@@ -72,21 +74,37 @@ def test_the_example_routes_show_each_outcome(quick):
     assert "All categories abstained" in all_abstain
 
 
-def test_the_example_claims_show_each_verdict(quick):
-    """Sources that support, contradict, say nothing, and that the model is unsure of."""
-    risk = choice(quick).start
-    told = [check_claim(quick, *example[1:], risk) for example in examples.FACTS]
-    assert [heading(html) for html in told] == [
-        "The sources disagree",
-        "Supported",
-        "Contradicted",
-        "No answer",
+def test_the_example_answers_lead_to_their_evidence(quick):
+    """A verdict for each sentence, a link for each, and what it leads to; the document is there in full."""
+    for example in examples.FACTS:
+        html = check_answer(quick, *example[1:], choice(quick).start)
+        assert heading(html) in ("Supported", "Contradicted", "Not supported", "Uncertain")
+        sentences = example.first.count(".")
+        assert html.count("<li class=") == sentences
+        for number in range(1, sentences + 1):
+            assert html.count(f'href="#evidence-{number}"') == html.count(f'id="evidence-{number}"') == 1
+        shown = re.search(r'<div class="document".*?>(.*)</div>', html, re.DOTALL)[1]
+        assert unescape(re.sub(r"<[^>]+>", "", shown)) == example.second
+        assert f"All {len(example.second):,} characters of the document were read" in html
+
+
+def test_evidence_of_several_sentences_may_overlap():
+    """Each keeps its own mark, and words that lack support are underlined where they are."""
+    answer, text = "It <is> red. It is big.", "0123456789"
+    rest = {"abstain": False, "confidence": 0.8}
+    first = {"verdict": "contradicted", "evidence": [{"start": 0, "end": 6}], "start": 0, "end": 12}
+    second = {"verdict": "supported", "evidence": [{"start": 3, "end": 10}], "start": 13, "end": 23}
+    spans = [{"start": 8, "end": 11, "text": "red"}]
+    sentences = [{**first, **rest, "unsupported": spans}, {**second, **rest, "unsupported": []}]
+    html = document(text, sentences)
+    assert re.findall(r'<mark class="([^"]+)">(\d+)</mark>', html) == [
+        ("of-1", "012"),
+        ("of-1 of-2", "345"),
+        ("of-2", "6789"),
     ]
-    assert re.findall(r'<li class="(\w+)">', told[0]) == ["supported", "contradicted", "silent", "uncertain"]
-    assert (
-        "Of 4 sources, 1 supports it, 1 contradicts it, 1 says nothing about it, 1 is uncertain." in told[0]
-    )
-    assert "too unsure of every source" in told[3]
+    html = checked(answer, sentences)
+    assert 'It &lt;is&gt; <u title="not found in the document">red</u>.' in html
+    assert summary(sentences) == "Of 2 sentences, 1 is supported, 1 is contradicted."
 
 
 # The risk ------------------------------------------------------------------------------------------------
@@ -148,9 +166,27 @@ def test_nothing_is_promised_where_no_target_could_be(quick, monkeypatch):
     assert limit(quick, None).promise.startswith("None of the risks")
 
 
+def test_text_of_a_kind_never_seen_is_promised_where_it_can_be(quick, monkeypatch):
+    """Else the promise for pairs like calibration's is offered, which says what it is for."""
+    entry = dict(quick.model.config.calibration[quick.encoding])
+    row = {"target_risk": 0.2, "threshold": 0.125, "coverage": 0.25, "risk": 0.1}
+    entry["domains"] = {"table": [row], "delta": 0.1, "n": 20}
+    monkeypatch.setattr(quick.model.config, "calibration", {quick.encoding: entry})
+    assert choice(quick) == (0.2, 0.2, 0.2)
+    said = limit(quick, 0.2)
+    assert said.threshold == 0.125
+    assert (
+        "wrong, also in a kind of text that the model has never seen, and about 25% of pairs" in said.promise
+    )
+    assert "for 90% of kinds of text, by 20 of them" in said.detail
+    entry["domains"] = {"table": [{**row, "threshold": None}], "delta": 0.1, "n": 20}
+    assert choice(quick).lowest == entry["table"][0]["target_risk"]
+    assert "not for other kinds of text" in limit(quick, 0.1).detail
+
+
 # Odd input -----------------------------------------------------------------------------------------------
 
-ALL = (judge_pair, choose_category, check_claim)
+ALL = (judge_pair, choose_category, check_answer)
 
 
 @pytest.mark.parametrize("function", ALL)
@@ -158,7 +194,9 @@ ALL = (judge_pair, choose_category, check_claim)
 def test_an_empty_field_is_named(quick, function, texts):
     """Which one, in a sentence that a screen reader says at once."""
     html = function(quick, *texts, 0.1)
-    assert re.search(r'role="alert"><p>(The (premise|hypothesis|text|claim) is empty|There is no)', html)
+    assert re.search(
+        r'role="alert"><p>(The (premise|hypothesis|text|answer|document) is empty|There is no)', html
+    )
 
 
 @pytest.mark.parametrize("function", ALL)
@@ -174,14 +212,14 @@ def test_enormous_input_is_refused_with_its_size(quick, function, place):
 
 
 def test_a_text_beyond_the_window_is_judged_and_the_page_says_what_was_left_out(quick, plain):
-    """For a premise, a text, and a source among others; also where both texts share the window."""
+    """For a premise and a text, also where both texts share the window; of a document all is read."""
     long = "The museum is closed on Mondays. " + "It is a large museum. " * 200
     html = judge_pair(quick, long, "The museum is open on Mondays.", 0.1)
     assert re.search(r"The premise has 1,2\d\d tokens, of which the encoder reads 512 at once", html)
     assert heading(html)
     assert "The text has 1,2" in choose_category(quick, long, "museum", 0.1)
-    html = check_claim(quick, "The museum is open on Mondays.", f"{long}\n\nIt rains.", 0.1)
-    assert "1 of 2 sources are longer than the 512 tokens that the encoder reads" in html
+    html = check_answer(quick, "The museum is open on Mondays.", long, 0.1)
+    assert f"All {len(long.strip()):,} characters of the document were read" in html
     shared = judge_pair(plain, "the cat sleeps . " * 60, "nobody is outside", None)
     assert re.search(r"of which the encoder reads 124 at once", shared)
 
@@ -224,33 +262,27 @@ def test_a_category_may_be_a_mere_name(quick):
     }
 
 
-def test_sources_are_parted_by_empty_lines():
-    """Lines of white space count as empty; line breaks within a source do not part it."""
-    assert parse_sources("one\nstill one\n \t\n\n\ntwo\r\n\r\nthree") == ["one\nstill one", "two", "three"]
-    with pytest.raises(ValueError, match="There are 101 sources"):
-        parse_sources("\n\n".join("x" * 101))
-
-
-def test_a_source_is_encoded_once(quick, monkeypatch):
+def test_a_document_is_encoded_once(quick, monkeypatch):
     """Whatever else is asked of it; the claim alone is new."""
     seen = []
     run = quick.model.encoder_states
     monkeypatch.setattr(
         quick.model, "encoder_states", lambda *args: seen.append(len(args[0]["input_ids"])) or run(*args)
     )
-    sources = "The tower fell in 1900.\n\nThe tower stands.\n\nThe tower fell in 1900."
-    check_claim(quick, "The tower is gone.", sources, 0.1)
-    check_claim(quick, "There was a tower.", sources, 0.1)
-    assert sum(seen) == 4  # two sources and two claims
+    quick.model.forget_texts()
+    text = "The tower fell in 1900.\n\nThe tower stands.\n\nThe tower fell in 1900."
+    check_answer(quick, "The tower is gone.", text, 0.1)
+    check_answer(quick, "There was a tower.", text, 0.1)
+    assert sum(seen) == 4  # two different sentences and two answers
 
 
 def test_what_is_typed_is_never_markup(quick):
-    """In a hypothesis, a category's name, a source."""
+    """In a hypothesis, a category's name, a document."""
     evil = '<img src=x onerror="alert(1)"> & </script>'
     for html in (
         judge_pair(quick, evil, evil, 0.2),
         choose_category(quick, evil, f"{evil}\nother", 0.2),
-        check_claim(quick, evil, f"{evil}\n\n{evil}", 0.2),
+        check_answer(quick, evil, f"{evil}\n\n{evil}", 0.2),
     ):
         assert "<img" not in html
         assert "</script>" not in html

@@ -240,12 +240,13 @@ def test_validate_fact(tiny_modernbert, label):
         model.nli_output.bias.copy_(torch.tensor([5.0 * (name == label) for name in model.config.label2id]))
     pipe = model.as_pipeline()
     decided = pipe.validate_fact(*PAIRS[0], threshold=1.0)
-    assert decided == {
+    assert {key: decided[key] for key in ("supported", "contradicted", "uncertain", "confidence")} == {
         "supported": label == "entailment",
         "contradicted": label == "contradiction",
         "uncertain": False,
         "confidence": pytest.approx(pipe(*PAIRS[0])["confidence"]),
     }
+    assert decided["evidence"][0]["text"] == PAIRS[0][0]
     undecided = pipe.validate_fact(*PAIRS[0], threshold=0.0)
     assert [undecided[key] for key in ("supported", "contradicted", "uncertain")] == [False, False, True]
 

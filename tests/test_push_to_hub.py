@@ -179,7 +179,7 @@ def test_readers(own_hub, published, checkpoint, tiny_modernbert, tmp_path):
     changed.save_pretrained(second)
     revision = own_hub.add(REPO, second)
     code = snippets(published.card, "python")
-    assert len(code) == 2
+    assert len(code) == 3
     assert len([line for line in code[0].splitlines() if line]) == 3
 
     pairs = [list(pair) for pair in PAIRS]

@@ -24,7 +24,7 @@ STANDARD = {
     "hashlib",
     "inspect",
 }
-STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "threading", "typing"}
+STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "re", "threading", "typing"}
 # What runs code that is not in the files, or reaches beyond the process.
 FUNCTIONS = {"eval", "exec", "compile", "__import__", "breakpoint", "input", "open"}
 METHODS = ("torch.load", "torch.hub", "os.exec", "os.spawn", "os.system", "os.popen", "importlib")

@@ -85,6 +85,37 @@ def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, mo
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_two_way_set_is_learnt_from_like_any_other(trained, tmp_path):
+    """Its "non-entailment" is neither neutral nor contradiction, and with a weight it counts more often."""
+    _, options = trained
+    two_way = {"neutral": "non-entailment", "contradiction": "non-entailment"}
+
+    def elsewhere(count, seed):
+        return [
+            {
+                "premise": row["hypothesis"],
+                "hypothesis": f"they say {row['premise']}",
+                "label": two_way.get(row["label"], row["label"]),
+            }
+            for row in rows(count, seed=seed)
+        ]
+
+    claims = write(tmp_path / "claims.jsonl", elsewhere(400, 2))
+    changed = {
+        "--train_data": [options["--train_data"], f"{claims}?weight=2"],
+        "--eval_data": [options["--eval_data"], write(tmp_path / "new.jsonl", elsewhere(100, 3))],
+        "--output_dir": str(tmp_path / "both"),
+    }
+    words = []
+    for key, value in {**options, **changed}.items():
+        words += [key, *(value if isinstance(value, list) else [value])]
+    main(words)
+    results = json.loads((tmp_path / "both" / "results.json").read_text())
+    assert list(results["train"]) == ["train", "claims"]
+    for name in ("test", "new"):
+        assert results["evaluation"][name]["separate"]["accuracy"] > 0.9
+
+
 def test_pairs_of_another_domain_give_the_abstention_head_an_opinion(trained, tiny_modernbert, tmp_path):
     """Stage 2 learns from them, the NLI head does not: it errs there, and is doubted."""
     _, options = trained

@@ -170,7 +170,7 @@ class StageArguments(TrainingArguments):
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = torch.cuda.is_available()
     label_names: list[str] = field(default_factory=lambda: ["labels"])
-    ddp_find_unused_parameters: bool = False
+    ddp_find_unused_parameters: bool = True  # the layer weights of the encoding whose turn it is not
 
 
 def parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArguments]:

@@ -6,6 +6,7 @@ never written again. An unfinished one ends in `.partial`, and knows which of it
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Sequence
@@ -218,7 +219,8 @@ def _on_disk(job: _Job, cache_dir: Path, batch_size: int) -> StateFile:
         _compute(job, folder, batch_size)
     try:
         # As a plain array: one of the class `memmap` takes longer to slice.
-        states = np.asarray(np.load(folder / "states.npy", mmap_mode="r"))
+        mapped = np.load(folder / "states.npy", mmap_mode="r")
+        states = np.asarray(mapped)
         offsets = np.load(folder / "offsets.npy")
         ends = np.load(folder / "premise_ends.npy") if job.encoding == "joint" else None
         if states.dtype != job.precision or len(states) != offsets[-1]:
@@ -228,7 +230,10 @@ def _on_disk(job: _Job, cache_dir: Path, batch_size: int) -> StateFile:
             f"The state cache {folder} cannot be read ({error}). Delete that folder: its states are then "
             "computed again."
         ) from None
-    return StateFile(states, offsets, ends)
+    file = mapped._mmap  # of NumPy: no other way leads to it
+    if hasattr(mmap, "MADV_RANDOM"):  # or a row brings along the megabytes behind it
+        file.madvise(mmap.MADV_RANDOM)
+    return StateFile(states, offsets, ends, file)
 
 
 def _compute(job: _Job, folder: Path, batch_size: int) -> None:

@@ -16,7 +16,7 @@ from pair_files import READERS
 from tokenization_modernbert_nli import PairError, check_pair
 from training.sources import Source, parse_source
 
-# The second class of two-way sets, neutral or contradiction: to measure on, no class of the heads.
+# The second class of two-way sets, neutral or contradiction: no class of the heads, see `label_loss`.
 NOT_ENTAILMENT = 3
 
 _NAMES = {
@@ -40,6 +40,7 @@ class Pairs:
     conflicts: np.ndarray | None = None  # mask of the pairs that occur with another label too, from `clean`
     origin: "Pairs | None" = None  # from `clean`: what these are a part of, by `rows`
     rows: np.ndarray | None = None
+    groups: list[str] | None = None  # what each is grouped by, if it was asked for: see `load_pairs`
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +72,10 @@ class Pairs:
         premises, hypotheses = ([texts[row] for row in rows] for texts in (self.premises, self.hypotheses))
         conflicts = None if self.conflicts is None else self.conflicts[rows]
         labels = self.labels[rows]
-        return Pairs(self.name, premises, hypotheses, labels, self.dropped, self.weight, conflicts)
+        groups = None if self.groups is None else [self.groups[row] for row in rows]
+        return Pairs(
+            self.name, premises, hypotheses, labels, self.dropped, self.weight, conflicts, groups=groups
+        )
 
     def repeated(self, seed: int) -> np.ndarray:
         """Rows of an epoch, as often as `weight` says: 1.5 is all of them, and a random half again."""
@@ -90,7 +94,7 @@ class Pairs:
         return np.array([int.from_bytes(draw, "big") / 2**64 < share for draw in draws])
 
 
-def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
+def load_pairs(source: str, seed: int = 0, group_by: str | None = None) -> Pairs:
     """Read labelled pairs.
 
     Args:
@@ -99,16 +103,14 @@ def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
             or `labels=` says otherwise. -1, - and null (no consensus) are dropped and counted, and so are
             rows of a Hub dataset without text.
         seed (`int`): Of the random part that `cap=` leaves.
-        training (`bool`): Whether the heads are to learn from it: two-way sets are then refused.
+        group_by (`str`, *optional*): A column whose values are the `groups` of the pairs.
 
     Raises:
         ValueError: a column is missing, or a row is no labelled pair; file and row are named.
     """
-    read = parse_source(source)
+    read = replace(parse_source(source), group=group_by)
     columns, classes = _read_hub(read) if read.path is None else _read_file(read, read.path)
     pairs = _checked(read, columns, _meanings(read, classes), classes)
-    if training:
-        require_three_way(pairs)
     if read.cap is None or len(pairs) <= read.cap:
         return pairs
     (part,) = random_part([pairs], read.cap, seed)
@@ -117,11 +119,11 @@ def load_pairs(source: str, seed: int = 0, training: bool = False) -> Pairs:
 
 
 def require_three_way(pairs: Pairs) -> None:
-    """Raise a ValueError for a two-way set, which cannot be learnt from."""
+    """Raise a ValueError for a two-way set, where a label of three is needed."""
     if pairs.two_way:
         raise ValueError(
             f"{pairs.name} is labelled entailment / non-entailment: it does not say which pairs are neutral "
-            "and which contradict, so it can be measured on but not learnt from."
+            "and which contradict, which is needed here. Leave it out."
         )
 
 
@@ -204,7 +206,7 @@ def _read_file(source: Source, path: Path) -> tuple[dict[str, list[Any]], list[s
     """The columns of a file, by name, and the names of its classes, which only Parquet can have."""
     if path.suffix.lower() == ".parquet":
         return _columns(load_dataset("parquet", data_files=str(path), split="train"), source)
-    wanted: dict[str, list[Any]] = {name: [] for name in (source.premise, source.hypothesis, source.label)}
+    wanted: dict[str, list[Any]] = {name: [] for name in source.columns}
     there: dict[str, None] = {}
     for number, (values, problem) in enumerate(READERS[path.suffix.lower()](path, "raw", None), start=1):
         if problem:
@@ -225,8 +227,7 @@ def _read_hub(source: Source) -> tuple[dict[str, list[Any]], list[str] | None]:
 def _columns(rows: Dataset, source: Source) -> tuple[dict[str, list[Any]], list[str] | None]:
     _require_columns(source, rows.column_names)
     feature = rows.features[source.label]
-    wanted = dict.fromkeys((source.premise, source.hypothesis, source.label))
-    columns = rows.select_columns(list(wanted))[:]
+    columns = rows.select_columns(list(dict.fromkeys(source.columns)))[:]
     return columns, feature.names if isinstance(feature, ClassLabel) else None
 
 
@@ -237,16 +238,20 @@ def _require_columns(source: Source, there: Iterable[str]) -> None:
                 f"{source.text}: no column {column!r}, there are {', '.join(map(repr, there))}. Say which is "
                 f"the {role} by the option `{role}=`, as in `pairs.csv?{role}=...`."
             )
+    if source.group is not None and source.group not in there:
+        raise ValueError(
+            f"{source.text}: no column {source.group!r} to group by, there are {', '.join(map(repr, there))}."
+        )
 
 
 def _checked(
     source: Source, columns: dict[str, list[Any]], meanings: dict[str, int | None], classes: list[str] | None
 ) -> Pairs:
     """Rows to pairs. What is no text raises in a file, which can be mended; in a Hub dataset it drops."""
-    premises, hypotheses, labels = [], [], []
+    premises, hypotheses, labels, groups = [], [], [], []
     dropped: Counter[str] = Counter()
-    rows = zip(*(columns[name] for name in (source.premise, source.hypothesis, source.label)), strict=True)
-    for number, (premise, hypothesis, label) in enumerate(rows, start=1):
+    rows = zip(*(columns[name] for name in source.columns), strict=True)
+    for number, (premise, hypothesis, label, *group) in enumerate(rows, start=1):
         key = _key(label)
         if key not in meanings:
             known = ", ".join(name for name, meaning in meanings.items() if meaning is not None)
@@ -270,11 +275,14 @@ def _checked(
         premises.append(premise)
         hypotheses.append(hypothesis)
         labels.append(meaning)
+        groups += [f"no {source.group}" if value in (None, "") else str(value) for value in group]
     if not labels:
         raise ValueError(f"{source.text}: no labelled pair in {len(columns[source.label])} rows.")
     if NOT_ENTAILMENT in labels and not {0, NOT_ENTAILMENT}.issuperset(labels):
         raise ValueError(f"{source.text}: some labels are two-way (non-entailment), some are three-way.")
-    return Pairs(source.name, premises, hypotheses, np.array(labels), dict(dropped), source.weight)
+    pairs = Pairs(source.name, premises, hypotheses, np.array(labels), dict(dropped), source.weight)
+    pairs.groups = None if source.group is None else groups
+    return pairs
 
 
 def _meanings(source: Source, classes: list[str] | None) -> dict[str, int | None]:

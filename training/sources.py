@@ -70,6 +70,13 @@ class Source:
     cap: int | None = None
     weight: float = 1.0
     part: "Source | None" = None  # of which Hub dataset a file is a part
+    group: str | None = None  # a further column, by which the pairs are told apart
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read of a row: premise, hypothesis, label, and the group where there is one."""
+        further = () if self.group is None else (self.group,)
+        return (self.premise, self.hypothesis, self.label, *further)
 
     @property
     def hub(self) -> dict[str, str | None] | None:

@@ -1,5 +1,6 @@
 """Labelled pairs as encoder states: from mapped files, or recomputed for every batch where none are kept."""
 
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ class EncodedPairs(Protocol):
     def lengths(self) -> np.ndarray:
         """Tokens of each pair, (pairs,)."""
 
-    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[Sides]:
         """The states of some pairs."""
 
     def take(self, which: np.ndarray) -> "EncodedPairs":
@@ -37,6 +38,17 @@ class StateFile:
     states: np.ndarray  # (tokens of all rows, layers, hidden_size), mapped, not read
     offsets: np.ndarray  # row `i` has the tokens `offsets[i]` to `offsets[i + 1]`
     premise_ends: np.ndarray | None  # in joint rows, how many of the tokens are the premise's
+    mapped: mmap.mmap | None = None  # the file behind `states`, whose last bytes they are
+
+    def soon(self, index: int) -> None:
+        """Have the system read a row while others are looked at."""
+        if self.mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        size = self.states[:1].nbytes
+        first = len(self.mapped) - self.states.nbytes + int(self.offsets[index]) * size
+        start = first - first % mmap.PAGESIZE
+        length = first + int(self.offsets[index + 1] - self.offsets[index]) * size - start
+        self.mapped.madvise(mmap.MADV_WILLNEED, start, length)
 
     def row(self, index: int) -> np.ndarray:
         return self.states[self.offsets[index] : self.offsets[index + 1]]
@@ -59,8 +71,12 @@ class StoredPairs:
                 lengths[here] += sizes[self.rows[here, 2]]
         return lengths
 
-    def fetch(self, indices: Sequence[int]) -> list[Sides]:
-        return [self._sides(*self.rows[index]) for index in indices]
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[Sides]:
+        rows = self.rows[np.asarray(indices)].tolist()
+        for number, premise, hypothesis in rows:
+            for row in {premise, hypothesis}:
+                self.files[number].soon(row)
+        return [self._sides(*row) for row in rows]
 
     def _sides(self, number: int, premise: int, hypothesis: int) -> Sides:
         file = self.files[number]
@@ -94,7 +110,7 @@ class RecomputedPairs:
         lengths = self.sizes[self.rows[:, 0]]
         return lengths if self.premise_ends is not None else lengths + self.sizes[self.rows[:, 1]]
 
-    def fetch(self, indices: Sequence[int]) -> list[Sides]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[Sides]:
         rows = self.rows[np.asarray(indices)]
         needed, place = np.unique(rows, return_inverse=True)
         states = self.encode([self.tokens[row] for row in needed])
@@ -146,12 +162,23 @@ class PairStates(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """All items of a batch at once, as DataLoader asks for them."""
-        sides = {name: pairs.fetch(indices) for name, pairs in self.encoded.items()}
+        """All items of a batch at once, as DataLoader asks for them.
+
+        Beyond the pairs they come again, once for each encoding, in that encoding alone: `in_turn`.
+        """
+        turns, rows = np.divmod(indices, len(self))
+        names = list(self.encoded)
+        if turns.any():
+            names = [names[turns[0] - 1]]
+        sides = {name: self.encoded[name].fetch(rows) for name in names}
         return [
             self._item({name: of_batch[place] for name, of_batch in sides.items()}, index)
-            for place, index in enumerate(indices)
+            for place, index in enumerate(rows)
         ]
+
+    def in_turn(self, indices: np.ndarray, turn: int) -> np.ndarray:
+        """Indices of the same pairs in one of their encodings."""
+        return indices + len(self) * (1 + turn % len(self.encoded))
 
     def _item(self, sides: dict[str, Sides], index: int) -> dict[str, Any]:
         item = {"sides": sides, "labels": self.labels[index]}

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 from tqdm.auto import tqdm
 from transformers import AutoConfig
 
 from configuration_modernbert_nli import LABELS
+from heads_modernbert_nli import label_loss
 from tokenization_modernbert_nli import PairError
 from training.classifier import PairClassifier, digest_of, label_order
 from training.data import Pairs
@@ -36,7 +37,7 @@ def distillation_loss(
 
     Args:
         logits (`torch.Tensor` of shape `(batch, 3)`): Of the heads.
-        labels (`torch.Tensor` of shape `(batch,)`): Classes.
+        labels (`torch.Tensor` of shape `(batch,)`): As for `label_loss`.
         teacher_logits (`torch.Tensor` of shape `(batch, 3)`): Of the same pairs, see the function below.
         alpha, beta (`float`): Weights of the two.
     """
@@ -44,7 +45,7 @@ def distillation_loss(
     distance = mse_loss(
         logits - logits.mean(dim=-1, keepdim=True), wanted - wanted.mean(dim=-1, keepdim=True)
     )
-    return alpha * cross_entropy(logits, labels) + beta * distance
+    return alpha * label_loss(logits, labels) + beta * distance
 
 
 def teacher_logits(

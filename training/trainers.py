@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 
+from heads_modernbert_nli import label_loss
 from modeling_modernbert_nli import ModernBertNliModel
 from training.metrics import accuracy, aurc, wrong
 from training.states import PairStates, collate
@@ -24,17 +25,25 @@ class TrainingDiverged(ArithmeticError):
 class LengthSampler(Sampler):
     """Indices in an order in which batches hold pairs of like length, and batches of any length alternate.
 
-    The order depends on the seed and the epoch alone: a run that is resumed in the middle of an epoch sees
-    the rest of that epoch.
+    Batch by batch the encodings take turns, so that all are learnt at the cost of one. The order depends on
+    the seed and the epoch alone: a run that is resumed in the middle of an epoch sees the rest of that epoch.
 
     Args:
         lengths (`np.ndarray` of shape `(n,)`): Tokens of each pair.
         batch_size (`int`): Of all processes together.
         seed (`int`): Of the order.
+        in_turn (`Callable`, *optional*): From indices and the number of a batch to what is asked for instead.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        in_turn: Callable[[np.ndarray, int], np.ndarray] | None = None,
+    ):
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.in_turn = in_turn or (lambda indices, _: indices)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Trainer before each epoch, and after a resumption."""
@@ -53,7 +62,8 @@ class LengthSampler(Sampler):
         full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]
         random.shuffle(full)
-        yield from np.concatenate([*full, *rest]).tolist()
+        for number, batch in enumerate([*full, *rest]):
+            yield from self.in_turn(batch, self.epoch + number).tolist()
 
 
 class StageTrainer(Trainer):
@@ -71,7 +81,7 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: PairStates | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         batch_size = self.args.train_batch_size * self.args.world_size
-        return LengthSampler(dataset.lengths, batch_size, self.args.seed)
+        return LengthSampler(dataset.lengths, batch_size, self.args.seed, dataset.in_turn)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         """As in Trainer, but `--dataloader_drop_last` leaves out nothing that is measured."""
@@ -105,7 +115,7 @@ class StageTrainer(Trainer):
 
 
 class NliTrainer(StageTrainer):
-    """Stage 1: cross-entropy of the three labels, and the distance to a teacher's logits where there are any.
+    """Stage 1: cross-entropy of the labels, and the distance to a teacher's logits where there are any.
 
     Args:
         alpha, beta (`float`): Weights of the two.
@@ -195,12 +205,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(scores / log_temperature.exp(), targets)
+        loss = label_loss(scores / log_temperature.exp(), targets)
         loss.backward()
         return loss
 
     optimizer.step(closure)
     return log_temperature.exp().item()
+
+
+def calibrated(output: torch.nn.Module, logits: list[np.ndarray], labels: np.ndarray) -> float:
+    """Fit the temperature of a layer's logits, by encoding, to held-out pairs, and fold it into the layer."""
+    temperature = fit_temperature(np.concatenate(logits), np.tile(labels, len(logits)))
+    fold_temperature(output, temperature)
+    return temperature
 
 
 def fold_temperature(output: torch.nn.Module, temperature: float) -> None:

@@ -135,7 +135,7 @@ def test_the_slider_says_what_a_risk_costs_and_changes_the_answer(visit, address
         "A risk of 1.0% cannot be promised with separate encoding: the lowest is 2.0%"
     )
     expect(answer(page).first).to_contain_text("Nothing is answered at a risk of 1%")
-    page.get_by_role("tab", name="Check facts").click()  # the other tabs follow
+    page.get_by_role("tab", name="Route").click()  # the other tabs follow
     expect(answer(page).first).to_contain_text("Nothing is answered at a risk of 1%")
 
 
@@ -170,19 +170,32 @@ def test_two_hundred_categories_are_routed(visit, address):
     expect(hidden).to_be_visible()
 
 
-def test_a_claim_is_checked_against_each_source(visit, address):
-    """One verdict for each, and what they are together."""
+def test_an_answer_is_checked_against_a_document(visit, address):
+    """A verdict for each sentence; by click or key each leads to its evidence, which is then marked."""
     page = visit(address)
     page.get_by_role("tab", name="Check facts").click()
-    verdict(page, "The sources disagree")
-    expect(answer(page).locator("li")).to_have_count(4)
-    page.get_by_label("Sources").fill(
-        "All the children are asleep in their beds.\n\nBoys and girls play football."
+    expect(answer(page).locator("ol.sources li")).to_have_count(3)
+    page.get_by_role("textbox", name="Document").fill(
+        "It rains. " * 200 + "All the children are asleep in their beds. The dog barks."
     )
-    page.get_by_label("Claim").fill("The children are playing outside.")
+    page.get_by_role("textbox", name="Answer").fill("The children are asleep. It rains.")
     page.get_by_role("button", name="Check", exact=True).click()
-    expect(answer(page).locator("li.contradicted")).to_contain_text("asleep")
-    expect(answer(page).locator("li")).to_have_count(2)
+    expect(answer(page).locator("ol.sources li")).to_have_count(2)
+    box = answer(page).locator(".document")
+    before = box.evaluate("e => e.scrollTop")
+    answer(page).get_by_role("link", name="The children are asleep.").focus()
+    page.keyboard.press("Enter")
+    mark = answer(page).locator(".of-1", has_text="asleep in their beds").first
+    expect(mark).to_have_css("background-color", FOUND)
+    assert box.evaluate("e => e.scrollTop") > before
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "evidence.png", full_page=True)
+    assert page.evaluate(FAINT) == []
+    answer(page).get_by_role("link", name="It rains.").click()
+    expect(mark).not_to_have_css("background-color", FOUND)
+
+
+FOUND = "rgb(255, 224, 138)"  # `--found` of style.css, in the light
 
 
 def test_it_can_be_used_by_keyboard_alone(visit, address):

@@ -1,0 +1,295 @@
+"""What do heads make of text of a kind that they have not seen? Domain by domain, with each left out in turn.
+
+    python benchmarks/domains.py --data DATA                                 the chosen mix, 3 seeds
+    python benchmarks/domains.py --data DATA --mixes all evidence --seeds 1  other mixes of `mix.py`
+
+DATA holds `train/`, `breadth/` and `eval/`. For each fold of `mix.py` both stages are trained on everything
+else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Less is seen of
+everything than in the quick start: `--shares` of the weights at home, and of those elsewhere. What was judged
+is kept under `runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and
+`.md`.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import set_seed
+from transformers.utils.logging import set_verbosity_error
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from domain_figures import Judged, differences, domain_table, domains, figures_of, mix_table  # noqa: E402
+from mix import CHOSEN, EVALUATION, FOLDS, MIXES, SOURCES, Mix, Source, files  # noqa: E402
+
+import quickstart  # noqa: E402
+from train import new_model  # noqa: E402
+from training.arguments import HeadArguments, StageArguments  # noqa: E402
+from training.cache import cache_states  # noqa: E402
+from training.data import Pairs, clean, load_pairs  # noqa: E402
+from training.domains import domain_promise  # noqa: E402
+from training.resume import write_aside  # noqa: E402
+from training.states import PairStates  # noqa: E402
+from training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, opinion, predict  # noqa: E402
+
+MOST = 1000  # pairs of a file that are judged, at random
+TESTED = 0.2  # of the premises of a domain, on which it is measured also where the rest of it is learnt
+HELD_OUT = 0.05  # of the premises that are learnt from, for temperatures
+HOME = "home"  # the mix without any domain, beside which the others stand
+STATES = ROOT / "runs" / "states"
+JUDGED = ROOT / "runs" / "domains"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    """Train what is missing, then write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/, breadth/ and eval/")
+    parser.add_argument("--mixes", nargs="+", default=[CHOSEN], choices=list(MIXES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument(
+        "--shares", nargs=2, type=float, default=[0.15, 0.35], help="of the weights (default: 0.15 0.35)"
+    )
+    parser.add_argument("--epochs", type=float, default=2.0, help="default: %(default)s")
+    parser.add_argument("--name", default="domains", help="of the results")
+    args = parser.parse_args()
+    set_verbosity_error()
+
+    data = Data(args.data)
+    runs = {
+        mix: [
+            judgements(Recipe(mix, args.shares[0], args.shares[1], args.epochs), seed, data)
+            for seed in args.seeds
+        ]
+        for mix in dict.fromkeys([HOME, *args.mixes])
+    }
+    home = [said.left_out for said in runs[HOME]]
+    mixes = {}
+    for mix, seeds in runs.items():
+        left_out = [said.left_out for said in seeds]
+        figures = figures_of(left_out, [said.learnt for said in seeds])
+        recipe = Recipe(mix, args.shares[0], args.shares[1], args.epochs)
+        mixes[mix] = {"weights": recipe.weights(None), "seeds": args.seeds, "encodings": figures}
+        mixes[mix]["differences"] = {encoding: differences(left_out, home, encoding) for encoding in figures}
+        if mix != HOME:
+            mixes[mix]["promise"] = {encoding: promise_of(mix, left_out, encoding) for encoding in figures}
+    results = {
+        "date": date.today().isoformat(),
+        "command": "python benchmarks/domains.py --data DATA "
+        + f"--mixes {' '.join(map(json.dumps, args.mixes))} --seeds {' '.join(map(str, args.seeds))} "
+        + f"--shares {args.shares[0]:g} {args.shares[1]:g} --epochs {args.epochs:g}",
+        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "mixes": mixes,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_aside(RESULTS / f"{args.name}.json", json.dumps(results, indent=2) + "\n")
+    write_aside(RESULTS / f"{args.name}.md", text(results) + "\n")
+    print(text(results))
+
+
+def promise_of(mix: str, left_out: list[dict[str, Any]], encoding: str) -> dict[str, Any]:
+    """What can be promised for a domain that nobody saw; judgements of all seeds are one sample of each.
+
+    They are kept for `promise_domains.py --judged`.
+    """
+    judged = {name: Judged.read(left_out, names, encoding) for name, names in domains().items()}
+    arrays = {name: (of.errors.ravel(), of.uncertainty.ravel()) for name, of in judged.items()}
+    errors, uncertainty = (np.concatenate(columns) for columns in zip(*arrays.values(), strict=True))
+    names = np.repeat(list(arrays), [len(column) for column, _ in arrays.values()])
+    path = JUDGED / f"{mix}-{encoding}.npz"
+    np.savez(path, errors=errors, uncertainty=uncertainty, domain=names)
+    return domain_promise(arrays)
+
+
+def text(results: dict[str, Any]) -> str:
+    """All tables: the mixes beside each other, and the domains of each."""
+    parts = [mix_table(results)]
+    parts += [
+        f"{mix}, {encoding} encoding:\n\n{domain_table(results, mix, encoding)}"
+        for mix, row in results["mixes"].items()
+        for encoding in row["encodings"]
+        if mix != HOME
+    ]
+    return "\n\n".join([*parts, note(results)])
+
+
+def note(results: dict[str, Any]) -> str:
+    """What the tables say, and which command wrote them."""
+    return (
+        "Accuracy, mean ± standard deviation over seeds; two-way sets: entailment or not. Difference: to the "
+        "home mix, with its 95 % interval (paired bootstrap over seeds and pairs). Balanced: mean share told "
+        "right of what is entailed and of what is not, home mix → left out. Learnt: the fifth of a domain "
+        "that nobody learns from, judged by heads that know nothing of the domain → by heads that know the "
+        f"rest of it. Base `{results['base']['name']}`; {results['date']}, `{results['command']}`."
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How heads are trained: a mix, and the shares of its pairs at home and elsewhere that are seen."""
+
+    mix: str
+    home: float
+    elsewhere: float
+    epochs: float
+    head: tuple[tuple[str, Any], ...] = ()
+
+    def weights(self, left_out: int | None) -> dict[str, float]:
+        """By source."""
+        mix: Mix = MIXES[self.mix]
+        known = (source for source in SOURCES if source.fold is None or source.fold != left_out)
+        shares = {
+            source.name: mix.weight(source) * (self.home if source.fold is None else self.elsewhere)
+            for source in known
+        }
+        return {name: share for name, share in shares.items() if share}
+
+
+class Data:
+    """Pairs of all sources and sets, and their states, each read once."""
+
+    def __init__(self, data: Path):
+        paths = files(data, ROOT / "runs" / "quickstart")
+        self._model = new_model(HeadArguments(base_dtype="bfloat16"))
+        self._states: dict[str, PairStates] = {}
+        self.evaluation = {name: load_pairs(str(paths[name])) for name in EVALUATION}
+        loaded = [load_pairs(str(paths[source.name])) for source in SOURCES]
+        self.sources = {pairs.name: pairs for pairs in clean(loaded, list(self.evaluation.values()))}
+
+    def states(self, name: str) -> PairStates:
+        """Of an evaluation set, or of what can be learnt from a source."""
+        if name not in self._states:
+            pairs = self.evaluation[name] if name in self.evaluation else self.sources[name]
+            states = cache_states(self._model, pairs.whole, STATES)
+            self._states[name] = states if pairs.rows is None else states.take(pairs.rows)
+        return self._states[name]
+
+    def judged(self, name: str) -> tuple[PairStates, np.ndarray]:
+        """What is judged of a source or of an evaluation set, and a mask of what nobody learns from."""
+        states = self.states(name)
+        if name in self.evaluation:
+            return states, np.ones(len(states), bool)
+        rows = np.sort(np.random.default_rng(0).permutation(len(states))[:MOST])
+        return states.take(rows), tested(self.sources[name])[rows]
+
+
+def tested(pairs: Pairs) -> np.ndarray:
+    """Mask of the pairs of a domain that no run learns from, (n,)."""
+    return pairs.held_out(TESTED, seed=-1)
+
+
+def train(recipe: Recipe, left_out: int | None, seed: int, data: Data, work: Path) -> StageTrainer:
+    """Both stages; the trainer of the second one can ask the heads."""
+    set_seed(seed)
+    head = HeadArguments(base_dtype="bfloat16", head_dropout=0.1, **dict(recipe.head))
+    model = new_model(head)
+    fitted, held = [], []
+    for name, weight in recipe.weights(left_out).items():
+        pairs, states = replace(data.sources[name], weight=weight), data.states(name)
+        rest, rows = pairs.held_out(HELD_OUT, seed), pairs.repeated(seed)
+        if domain_of(name).fold is not None:
+            rows = rows[~tested(pairs)[rows]]
+        fitted.append(states.take(rows[~rest[rows]]))
+        held.append(states.take(rows[rest[rows]]))
+    arguments = StageArguments(
+        output_dir=str(work),
+        seed=seed,
+        num_train_epochs=recipe.epochs,
+        eval_strategy="no",
+        save_strategy="no",
+        bf16=True,
+        per_device_eval_batch_size=64,  # some premises are long
+        use_cpu=not torch.cuda.is_available(),
+    )
+    learnt, unseen = PairStates.concatenate(fitted), PairStates.concatenate(held)
+    trainer: StageTrainer = NliTrainer(model=model, args=arguments, train_dataset=learnt)
+    trainer.train()
+    logits = [predict(trainer, unseen.only(encoding))["logits"] for encoding in unseen.encoded]
+    calibrated(model.nli_output, logits, unseen.labels)
+    trainer = AbstentionTrainer(model=model, args=arguments, train_dataset=learnt)
+    trainer.train()
+    opinions = [opinion(trainer, unseen.only(encoding)) for encoding in unseen.encoded]
+    calibrated(model.abstention_head.output, opinions, unseen.labels)
+    return trainer
+
+
+def judged_by(
+    recipe: Recipe, left_out: int | None, seed: int, data: Data, names: list[str]
+) -> dict[str, Any]:
+    """By set and encoding what heads say of it, from a file where there is one."""
+    weights = recipe.weights(left_out)
+    identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+    path = JUDGED / f"{recipe.mix.replace(' ', '-')}-{left_out}-{seed}-{digest}.npz"
+    if not path.exists():
+        work = path.with_suffix(".trainer")
+        trainer = train(recipe, left_out, seed, data, work)
+        arrays: dict[str, np.ndarray] = {}
+        for name in names:
+            states, mask = data.judged(name)
+            for encoding in states.encoded:
+                said = {**predict(trainer, states.only(encoding)), "tested": mask}
+                arrays |= {f"{name}/{encoding}/{key}": values for key, values in said.items()}
+        aside = path.with_suffix(".new.npz")
+        np.savez(aside, **arrays)  # type: ignore[arg-type]
+        aside.replace(path)
+        shutil.rmtree(work, ignore_errors=True)
+    with np.load(path) as stored:
+        found: dict[str, Any] = {}
+        for key in stored.files:
+            name, encoding, what = key.split("/")
+            found.setdefault(name, {}).setdefault(encoding, {})[what] = stored[key]
+    return found
+
+
+def domain_of(name: str) -> Source:
+    """A source by its name."""
+    return next(source for source in SOURCES if source.name == name)
+
+
+def of_fold(fold: int) -> list[str]:
+    """Names of the sources that are left out together."""
+    return [source.name for source in SOURCES if source.fold == fold]
+
+
+@dataclass
+class Judgements:
+    """What heads of one mix and seed say, by set and encoding: of what they have learnt, and of the rest."""
+
+    left_out: dict[str, Any]
+    learnt: dict[str, Any]
+
+
+def judgements(recipe: Recipe, seed: int, data: Data) -> Judgements:
+    """Of every source by heads that learnt nothing of its fold, and by some that did; of the evaluation sets.
+
+    The latter are judged by the heads of the first fold. Heads that learn from no domain judge all.
+    """
+    elsewhere = [source for source in SOURCES if source.fold is not None]
+    if not any(MIXES[recipe.mix].weight(source) for source in elsewhere):
+        said = judged_by(recipe, None, seed, data, [*EVALUATION, *(source.name for source in elsewhere)])
+        return Judgements(said, {})
+    left_out: dict[str, Any] = {}
+    learnt: dict[str, Any] = {}
+    for fold in range(FOLDS):
+        before = (fold - 1) % FOLDS
+        unseen = [*(EVALUATION if fold == 0 else ()), *of_fold(fold)]
+        said = judged_by(recipe, fold, seed, data, [*unseen, *of_fold(before)])
+        learnt |= {name: said[name] for name in of_fold(before)}
+        left_out |= {name: said[name] for name in unseen}
+    return Judgements(left_out, learnt)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+../../coverage_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../evidence_modernbert_nli.py

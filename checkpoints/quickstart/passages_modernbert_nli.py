@@ -1,0 +1,1 @@
+../../passages_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../sentences_modernbert_nli.py

@@ -1,0 +1,322 @@
+"""An answer against whole sources: all of them is read, the best passage wins, and its place is right."""
+
+import json
+
+import pytest
+import torch
+from conftest import make_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import passages_modernbert_nli
+from load_model import load_modernbert_nli
+from passages_modernbert_nli import Block, Reader, Sentence
+from quickstart import CHECKPOINT
+from tokenization_modernbert_nli import PairError
+
+SOURCE = "The cat sleeps. Two people are talking on the phone. The dog runs in the park. Nobody is outside."
+FACT = "The lighthouse of Arven was painted green in 1911."
+FILLER = (
+    "The committee met in the afternoon and spoke about the budget. Rain fell on the harbour for an hour. "
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_modernbert):
+    return make_model(tiny_modernbert, "separate").as_pipeline()
+
+
+@pytest.fixture(scope="module")
+def quick(minilm):
+    model, _ = load_modernbert_nli(str(CHECKPOINT), base=minilm)
+    return model.as_pipeline(device="cpu")
+
+
+@pytest.fixture
+def encoded(tiny, monkeypatch):
+    """The rows of tokens that reach the encoder."""
+    seen = []
+    run = tiny.model.encoder_states
+    monkeypatch.setattr(
+        tiny.model, "encoder_states", lambda *args: seen.extend(args[0]["input_ids"].tolist()) or run(*args)
+    )
+    tiny.model.forget_texts()
+    return seen
+
+
+def test_evidence_is_where_it_says(tiny):
+    """Of every kind of source: places hold the text, and names are the caller's. All is JSON."""
+    answer = "The cat sleeps. A dog runs!"
+    sources = {"one": SOURCE, "two": "It rains.\n\nIt pours."}
+    for given_sources, names in (
+        (sources, sources),
+        (list(sources.values()), {0: SOURCE, 1: sources["two"]}),
+        (iter(sources.values()), {0: SOURCE, 1: sources["two"]}),
+        (SOURCE, {0: SOURCE}),
+        (tiny.read(sources), sources),
+    ):
+        result = tiny.check(answer, given_sources)
+        assert json.loads(json.dumps(result)) == result
+        assert [answer[one["start"] : one["end"]] for one in result["sentences"]] == [
+            "The cat sleeps.",
+            "A dog runs!",
+        ]
+        for part in (result, *result["sentences"]):
+            assert part["verdict"] in ("supported", "contradicted", "not supported", "uncertain")
+            assert 0 <= part["confidence"] <= 1
+            assert part["abstain"] == (part["verdict"] == "uncertain")
+            assert part["evidence"]
+            for place in part["evidence"]:
+                assert names[place["source"]][place["start"] : place["end"]] == place["text"]
+                assert sum(place["probs"].values()) == pytest.approx(1, abs=1e-4)
+        for sentence in result["sentences"]:
+            for span in sentence["unsupported"]:
+                assert answer[span["start"] : span["end"]] == span["text"]
+        assert result["read"] == 1.0
+        assert [one["source"] for one in result["sources"]] == list(names)
+
+
+def test_support_is_the_best_passage(tiny):
+    """That of a sentence is the maximum over its source's passages, judged one by one."""
+    claim = "Somebody eats."
+    sentences = ["The cat sleeps.", "Two people talk.", "The dog runs.", "Nobody is outside."]
+    text = " ".join(sentences)
+    result = tiny.check(claim, text, threshold=1.0)
+    alone = [tiny(sentence, claim)["probs"]["entailment"] for sentence in sentences]
+    assert result["support"] >= max(alone) - 1e-3
+    (best,) = result["evidence"]
+    if best["text"] in sentences:
+        assert best["probs"]["entailment"] == pytest.approx(max(alone), abs=1e-3)
+
+
+def test_every_sentence_is_encoded_once(tiny, encoded):
+    """However large the passages, and whichever answers follow."""
+    sources = tiny.read(SOURCE)
+    tiny.check("Somebody eats. A dog runs.", sources)
+    tiny.check("It rains.", sources)
+    assert len(encoded) == 4 + 2 + 1
+
+
+def test_passages_overlap_and_lie_in_one_source():
+    """Of one and of three sentences, across blocks, and of fewer where there are no more."""
+    block = Block(
+        [Sentence(0, (n, n + 1)) for n in range(4)] + [Sentence(1, (0, 1)), Sentence(1, (1, 2))], None
+    )
+    assert block.passages([1, 3]) == [(0, 1), (1, 2), (2, 3), (3, 4), (0, 3), (1, 4), (4, 5), (5, 6), (4, 6)]
+    later = Block([Sentence(0, (n, n + 1)) for n in range(2, 6)], None, carried=2)
+    assert later.passages([1, 3]) == [(2, 3), (3, 4), (0, 3), (1, 4)]
+
+
+@pytest.mark.parametrize("size", [1, 40, 1000])
+def test_blocks_change_nothing(tiny, monkeypatch, size):
+    """A source read in many blocks has the verdict that it has when read at once."""
+    claim, text = "Somebody eats.", SOURCE * 3
+    expected = tiny.check(claim, text)
+    monkeypatch.setattr(passages_modernbert_nli, "BLOCK", size)
+    found = tiny.check(claim, text)
+    assert found["verdict"] == expected["verdict"]
+    assert found["support"] == pytest.approx(expected["support"], abs=1e-3)
+    assert found["evidence"][0]["text"] == expected["evidence"][0]["text"]
+    sizes = [1, 3]
+    passages = [
+        (block.sentences[a].span[0], block.sentences[b - 1].span[1])
+        for block in Reader(tiny.model, sizes).blocks([("it", text)])
+        for a, b in block.passages(sizes)
+    ]
+    assert len(passages) == len(set(passages)) == 12 + 10
+
+
+@pytest.mark.parametrize("claim", [FACT, "The lighthouse of Arven was painted red in 1911."])
+def test_a_fact_is_found_in_any_length_of_other_text(quick, claim):
+    """At the end of 200, 2,000 and 20,000 characters: the same verdict, and the fact is the evidence."""
+    results = []
+    for length in (200, 2_000, 20_000):
+        filler = (FILLER * (length // len(FILLER) + 1))[:length]
+        results.append(quick.check(claim, f"{filler.rpartition('. ')[0]}. {FACT}"))
+    assert len({result["verdict"] for result in results}) == 1
+    for result in results:
+        assert FACT in result["evidence"][0]["text"]
+        assert result["read"] == 1.0
+
+
+def test_more_that_is_beside_the_point_changes_nothing(quick):
+    """Neither before nor after, nor in another source."""
+    source = f"{FACT} It stands on a rock."
+    expected = quick.check(FACT, source)
+    assert expected["verdict"] == "supported"
+    for more in (FILLER * 3 + source, source + " " + FILLER * 3, [FILLER, source, FILLER]):
+        assert quick.check(FACT, more)["verdict"] == "supported"
+
+
+def test_memory_is_flat(tiny, monkeypatch):
+    """Of twelve sources no more is held at a time than of one: a block's states, the texts in it."""
+    monkeypatch.setattr(passages_modernbert_nli, "BLOCK", 500)
+    held = []
+    original = Reader._block
+
+    def watch(self, *args):
+        block = original(self, *args)
+        held.append((block.states.states.nbytes, len(self.texts)))
+        return block
+
+    monkeypatch.setattr(Reader, "_block", watch)
+    bests = []
+    for times in (1, 12):
+        del held[:]
+        sources = (f"{SOURCE * 4} {number}" for number in range(times))
+        bests.append(tiny.check("Somebody eats.", sources)["support"])
+        assert len(held) > times / 2  # blocks, each let go before the next one
+        assert max(nbytes for nbytes, _ in held) < 2 * 500 * 3 * 64 * 2 * 3
+        assert max(texts for _, texts in held) <= 3
+    assert bests[1] >= bests[0] - 1e-3
+
+
+def test_what_the_caller_leaves_out_is_told(tiny):
+    """`read` says which share was read, of each source and of all."""
+    result = tiny.check(
+        "Somebody eats.", {"long": SOURCE, "short": "It rains."}, max_characters=len(SOURCE) // 2
+    )
+    shares = {one["source"]: one["read"] for one in result["sources"]}
+    assert shares["long"] == pytest.approx(0.5, abs=0.01)
+    assert shares["short"] == 1.0
+    assert 0.5 < result["read"] < 1
+    with pytest.raises(ValueError, match="at least 1"):
+        tiny.check("Somebody eats.", SOURCE, max_characters=0)
+
+
+def test_kept_states_of_whole_texts(tiny, encoded):
+    """With their texts, sentences are found in them and not encoded again; without, each is one passage."""
+    states = tiny.model.encode([SOURCE, "It rains."])
+    del encoded[:]
+    result = tiny.check("The cat sleeps.", states, texts=[SOURCE, "It rains."])
+    assert len(encoded) == 1
+    place = result["evidence"][0]
+    assert [SOURCE, "It rains."][place["source"]][place["start"] : place["end"]] == place["text"]
+    assert result["read"] == 1.0
+    blind = tiny.check("The cat sleeps.", states)["evidence"][0]
+    assert (blind["start"], blind["end"], blind["text"]) == (None, None, None)
+    with pytest.raises(ValueError, match="1 texts, but the states of 2"):
+        tiny.check("The cat sleeps.", states, texts=[SOURCE])
+
+
+def test_states_that_lost_the_end_of_their_text_say_so(tiny):
+    """What was beyond the window when the states were made was not read."""
+    long = SOURCE * 30
+    result = tiny.check("The cat sleeps.", tiny.model.encode(long), texts=[long])
+    assert 0.02 < result["read"] < 0.5
+
+
+def test_a_sentence_beyond_the_window_is_read_in_parts(tiny):
+    """A text without any stop, and one without any space: nothing is lost."""
+    for text in ("word and word " * 400, "x" * 3_000, "ü" * 1_000):
+        spans = list(Reader(tiny.model, [1]).split(text))
+        assert "".join(text[a:b] for a, b in spans).replace(" ", "") == text.replace(" ", "")
+        assert tiny.check("Somebody eats.", text)["read"] == 1.0
+
+
+def test_heads_that_read_both_texts_together(tiny_modernbert):
+    """Without kept states: each passage that fits is judged as a pair."""
+    for heads in ("cls", "alignment"):
+        nli = make_model(tiny_modernbert, heads).as_pipeline()
+        result = nli.check("Somebody eats. It rains.", SOURCE * 10)
+        assert result["read"] == 1.0
+        assert len(result["sentences"]) == 2
+        place = result["evidence"][0]
+        assert (SOURCE * 10)[place["start"] : place["end"]] == place["text"]
+        with pytest.raises(PairError, match="Split it into shorter claims"):
+            nli.check("word " * 300, SOURCE)
+
+
+def test_a_splitter_of_ones_own(tiny):
+    """Any callable; here lines."""
+    text = "one line. still it\nanother line"
+    result = tiny.check("one. two", text, splitter=str.splitlines)
+    assert {place["text"] for place in result["evidence"]} <= {"one line. still it", "another line", text}
+    assert len(result["sentences"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "sources", "complaint"),
+    [
+        ("", SOURCE, "the answer is empty"),
+        (" \n", SOURCE, "the answer is empty"),
+        ("?! …", SOURCE, "the answer has no words"),
+        (None, SOURCE, "the answer must be a string"),
+        ("It rains.", "", "the source is empty"),
+        ("It rains.", ["It rains.", ""], "Pair 1: the source is empty"),
+        ("It rains.", {"a": None}, "the source must be a string"),
+        ("It rains.", [], "There is no source"),
+        ("It rains.", None, "Give a text, texts"),
+        ("It rains.", b"bytes", "Give a text, texts"),
+        ("It rains.", "a\ud800", "not valid Unicode"),
+    ],
+)
+def test_bad_input(tiny, answer, sources, complaint):
+    """What, where, and what to do."""
+    with pytest.raises(ValueError, match=complaint):
+        tiny.check(answer, sources)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", ".", "\x00", "\x00\x00 a\x00", "שלום. מה שלומך?", "‮abc‬", "🙂", "a\u2028b"]
+)
+def test_odd_sources_and_answers(tiny, quick, text):
+    """One character, NUL bytes, right-to-left text, no words: judged, with numbers that are numbers."""
+    for nli in (tiny, quick):
+        for answer, source in (("It rains.", text), (f"{text} rains", SOURCE)):
+            result = nli.check(answer, source)
+            assert 0 <= result["support"] <= 1
+            assert result["read"] == 1.0
+
+
+@settings(max_examples=20)
+@given(
+    answer=st.text(st.characters(codec="utf-8"), max_size=60).filter(
+        lambda text: any(map(str.isalpha, text))
+    ),
+    source=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200).filter(str.strip),
+)
+def test_any_text(tiny, answer, source):
+    """Every verdict is one, every place in its text."""
+    result = tiny.check(answer, source)
+    for sentence in result["sentences"]:
+        assert answer[sentence["start"] : sentence["end"]] == sentence["text"]
+        for place in sentence["evidence"]:
+            assert source[place["start"] : place["end"]] == place["text"]
+
+
+def test_the_weights_of_the_configuration_count(tiny_modernbert):
+    """Fitted ones decide on verdict and confidence; the caller's threshold on abstention."""
+    model = make_model(tiny_modernbert, "separate")
+    model.config.evidence = {"support": {"bias": 4.0}, "abstain_from": 0.45}
+    nli = model.as_pipeline()
+    sure = nli.check("It rains.", SOURCE)
+    assert (sure["verdict"], sure["abstain"]) == ("supported", False)
+    assert sure["confidence"] == pytest.approx(torch.tensor(4.0).sigmoid().item())
+    assert nli.check("It rains.", SOURCE, threshold=0.01)["verdict"] == "uncertain"
+    model.config.evidence = {"support": {"bias": -4.0}, "contradiction": {"bias": 4.0}, "abstain_from": 0.45}
+    against = nli.check("It rains.", SOURCE)
+    assert (against["verdict"], against["support"] < 0.1) == ("contradicted", True)
+
+
+def test_validate_fact_says_the_same_of_each_source(tiny):
+    """It is `check` with the claim as one sentence, source by source."""
+    sources = [SOURCE, "It rains. It pours."]
+    facts = tiny.validate_fact(sources, "Somebody eats. And drinks.")
+    assert [fact["evidence"][0]["source"] for fact in facts] == [0, 1]
+    for fact, source in zip(facts, sources, strict=True):
+        alone = tiny.validate_fact(source, "Somebody eats. And drinks.")
+        assert alone["confidence"] == pytest.approx(fact["confidence"], abs=1e-3)
+        assert sum(fact[key] for key in ("supported", "contradicted", "uncertain")) <= 1
+        assert fact["read"] == 1.0
+
+
+@pytest.mark.parametrize("encoding", ["joint", "separate"])
+def test_a_pair_whose_premise_lost_its_end_says_so(tiny, encoding):
+    """In the result, and only there where it did."""
+    short, long, shorter = tiny(
+        [("It rains.", "It is wet."), ("It rains. " * 300, "It is wet."), ("x", "y")], encoding=encoding
+    )
+    assert long["truncated"] is True
+    assert "truncated" not in short
+    assert "truncated" not in shorter

@@ -18,6 +18,13 @@ before, also for text of a kind never seen.
 First it is said what the risk of the pairs is where the checkpoint abstains now, with its 95 % interval: that
 takes fewer pairs than a promise, and with `--measure` it is all that is done.
 
+    python calibrate.py --model CHECKPOINT --routes labelled.jsonl --categories categories.json
+
+calibrates the decision of `route` for these categories instead: with `target_risk=0.05` it then declines so
+that at most 5 % of the texts routed are routed wrongly. A line of the one file is {"text": …, "label": …}, a
+label that is no category meaning that nothing fits; the other holds a hypothesis by category, or a list of
+names.
+
 DATA is what `train.py` reads: JSONL, CSV or Parquet files, or Hub datasets, with premise, hypothesis and
 label. Neither the heads nor a choice among them may have seen it. No remote code is ever run.
 """
@@ -59,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not args.measure:
             _check_output(args.model, args.output)
+        if args.routes:
+            return _calibrate_routes(args)
         pairs = load(args.data, args.group_by)
         pipe = load_pipeline(args.model, args.base, args.revision, args.device)
         own = pipe.model.config.encoding
@@ -74,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\nThe promise for text of a kind never seen is given up for that of these pairs.")
         threshold = promised_threshold(calibration, pipe.model.config.encoding, args.target_risk)
         pipe.model.set_calibration(calibration, threshold)
-        folder = write(pipe.model.config, args.model, args.revision, args.output)
+        changes = {name: getattr(pipe.model.config, name) for name in CALIBRATED}
+        folder = write(changes, args.model, args.revision, args.output)
         print(f"\n{folder}: calibrated. It abstains from an uncertainty of {threshold:.3g} upwards.")
         return 0
     except (InputError, OSError, ValueError) as error:
@@ -86,7 +96,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Calibrate a checkpoint.", allow_abbrev=False)
     add = parser.add_argument
     add("--model", required=True, help="checkpoint: folder, or repository id with --output")
-    add("--data", nargs="+", required=True, help="labelled pairs, as for train.py")
+    add("--data", nargs="+", help="labelled pairs, as for train.py")
+    add("--routes", type=Path, help="JSONL file of labelled texts: calibrates routes instead of pairs")
+    add("--categories", type=Path, help="JSON file of their categories")
     add("--delta", type=float, default=0.1, help="probability that a promise fails (default: %(default)s)")
     add("--target_risk", type=float, default=0.1, help="share of wrong answers (default: %(default)s)")
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
@@ -100,6 +112,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ("delta", "target_risk"):
         if not 0 < getattr(args, name) < 1:
             parser.error(f"--{name} lies between 0 and 1, not {getattr(args, name)}")
+    if bool(args.data) == bool(args.routes) or bool(args.routes) != bool(args.categories):
+        parser.error("give --data for pairs, or --routes and --categories for routes")
     if args.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {args.batch_size}")
     return args
@@ -206,14 +220,11 @@ def risk_now(judged: Judged, threshold: float) -> str:
     )
 
 
-def write(config: Any, model: str, revision: str | None, output: Path | None) -> Path:
-    """Put a calibrated configuration's calibration into the checkpoint, or a copy of it, all at once.
-
-    Returns its folder.
-    """
+def write(changes: dict[str, Any], model: str, revision: str | None, output: Path | None) -> Path:
+    """Put what was calibrated into the checkpoint, or into a copy of it, all at once. Returns its folder."""
     folder = Path(model)
     if output is None:
-        _write_config(folder, config)
+        _write_config(folder, changes)
         return folder
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -221,15 +232,15 @@ def write(config: Any, model: str, revision: str | None, output: Path | None) ->
         folder = Path(snapshot_download(model, revision=revision))
     with folder_aside(output) as aside:
         shutil.copytree(folder, aside, dirs_exist_ok=True)  # what links point to, not the links
-        _write_config(aside, config)
+        _write_config(aside, changes)
     return output
 
 
-def report(calibration: dict[str, Any]) -> str:
+def report(calibration: dict[str, Any], what: str = "pairs") -> str:
     """What is promised, and what is not."""
     lines = []
     for encoding, entry in calibration.items():
-        lines.append(f"{encoding} encoding, {entry['n']:,} pairs")
+        lines.append(f"{encoding} encoding, {entry['n']:,} {what}")
         lines += [*_rows(entry), ""]
         for name, group in entry.get("groups", {}).items():
             lines.append(f"{encoding} encoding, {name}, {group['n']:,} pairs")
@@ -255,6 +266,68 @@ def _rows(promise: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _calibrate_routes(args: argparse.Namespace) -> int:
+    from calibration_modernbert_nli import promised_threshold
+    from predict import load_pipeline
+    from routing_modernbert_nli import UNFITTED
+
+    texts, labels, categories = load_routes(args.routes, args.categories)
+    pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+    calibration = calibrate_routes(pipe, texts, labels, categories, args.routes.name, args.delta)
+    encoding = pipe.encoding
+    print(report({encoding: calibration}, "routes"))
+    threshold = promised_threshold({encoding: calibration}, encoding, args.target_risk)
+    routing = pipe.model.config.routing or {}
+    entry = {**routing.get(encoding, UNFITTED), "threshold": threshold, "calibration": calibration}
+    folder = write({"routing": {**routing, encoding: entry}}, args.model, args.revision, args.output)
+    print(f"\n{folder}: routes calibrated. They are declined from an uncertainty of {threshold:.3g} upwards.")
+    return 0
+
+
+def load_routes(texts: Path, categories: Path) -> tuple[list[str], list[str], Any]:
+    """Texts, their labels, and the categories.
+
+    Raises:
+        InputError: a file that is missing or of another form; the line is named.
+    """
+    try:
+        known = json.loads(categories.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{categories} is no JSON file of categories: {error}") from error
+    rows = []
+    for number, line in enumerate(texts.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            rows.append((str(row["text"]), str(row["label"])))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f'{texts}, line {number}: expected {{"text": …, "label": …}} ({error}).'
+            ) from error
+    if not rows:
+        raise InputError(f"{texts} holds no texts.")
+    return [text for text, _ in rows], [label for _, label in rows], known
+
+
+def calibrate_routes(
+    pipe: Any, texts: list[str], labels: list[str], categories: Any, name: str, delta: float
+) -> dict[str, Any]:
+    """What goes into `calibration` of the `routing` of a pipeline's encoding.
+
+    Raises:
+        ValueError: categories or texts that cannot be meant, or too few texts.
+    """
+    from routing_modernbert_nli import as_categories
+    from training.calibration import calibration_of
+
+    known = as_categories(categories)
+    routes = pipe.route(texts, categories)
+    best = [routed["ranking"][0][0] for routed in routes]
+    errors = np.array(best) != np.array(labels)
+    uncertainty = np.array([routed["uncertainty"] for routed in routes])
+    calibration = calibration_of(errors, uncertainty, best, [name], delta)
+    return {**calibration, "categories": known.digest(), "of": len(known.names)}
+
+
 def _check_output(model: str, output: Path | None) -> None:
     if output is None and not Path(model).is_dir():
         raise InputError(f"{model!r} is no folder: say by --output where its calibrated copy goes.")
@@ -262,11 +335,11 @@ def _check_output(model: str, output: Path | None) -> None:
         raise InputError(f"{output} exists and is not empty: name a new folder, or calibrate in place.")
 
 
-def _write_config(folder: Path, config: Any) -> None:
+def _write_config(folder: Path, changes: dict[str, Any]) -> None:
     path = folder / "config.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values.update({name: getattr(config, name) for name in CALIBRATED})
-    write_aside(path, json.dumps(values, indent=2, sort_keys=True) + "\n")  # as transformers writes it
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.update(changes)
+    write_aside(path, json.dumps(config, indent=2, sort_keys=True) + "\n")  # as transformers writes it
 
 
 if __name__ == "__main__":

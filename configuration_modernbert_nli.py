@@ -7,8 +7,10 @@ from transformers.models.modernbert.configuration_modernbert import ModernBertCo
 
 try:
     from .calibration_modernbert_nli import check_calibration
+    from .routing_modernbert_nli import check_routing
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import check_calibration
+    from routing_modernbert_nli import check_routing
 
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
@@ -30,8 +32,8 @@ CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipelin
 _SIZES = {
     ("error", True): (256, 224, 128),
     ("error", False): (224, 160, 128),
-    ("opinion", True): (200, 168, 136),
-    ("opinion", False): (160, 120, 112),
+    ("opinion", True): (224, 192, 104),
+    ("opinion", False): (192, 144, 80),
 }
 
 # What belongs to one load of the encoder, not to the encoder: never written to config.json.
@@ -75,8 +77,8 @@ class ModernBertNliConfig(PretrainedConfig):
             errs, as the published one does; `"opinion"`, from the states, the label itself. An answer is
             uncertain to which this second opinion gives little probability. For alignment alone.
         abstention_hidden_size (`int`, *optional*):
-            Width of the abstention head: 128 for errors; for an opinion 136 on a base of width 512 at most,
-            else 112.
+            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
+            else 80.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
@@ -88,6 +90,8 @@ class ModernBertNliConfig(PretrainedConfig):
             heads promise nothing. `model.set_calibration` writes all three.
         evidence (`dict`, *optional*):
             How `check` weighs passages, as fitted for these heads: `RULES` of `evidence_modernbert_nli.py`.
+        routing (`dict`, *optional*):
+            By encoding, how `route` decides: see `routing_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -116,6 +120,7 @@ class ModernBertNliConfig(PretrainedConfig):
         calibration: dict[str, dict[str, Any]] | None = None,
         calibrated_heads: str | None = None,
         evidence: dict[str, Any] | None = None,
+        routing: dict[str, dict[str, Any]] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -160,6 +165,8 @@ class ModernBertNliConfig(PretrainedConfig):
         self.calibration = calibration
         self.calibrated_heads = calibrated_heads
         self.evidence = evidence
+        check_routing(routing, ENCODINGS)
+        self.routing = routing
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")

@@ -11,7 +11,6 @@ existing index.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -23,32 +22,16 @@ try:
     from .configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
-    from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
-    from .states_modernbert_nli import TokenStates, half, pair_rows
-    from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
+    from .texts_modernbert_nli import ModernBertNliTexts
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
-    from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
-    from states_modernbert_nli import TokenStates, half, pair_rows
-    from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
+    from texts_modernbert_nli import ModernBertNliTexts
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
 Encoding = Literal["joint", "separate"]
 MODES = ("embed", "late_interaction", "nli", "abstention")
-_STATE_BYTES = 2  # of a number in float16, in which states are kept
-
-
-# The compiler of torch 2.6 to 2.9 fails where texts are told apart and looked up by their tokens.
-_COMPILES_LOOKUPS = torch.__version__ >= "2.10"
-_outside_the_graph: Any = (lambda function: function) if _COMPILES_LOOKUPS else torch.compiler.disable
-
-
-def _is_exporting() -> bool:
-    if hasattr(torch.compiler, "is_exporting"):
-        return torch.jit.is_tracing() or torch.compiler.is_exporting()
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # outside the graph, none is compiled
 
 
 @dataclass
@@ -76,7 +59,7 @@ class ModernBertNliOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class ModernBertNliModel(ModernBertNliPreTrainedModel):
+class ModernBertNliModel(ModernBertNliTexts):
     """NLI head and abstention head on a frozen encoder.
 
     `ModernBertNliModel(config)` has a random encoder, as everywhere in transformers. `from_pretrained` loads
@@ -239,156 +222,6 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
             return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
         return None if labels is None else label_loss(output.logits, labels, entailment)
 
-    # Texts whose states are kept ---------------------------------------------------------------------------
-
-    def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:
-        """Encode texts alone, each distinct one once, for `classify`.
-
-        Args:
-            texts (`str` or `Sequence[str]`): One text or many.
-            batch_size (`int`, *optional*, defaults to 32): Texts in a batch; long ones meet long ones.
-            cut (`bool`, *optional*, defaults to `True`):
-                Leave out the end of a text that exceeds the window, with a warning; otherwise raise.
-
-        Raises:
-            PairError: something that is no text, or too long without `cut`; its position is named.
-            ValueError: the heads were not trained for separate encoding.
-        """
-        self._chosen("separate")
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        window = max_pair_length(self.config.encoder_config, self.tokenizer)
-        ids = [tuple(row) for row in encode_texts(self.tokenizer, texts, window, cut)]
-        distinct = sorted(set(ids), key=len)
-        states = {}
-        for start in range(0, len(distinct), batch_size):  # off the encoder's device, batch by batch
-            encoded = self._encode_ids(distinct[start : start + batch_size], batch_size)
-            states.update({row: text.cpu() for row, text in encoded.items()})
-        layers = len(self.config.encoder_layers["separate"])
-        nothing = torch.empty(0, layers, self.config.hidden_size, dtype=torch.float16)
-        return TokenStates.gather([states[row] for row in ids] or [nothing], self.states_source)[: len(ids)]
-
-    def encode_ahead(self, rows: Sequence[Sequence[int]], batch_size: int = 32) -> int:
-        """Encode the texts of the pairs that are to be judged next, in batches of like length.
-
-        Judging the pairs then finds their states. A batch of pairs alone holds texts of all lengths, which
-        would cost padding.
-
-        Args:
-            rows (`Sequence[Sequence[int]]`): Tokens of pairs, not padded, in one sequence each.
-            batch_size (`int`, *optional*, defaults to 32): Pairs in a batch; texts are half as long.
-
-        Returns:
-            How many of the first pairs these are: as many as fit into half of what is kept.
-        """
-        layers = len(self.config.encoder_layers["separate"])
-        room = self._state_cache.max_bytes // (2 * layers * self.config.hidden_size * _STATE_BYTES)
-        tokens = torch.tensor([len(row) + 1 for row in rows]).cumsum(dim=0)
-        count = max(1, int((tokens <= room).sum()))
-        self._encode_ids([*chain(*split_rows(rows[:count], self.config.sep_token_id))], 2 * batch_size)
-        return count
-
-    @torch.no_grad()
-    def classify(
-        self,
-        premises: TokenStates,
-        hypotheses: TokenStates,
-        rows: torch.Tensor | None = None,
-        batch_size: int = 256,
-    ) -> ModernBertNliOutput:
-        """Judge pairs of encoded texts, without the encoder.
-
-        Args:
-            premises, hypotheses (`TokenStates`): What `encode` returned, or `TokenStates.load`.
-            rows (`torch.LongTensor` of shape `(pairs, 2)`, *optional*):
-                Which premise meets which hypothesis. By default the first meets the first, and so on; where
-                there is one on a side, it meets all others.
-            batch_size (`int`, *optional*, defaults to 256): Pairs in a batch; long ones meet long ones.
-
-        Raises:
-            ValueError: states of another encoder, or sides that do not match in number.
-        """
-        for side in (premises, hypotheses):
-            side.require(self.states_source)
-        rows = pair_rows(len(premises), len(hypotheses)) if rows is None else rows
-        lengths = premises.lengths[rows[:, 0]] + hypotheses.lengths[rows[:, 1]]
-        order = lengths.argsort(stable=True)
-        parts = []
-        for batch in rows[order].split(batch_size):
-            sides = []
-            for side, column in zip((premises, hypotheses), batch.unbind(dim=1), strict=True):
-                distinct, place = column.unique(return_inverse=True)
-                sides.append(([side.text(row) for row in distinct.tolist()], place))
-            parts.append(self._judge(*self._side_by_side(*sides)))
-        place = order.argsort().to(parts[0].logits.device)
-        together: dict[str, Any] = {key: torch.cat([part[key] for part in parts])[place] for key in parts[0]}
-        return ModernBertNliOutput(**together)
-
-    @property
-    def states_source(self) -> dict[str, Any]:
-        """What makes this model's states: those of another base, revision or choice of layers do not fit."""
-        config = self.config
-        return {
-            "base": config.base_model_name_or_path,
-            "revision": config.base_model_revision,
-            "layers": list(config.encoder_layers.get("separate", [])),
-        }
-
-    @_outside_the_graph
-    def _text_pairs(
-        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
-        if _is_exporting():
-            raise ValueError(
-                "Separate encoding finds the states of a text by its tokens, which no exported graph can: "
-                'export the model with `encoding="joint"`.'
-            )
-        if input_ids is None:
-            raise ValueError("Texts are told apart in `input_ids`: give them too.")
-        sides = split_pairs(input_ids, attention_mask, self.config.sep_token_id)
-        states = self._encode_ids([*sides[0], *sides[1]], batch_size=len(input_ids))
-        distinct_sides = []
-        for texts in sides:
-            place = {ids: row for row, ids in enumerate(dict.fromkeys(texts))}
-            rows = torch.tensor([place[ids] for ids in texts])
-            distinct_sides.append(([states[ids] for ids in place], rows))
-        return self._side_by_side(*distinct_sides)
-
-    def _encode_ids(
-        self, texts: Sequence[tuple[int, ...]], batch_size: int
-    ) -> dict[tuple[int, ...], torch.Tensor]:
-        """States, `(tokens, layers, hidden_size)` in float16, of each distinct text, given as its tokens."""
-        known = {ids: self._state_cache.get(ids) for ids in dict.fromkeys(texts)}
-        missing = sorted((ids for ids, states in known.items() if states is None), key=len)
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
-            rows = [torch.tensor(ids, device=self._heads_device) for ids in batch]
-            pad = nn.utils.rnn.pad_sequence
-            inputs = {
-                "input_ids": pad(rows, batch_first=True, padding_value=self.config.pad_token_id or 0),
-                "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
-            }
-            states = half(self.encoder_states(inputs, "separate")).transpose(1, 2)
-            for ids, text in zip(batch, states, strict=True):
-                known[ids] = text[: len(ids)].clone()
-                self._state_cache.put(ids, known[ids])
-        return known
-
-    def _side_by_side(
-        self, *sides: tuple[list[torch.Tensor], torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """By side, distinct texts and which of them each pair has, to projected tokens and segments."""
-        tokens, segments = [], []
-        for (texts, rows), number in zip(sides, (PREMISE, HYPOTHESIS), strict=True):
-            padded = nn.utils.rnn.pad_sequence(texts, batch_first=True)
-            projected = self._project(list(padded.unbind(dim=2)), "separate")
-            lengths = torch.tensor([len(text) for text in texts], device=projected.device)
-            present = torch.arange(projected.shape[1], device=projected.device) < lengths[:, None]
-            rows = rows.to(projected.device)
-            tokens.append(projected[rows])
-            segments.append(present[rows] * number)
-        return torch.cat(tokens, dim=1), torch.cat(segments, dim=1)
-
     # States to logits --------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -454,11 +287,21 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     def _judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
         """Projected tokens of pairs to logits and uncertainty."""
         segments = None if segments is None else segments.to(tokens.device)
-        own = self.config.alignment_size if self._has_opinion else tokens.shape[-1]
-        hidden = self.nli_hidden(tokens[..., :own], segments)
-        logits, opinion = self.nli_output(hidden), None
-        if self._has_opinion:
-            opinion = self.abstention_head(tokens[..., own:], segments)
+        (head, own), *rest = self._parts(tokens)
+        opinion = [head(theirs, segments) for head, theirs in rest]
+        return self._judgement(head(own, segments), *opinion)
+
+    def _parts(self, tokens: torch.Tensor) -> list[tuple[Any, torch.Tensor]]:
+        """The heads that read the states, each with its part of the projected tokens."""
+        if not self._has_opinion:
+            return [(self.nli_hidden, tokens)]
+        own = self.config.alignment_size
+        return [(self.nli_hidden, tokens[..., :own]), (self.abstention_head, tokens[..., own:])]
+
+    def _judgement(self, hidden: torch.Tensor, opinion: torch.Tensor | None = None) -> ModernBertNliOutput:
+        """Hidden vectors, and the abstention head's opinion if it has one, to logits and uncertainty."""
+        logits = self.nli_output(hidden)
+        if opinion is not None:
             abstention_logits = doubt(opinion, logits.argmax(dim=-1))
         else:
             abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
@@ -491,7 +334,7 @@ class ModernBertNliModel(ModernBertNliPreTrainedModel):
     def uncertainty(self, logits: torch.Tensor, abstention_logits: torch.Tensor) -> torch.Tensor:
         """(batch,): how likely the label is wrong, as a mean of the abstention head and 1 - MaxProb."""
         weight = self.config.abstention_weight
-        learned, max_prob = abstention_logits.softmax(dim=-1)[:, 1], logits.softmax(dim=-1).amax(dim=-1)
+        learned, max_prob = abstention_logits.softmax(dim=-1)[..., 1], logits.softmax(dim=-1).amax(dim=-1)
         return weight * learned + (1 - weight) * (1 - max_prob)
 
     def _segments(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor:

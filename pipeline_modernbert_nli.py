@@ -20,6 +20,21 @@ from transformers.utils import logging
 try:
     from .calibration_modernbert_nli import calibrated, drift_from, promised_threshold
     from .evidence_modernbert_nli import check_answer, read_sources, verdicts
+    from .routing_modernbert_nli import (
+        FITS,
+        JUDGED,
+        TEMPLATE,
+        UNFITTED,
+        Categories,
+        Evidence,
+        as_categories,
+        decide,
+        describe,
+        evidence_from,
+        promised,
+        readable,
+        routes,
+    )
     from .tokenization_modernbert_nli import (
         PairError,
         check_text,
@@ -31,6 +46,21 @@ try:
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import calibrated, drift_from, promised_threshold
     from evidence_modernbert_nli import check_answer, read_sources, verdicts
+    from routing_modernbert_nli import (
+        FITS,
+        JUDGED,
+        TEMPLATE,
+        UNFITTED,
+        Categories,
+        Evidence,
+        as_categories,
+        decide,
+        describe,
+        evidence_from,
+        promised,
+        readable,
+        routes,
+    )
     from tokenization_modernbert_nli import (
         PairError,
         check_text,
@@ -43,6 +73,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
 logger = logging.get_logger(__name__)
 
 BATCH_SIZE = 32
+PAIRS_AT_ONCE = 256  # of texts and categories
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
@@ -137,35 +168,61 @@ class NliAbstentionPipeline(Pipeline):
     def route(
         self,
         text: Any,
-        categories: Mapping[str, str],
+        categories: Any,
         threshold: float | None = None,
         target_risk: float | None = None,
-        like: str | None = None,
+        several: bool = False,
+        hypothesis_template: str = TEMPLATE,
+        examples: Mapping[str, Sequence[str]] | None = None,
     ) -> Any:
-        """Choose a category for a text: the highest entailment among those that do not abstain.
+        """Choose the category that fits a text best, or decline: too close to call, or nothing fits.
 
-        With separate encoding each text is encoded once, and a category's hypothesis once for all calls.
+        With separate encoding each text is encoded once, and what a category is known by once for all calls.
+        How scores, probabilities and reasons come about: `routing_modernbert_nli.py`.
 
         Args:
             text (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
-            categories (`Mapping[str, str]`): A hypothesis by category, such as "This is about a delivery."
-            threshold (`float`, *optional*): Abstain from this uncertainty upwards.
-            target_risk (`float`, *optional*): Instead of it. It is promised of the judgements on pairs, not
-                of the category, which is the best of many.
-            like (`str`, *optional*): Which promise: see `threshold_for`.
+            categories (`Mapping[str, str]` or `Sequence[str]`): A hypothesis by category, such as "This is
+                about a delivery.", or names alone.
+            threshold (`float`, *optional*): Decline from this uncertainty of the route upwards; defaults to
+                the checkpoint's for routes. That of the pipeline is for pairs.
+            target_risk (`float`, *optional*): Instead of it, the share of wrong routes to be allowed, of a
+                checkpoint whose routes were calibrated for these categories by `calibrate.py --routes`.
+            several (`bool`, *optional*, defaults to `False`): Any number of categories may fit, each by
+                itself; then `categories` lists all that do.
+            hypothesis_template (`str`, *optional*, defaults to `"This is about {}."`): For names alone.
+            examples (`Mapping[str, Sequence[str]]`, *optional*): Texts that belong to a category; a few of
+                them sharpen its similarity.
 
         Returns:
-            `dict`: `category` and its `confidence` (probability of entailment), both `None` where all
-            abstained; `reason`, `None` or "all categories abstained"; `scores`, by category, what the call
-            itself returns. A list of them for more than a text.
+            `dict`: `category` and its `confidence`, both `None` where it declines; `uncertainty`, 0 to 1, of
+            the route; `reason`, why it declines; `ranking`, pairs of category and probability, the best
+            first, which sum up to the probability that any fits (with `several` each stands by itself);
+            `scores`, by category, what the call itself returns, for the most similar where there are more
+            than 32. A list of them for more than a text.
+
+        Raises:
+            ValueError: categories or examples that cannot be meant, or a risk that cannot be promised.
         """
-        if not isinstance(categories, Mapping) or not categories:
-            raise ValueError(
-                "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}."
-            )
-        judged = self._judge_all(text, list(categories.values()), threshold, target_risk, like)
-        routes = [_best(dict(zip(categories, results, strict=True))) for results in judged]
-        return routes[0] if isinstance(text, str) else routes
+        known = as_categories(categories, hypothesis_template, examples)
+        if threshold is not None or target_risk is not None:
+            self._sanitize_parameters(threshold, target_risk)  # checks them
+        kept = hasattr(text, "offsets")  # TokenStates, of this module or of one that `trust_remote_code` made
+        encoding = "separate" if kept else self.encoding
+        entry = (self.model.config.routing or {}).get(encoding, UNFITTED)
+        if target_risk is not None:
+            threshold = promised(entry, encoding, known, target_risk)
+        elif threshold is None:
+            threshold = FITS if several else entry["threshold"]
+        results = []
+        for evidence, judged in self._evidence(text if kept else _listed(text), known, entry, encoding):
+            found = routes(decide(evidence, entry), known.names, threshold, several)
+            for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
+                names = known.names
+                if evidence.rows is not None:
+                    names = tuple(names[place] for place in evidence.rows[row].tolist())
+                results.append({**result, "scores": dict(zip(names, scores, strict=True))})
+        return results[0] if isinstance(text, str) else results
 
     def check(
         self,
@@ -313,6 +370,72 @@ class NliAbstentionPipeline(Pipeline):
         columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
         return drift_from(entry, *columns)
 
+    def _evidence(
+        self, texts: Any, known: Categories, entry: Mapping[str, Any], encoding: str
+    ) -> Iterator[tuple[Evidence, list[list[dict[str, Any]]]]]:
+        """Batch by batch of texts: what a route is decided by, and the judgements behind it."""
+        label2id, alike = self.model.config.label2id, bool(entry["similarity"])
+        if any(known.examples) and not (alike and "separate" in self.model.config.encoder_layers):
+            raise ValueError(
+                "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
+                "them out, or fit its routes by `benchmarks/routing.py --fit`."
+            )
+        if not len(texts):
+            return
+        if encoding == "joint":
+            alike = alike and "separate" in self.model.config.encoder_layers
+            judged = self._judge_all(texts, list(known.hypotheses), None, None, None)
+            probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
+            similarity = None
+            if alike:
+                vectors = torch.stack([text.vector for text in self.model.read(texts)])
+                similarity = (vectors @ self._prepared(known, alike).vectors.T).cpu()
+            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, similarity), judged
+            return
+        prepared, limit = self._prepared(known, alike), self._limit(encoding, **self._postprocess_params)
+        read = self.model.kept(texts) if hasattr(texts, "offsets") else self._read(texts)
+        count, some = len(known.names), alike and len(known.names) > JUDGED
+        size = 1 if some else max(1, PAIRS_AT_ONCE // count)
+        for start in range(0, len(read), size):
+            premises = self.model.prepare(read[start : start + size])
+            similarity = premises.vectors @ prepared.vectors.T if alike else None
+            rows, others = None, prepared
+            if some and similarity is not None:
+                rows = similarity.topk(JUDGED, dim=1).indices.sort(dim=1).values
+                others = prepared.some(rows[0])
+            output = self.model.judge_every(premises, others)
+            flat = self._decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
+            step = output.logits.shape[1]
+            judged = [flat[first : first + step] for first in range(0, len(flat), step)]
+            yield evidence_from(output.logits, label2id, similarity, rows), judged
+
+    def _read(self, texts: list[str]) -> Any:
+        for row, text in enumerate(texts):
+            check_text(text, "premise", row)
+        return self.model.read(texts)
+
+    def _prepared(self, known: Categories, alike: bool) -> Any:
+        """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
+        key, cache = (known, alike), self.model.prepared_texts
+        prepared = cache.get(key)
+        if prepared is None:
+            for row, text in enumerate(known.hypotheses):
+                check_text(text, "hypothesis", row)
+            hypotheses = self.model.read(known.hypotheses, cut=False)
+            prepared = self.model.prepare(hypotheses)
+            if alike:
+                words = [readable(str(name)) for name in known.names]
+                names = self._vectors(
+                    [word or text for word, text in zip(words, known.hypotheses, strict=True)]
+                )
+                examples = [self._vectors(texts) for texts in known.examples]
+                prepared = prepared._replace(vectors=describe(prepared.vectors, names, examples))
+            cache.put(key, prepared)
+        return prepared
+
+    def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.stack([text.vector for text in self.model.read(texts)]) if texts else torch.empty(0)
+
     def _judge_all(
         self,
         texts: Any,
@@ -322,16 +445,9 @@ class NliAbstentionPipeline(Pipeline):
         like: str | None,
     ) -> list[list[dict[str, Any]]]:
         """Every text against every hypothesis."""
-        kept = hasattr(
-            texts, "offsets"
-        )  # TokenStates, of this module or of one that `trust_remote_code` made
+        kept = hasattr(texts, "offsets")
         if not kept:
-            items = _items(texts)
-            if items is None:
-                raise ValueError(
-                    f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}."
-                )
-            texts = [texts] if isinstance(texts, str) else list(items)
+            texts = _listed(texts)
         if len(texts) == 0:
             return []
         if not kept and self.encoding == "joint":
@@ -492,15 +608,11 @@ class NliAbstentionPipeline(Pipeline):
         return self._forward_params.get("encoding", self.model.config.encoding)
 
 
-def _best(scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    accepted = {name: score["probs"]["entailment"] for name, score in scores.items() if not score["abstain"]}
-    best = max(accepted, key=lambda name: accepted[name], default=None)
-    return {
-        "category": best,
-        "confidence": accepted[best] if best is not None else None,
-        "reason": None if accepted else "all categories abstained",
-        "scores": scores,
-    }
+def _listed(texts: Any) -> list[Any]:
+    items = _items(texts)
+    if items is None:
+        raise ValueError(f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}.")
+    return [texts] if isinstance(texts, str) else list(items)
 
 
 def _items(inputs: Any) -> Iterable[Any] | None:

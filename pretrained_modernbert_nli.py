@@ -61,7 +61,9 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         # is needed to reach them.
         self._heads_source: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._base_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
-        self._state_cache = StateCache()
+        self._state_cache, self._text_cache = StateCache(), StateCache()
+        self._category_cache = StateCache(256 * 2**20)  # some 5,000 categories, prepared
+        self._kept_for: tuple[Any, ...] | None = None  # the heads that projected what is in these two
         self.register_module("encoder", None)
 
     def attach_encoder(self, encoder: PreTrainedModel) -> None:
@@ -154,6 +156,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     def forget_texts(self) -> None:
         """Empty the cache of the texts that were encoded last, as after a change of the encoder's weights."""
         self._state_cache.clear()
+        self._text_cache.clear()
+        self._category_cache.clear()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()

@@ -11,9 +11,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,8 +28,34 @@ def half(states: torch.Tensor) -> torch.Tensor:
     return states.clamp(-limit, limit).to(torch.float16)
 
 
+def mean_vector(states: torch.Tensor) -> torch.Tensor:
+    """A text as one vector of length 1, (hidden_size,): the mean of its tokens in the last layer read.
+
+    Args:
+        states (`torch.Tensor` of shape `(tokens, layers, hidden_size)`): Of one text.
+    """
+    return torch.nn.functional.normalize(states[:, -1].float().mean(dim=0), dim=0)
+
+
+class Text(NamedTuple):
+    """What is kept of a text for heads that do not change.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(tokens, size)`): As the heads project them.
+        vector (`torch.Tensor` of shape `(hidden_size,)`): See `mean_vector`.
+    """
+
+    tokens: torch.Tensor
+    vector: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        # Not the tensors' own, which torch.compile cannot read of what it traces.
+        return sum(part.numel() * part.element_size() for part in self)
+
+
 class StatesMismatch(ValueError):
-    """States that another encoder, revision or choice of layers made."""
+    """States that another encoder, revision or choice of layers made, or that other heads projected."""
 
 
 @dataclass
@@ -37,14 +63,17 @@ class TokenStates:
     """States of the tokens of some texts, without padding.
 
     Args:
-        states (`torch.Tensor` of shape `(tokens of all texts, layers, hidden_size)`): In float16.
+        states (`torch.Tensor` of shape `(tokens of all texts, layers, hidden_size)`): In float16; of
+            projected texts `(tokens of all texts, size)`.
         offsets (`torch.LongTensor` of shape `(texts + 1,)`): Where each text begins, and the last one ends.
-        source (`dict`): What made them: `base`, `revision` and `layers`.
+        source (`dict`): What made them: `base`, `revision` and `layers`; of projected texts also `heads`.
+        vectors (`torch.Tensor` of shape `(texts, hidden_size)`, *optional*): Of projected texts, in float16.
     """
 
     states: torch.Tensor
     offsets: torch.Tensor
     source: dict[str, Any]
+    vectors: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,13 +84,16 @@ class TokenStates:
         if isinstance(which, slice) and every[which].step == 1:
             start, stop = every[which].start, max(every[which].start, every[which].stop)
             offsets = self.offsets[start : stop + 1]
-            return TokenStates(self.states[offsets[0] : offsets[-1]], offsets - offsets[0], self.source)
+            vectors = None if self.vectors is None else self.vectors[start:stop]
+            states = self.states[offsets[0] : offsets[-1]]
+            return TokenStates(states, offsets - offsets[0], self.source, vectors)
         if isinstance(which, slice):
             rows = list(every[which])
         else:
             one = isinstance(which, int) or getattr(which, "ndim", 1) == 0  # also a number of NumPy or torch
             rows = [every[row] for row in ([which] if one else which)]
-        return self.gather([self.text(row) for row in rows] or [self.states[:0]], self.source)[: len(rows)]
+        some = self.gather([self.text(row) for row in rows] or [self.states[:0]], self.source)[: len(rows)]
+        return some if self.vectors is None else replace(some, vectors=self.vectors[rows])
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -69,7 +101,7 @@ class TokenStates:
         return self.offsets.diff()
 
     def text(self, index: int) -> torch.Tensor:
-        """States of one text, `(tokens, layers, hidden_size)`, without a copy."""
+        """States of one text, `(tokens, layers, hidden_size)`, or projected, without a copy."""
         return self.states[self.offsets[index] : self.offsets[index + 1]]
 
     @classmethod
@@ -83,7 +115,10 @@ class TokenStates:
         path = Path(path)
         aside = path.with_name(path.name + ".partial")
         metadata = {"format": _FORMAT, "source": json.dumps(self.source)}
-        save_file({"states": self.states.contiguous(), "offsets": self.offsets}, aside, metadata)
+        tensors = {"states": self.states.contiguous(), "offsets": self.offsets}
+        if self.vectors is not None:
+            tensors["vectors"] = self.vectors.contiguous()
+        save_file(tensors, aside, metadata)
         aside.replace(path)
 
     @classmethod
@@ -100,9 +135,9 @@ class TokenStates:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise OSError(f"{path} holds no token states: write them with `TokenStates.save`.")
-                return cls(
-                    file.get_tensor("states"), file.get_tensor("offsets"), json.loads(metadata["source"])
-                )
+                vectors = file.get_tensor("vectors") if "vectors" in file.keys() else None  # noqa: SIM118
+                source = json.loads(metadata["source"])
+                return cls(file.get_tensor("states"), file.get_tensor("offsets"), source, vectors)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be read, it is truncated or of another format: {error}") from error
 
@@ -129,20 +164,20 @@ def pair_rows(premises: int, hypotheses: int) -> torch.Tensor:
 
 
 class StateCache:
-    """The texts that were encoded last, by their tokens, up to a number of bytes."""
+    """What was made last of texts, by their tokens, up to a number of bytes (`nbytes` of each)."""
 
     def __init__(self, max_bytes: int = 64 * 2**20):
         self.max_bytes, self.bytes = max_bytes, 0
-        self._texts: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
+        self._texts: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, ids: tuple[int, ...]) -> torch.Tensor | None:
+    def get(self, ids: Any) -> Any:
         with self._lock:
             if ids in self._texts:
                 self._texts.move_to_end(ids)
             return self._texts.get(ids)
 
-    def put(self, ids: tuple[int, ...], states: torch.Tensor) -> None:
+    def put(self, ids: Any, states: Any) -> None:
         with self._lock:
             if ids not in self._texts:
                 self.bytes += states.nbytes

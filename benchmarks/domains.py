@@ -209,6 +209,7 @@ def train(recipe: Recipe, left_out: int | None, seed: int, data: Data, work: Pat
         eval_strategy="no",
         save_strategy="no",
         bf16=True,
+        encodings_in_turn=True,
         per_device_eval_batch_size=64,  # some premises are long
         use_cpu=not torch.cuda.is_available(),
     )

@@ -15,19 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import abstention  # noqa: E402
-import domains  # noqa: E402
 import finecat  # noqa: E402
 import peer_tables  # noqa: E402
 import promise  # noqa: E402
 import training_cost  # noqa: E402
+import unseen  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 RESULTS = ROOT / "benchmarks" / "results"
-EVALUATION = ROOT / "docs" / "results" / "evaluation.json"  # of the quick start
-CONTESTANTS = ROOT / "docs" / "results" / "contestants" / "evaluation.json"  # taught the same pairs
+EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
 _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -39,13 +38,13 @@ def rendered(page: str) -> str:
         "training": lambda: _training(_read(RESULTS / "training-cost.json")),
         "finecat": lambda: finecat.table(_read(RESULTS / "finecat.json")),
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
-        "accuracy": lambda: _measured(EVALUATION, tables.quality),
+        "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
-        "contestants": lambda: _measured(CONTESTANTS, tables.quality),
-        "doubts": lambda: tables.selective(_read(CONTESTANTS)),
-        "domains": lambda: domains.text(_read(RESULTS / "domains.json")),
+        "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
+        "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
+        "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
-        "throughput": lambda: tables.speed(_read(CONTESTANTS)),
+        "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),
         "costs": lambda: peer_tables.costs(_peers()),
     }
@@ -60,9 +59,9 @@ def rendered(page: str) -> str:
     return _BLOCK.sub(block, page)
 
 
-def _measured(path: Path, table: Callable[[dict[str, Any]], str]) -> str:
-    """A table of an evaluation, with the models and what wrote it."""
-    results = _read(path)
+def _measured(table: Callable[[dict[str, Any]], str]) -> str:
+    """A table of the evaluation, with the models and what wrote it."""
+    results = _read(EVALUATION)
     made = f"{results['date']}, {results['threads']} threads, `{results['command']}`."
     return "\n\n".join([table(results), tables.models(results), tables.sets(results), made])
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from domain_figures import Judged, domains, figures_of  # noqa: E402
 from mix import EVALUATION, SOURCES, files  # noqa: E402
 
-from calibrate import write  # noqa: E402
+from calibrate import CALIBRATED, write  # noqa: E402
 from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
 from evaluation.predictions import predictions_of  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
@@ -61,7 +61,7 @@ def main() -> None:
     }
     threshold = model.config.abstention_threshold
     model.set_calibration(calibration, threshold)
-    write(model.config, str(args.model), None, None)
+    write({name: getattr(model.config, name) for name in CALIBRATED}, str(args.model), None, None)
     results = {
         "date": date.today().isoformat(),
         "command": f"python benchmarks/unseen.py --data DATA --model {_shown(args.model)}",

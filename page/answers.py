@@ -72,34 +72,22 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, risk: float | None) -> 
 
 @answered
 def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str:
-    """The category, the ranking of those that were judged, and those on which the model abstained."""
+    """The category, or why there is none, and the ranking. `risk` is for pairs and plays no part here."""
     text, categories = _text(text, "text"), parse_categories(lines)
-    threshold = _threshold(pipe, risk)
-    route = pipe.route(text, categories, threshold=threshold)
-    best, scores = route["category"], route["scores"]
-    judged = [name for name in scores if not scores[name]["abstain"]]
-    judged.sort(key=lambda name: -scores[name]["probs"]["entailment"])
-    unsure = [name for name in scores if scores[name]["abstain"]]
+    route = pipe.route(text, categories)
+    best = route["category"]
     if best is None:
         verdict, outcome = "No category", "abstained"
-        meaning = (
-            "All categories abstained: the model is too unsure of each of them to choose one."
-            if len(scores) > 1
-            else "The only category abstained: the model is too unsure of it."
-        )
-    elif scores[best]["label"] == "entailment":
-        verdict, outcome = best, "entailment"
-        meaning = f"<q>{quote(categories[best])}</q> follows from the text."
+        reason = route["reason"]
+        meaning = f"The model declines: {escape(reason)}. Below is how it would rank them."
     else:
-        verdict, outcome = best, "neutral"
-        meaning = (
-            "It ranks first, but the model does not think that it follows from the text: perhaps none fits."
-        )
+        verdict, outcome = best, "entailment"
+        meaning = f"<q>{quote(categories[best])}</q> fits the text best."
     return _answer(
         outcome,
         verdict,
         meaning,
-        _ranking(judged, scores) + _set_apart(unsure, scores),
+        _ranking(route["ranking"], best),
         _cut_note(pipe, "text", [text], list(categories.values())),
     )
 
@@ -187,27 +175,13 @@ def _answer(outcome: str, verdict: str, meaning: str, figures: str, notes: str) 
     )
 
 
-def _ranking(names: list[str], scores: dict[str, Any]) -> str:
-    if not names:
-        return ""
-    rows = [(name, scores[name]["probs"]["entailment"]) for name in names]
-    caption = "How probably each category follows from the text"
-    shown = bars(rows[:SHOWN], caption, strongest=names[0])
+def _ranking(rows: list[tuple[str, float]], best: str | None) -> str:
+    caption = "How probably each category is the one"
+    shown = bars(rows[:SHOWN], caption, strongest=best)
     if rest := rows[SHOWN:]:
         more = f"{len(rest)} more, less probable"
         shown += f"<details><summary>{more}</summary>{bars(rest, caption)}</details>"
     return shown
-
-
-def _set_apart(names: list[str], scores: dict[str, Any]) -> str:
-    if not names:
-        return ""
-    title = f"Abstained on {len(names)} of {len(scores)}, by uncertainty"
-    rows = sorted(((name, scores[name]["uncertainty"]) for name in names), key=lambda row: row[1])
-    table = bars(rows, "Uncertainty of each category", kind="apart", figure="{:.2f}".format)
-    if len(names) > SHOWN:
-        return f"<details><summary>{title}</summary>{table}</details>"
-    return f"<h3>{title}</h3>{table}"
 
 
 def _cut_note(pipe: Any, what: str, texts: list[str], hypotheses: list[str]) -> str:

@@ -31,8 +31,8 @@ praise: I am happy with it."""
 
 ROUTES = (
     Example("One fits", "The screen was cracked when I opened the box.", _CATEGORIES),
-    Example("None follows", "I ordered two lamps on Monday.", _CATEGORIES),
-    Example("All abstain", "Can I change my order?", _CATEGORIES),
+    Example("Nothing fits", "Can you play some jazz?", _CATEGORIES),
+    Example("Names alone", "I want my money back.", "refund\nopening hours\ncareers"),
 )
 
 _BRIDGE = """\

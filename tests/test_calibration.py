@@ -247,7 +247,7 @@ def test_a_target_risk_is_a_threshold(nli):
 
 
 def test_a_target_risk_goes_through_every_method(nli):
-    """Of texts and of stored states, for routes and for facts, in either encoding."""
+    """Of texts and of stored states, in either encoding."""
     premises = [premise for premise, _ in PAIRS]
     for other in (nli, nli.model.as_pipeline(encoding="joint")):
         claim = PAIRS[0][1]
@@ -258,8 +258,6 @@ def test_a_target_risk_goes_through_every_method(nli):
             ]
             facts = other.validate_fact(premises, claim, target_risk=target)
             assert [fact["uncertain"] for fact in facts] == expected
-            routes = other.route(premises, {"one": claim}, target_risk=target)
-            assert [route["scores"]["one"]["abstain"] for route in routes] == expected
     stored = nli.model.encode(premises)
     apart, joint = nli, nli.model.as_pipeline(encoding="joint", target_risk=0.3)
     uncertain = [fact["uncertain"] for fact in apart.validate_fact(stored, claim, target_risk=0.3)]
@@ -290,7 +288,6 @@ def test_a_risk_that_cannot_be_promised(nli, how, complaint):
     ]
     if "encoding" not in how:
         calls.append(lambda: nli.validate_fact(*PAIRS[0], **how))
-        calls.append(lambda: nli.route(PAIRS[0][0], {"one": PAIRS[0][1]}, **how))
     for call in calls:
         with pytest.raises(ValueError, match=complaint):
             call()

@@ -181,7 +181,7 @@ def nli(tiny_modernbert):
             "groups": {"news": {"n": 200, "table": table({0.1: doubts[2], 0.2: 1.0})}},
             "domains": domains_entry({0.05: None, 0.1: doubts[0], 0.2: doubts[1]}),
         }
-    model.config.calibration = calibration
+    model.set_calibration(calibration, model.config.abstention_threshold)
     return model.as_pipeline()
 
 
@@ -207,15 +207,13 @@ def test_a_target_risk_means_text_of_a_kind_never_seen(nli, encoding):
 
 
 def test_every_method_takes_what_the_pairs_are_like(nli):
-    """Of texts and of stored states, for routes and for facts, in either encoding."""
+    """For pairs and for facts, in either encoding."""
     premises, claim = [premise for premise, _ in PAIRS], PAIRS[0][1]
     for pipe in (nli, nli.model.as_pipeline(encoding="joint")):
         for like in (None, "calibration", "news"):
             how = {"target_risk": 0.2, "like": like}
             expected = [result["abstain"] for result in pipe([(text, claim) for text in premises], **how)]
             assert [fact["uncertain"] for fact in pipe.validate_fact(premises, claim, **how)] == expected
-            routes = pipe.route(premises, {"one": claim}, **how)
-            assert [route["scores"]["one"]["abstain"] for route in routes] == expected
 
 
 @pytest.mark.parametrize(
@@ -242,12 +240,11 @@ def test_every_method_takes_what_the_pairs_are_like(nli):
     ],
 )
 def test_what_is_not_promised_is_told_with_what_is(nli, how, complaint):
-    """At once, for a call, a pipeline, a fact and a route."""
+    """At once, for a call, a pipeline and a fact."""
     for call in (
         lambda: nli(*PAIRS[0], **how),
         lambda: nli.model.as_pipeline(**how),
         lambda: nli.validate_fact(*PAIRS[0], **how),
-        lambda: nli.route(PAIRS[0][0], {"one": PAIRS[0][1]}, **how),
     ):
         with pytest.raises(ValueError, match=complaint):
             call()

@@ -63,15 +63,16 @@ def test_the_wrong_example_is_not_given_at_a_lower_risk(quick):
 
 
 def test_the_example_routes_show_each_outcome(quick):
-    """A category that fits, one that ranks first without following, and none."""
+    """A category that fits, none that does, and names instead of hypotheses; the ranking is always there."""
     risk = choice(quick).start
-    fits, none, all_abstain = (choose_category(quick, *example[1:], risk) for example in examples.ROUTES)
+    fits, none, names = (choose_category(quick, *example[1:], risk) for example in examples.ROUTES)
     assert heading(fits) == "damage"
-    assert "follows from the text" in fits
-    assert "Abstained on 3 of 4" in fits
-    assert "the model does not think that it follows" in none
-    assert heading(all_abstain) == "No category"
-    assert "All categories abstained" in all_abstain
+    assert "<q>Something is broken.</q> fits the text best." in fits
+    assert heading(none) == "No category"
+    assert "The model declines: nothing fits" in none
+    assert heading(names) == "refund"
+    for html, count in ((fits, 4), (none, 4), (names, 3)):
+        assert html.count("<tr") == count
 
 
 def test_the_example_answers_lead_to_their_evidence(quick):

@@ -189,36 +189,72 @@ CATEGORIES = {
 
 
 def test_route(pipe):
-    """The category is the one with the highest entailment; keys of any kind come back as they were."""
+    """All categories compete before anything is declined; keys of any kind come back as they were."""
     routed = pipe.route(PAIRS[0][0], CATEGORIES, threshold=1.0)
     scores = {name: score["probs"]["entailment"] for name, score in routed["scores"].items()}
     assert list(scores) == list(CATEGORIES)
-    assert routed["category"] == max(scores, key=scores.get)
-    assert routed["confidence"] == scores[routed["category"]]
+    assert routed["category"] == max(scores, key=scores.get) == routed["ranking"][0][0]
+    assert routed["confidence"] == routed["ranking"][0][1] == pytest.approx(1 - routed["uncertainty"])
+    assert [name for name, _ in routed["ranking"]] == sorted(scores, key=scores.get, reverse=True)
+    assert sum(chance for _, chance in routed["ranking"]) == pytest.approx(max(scores.values()), abs=1e-5)
     assert routed["reason"] is None
-    assert_same(
-        routed["scores"].values(), pipe([(PAIRS[0][0], text) for text in CATEGORIES.values()], threshold=1.0)
-    )
+    assert_same(routed["scores"].values(), pipe([(PAIRS[0][0], text) for text in CATEGORIES.values()]))
 
 
-def test_route_leaves_out_what_abstains(pipe):
-    """A category that abstains is not chosen, whatever its entailment."""
-    everything = pipe.route(PAIRS[0][0], CATEGORIES, threshold=1.0)
-    uncertainty = {name: score["uncertainty"] for name, score in everything["scores"].items()}
-    surest = min(uncertainty, key=uncertainty.get)
-    threshold = sorted(uncertainty.values())[1]
-    assert pipe.route(PAIRS[0][0], CATEGORIES, threshold=threshold)["category"] == surest
+def test_an_abstaining_category_is_not_passed_over(pipe):
+    """It was: the best category abstained, and one that surely does not fit was named instead."""
+    scores = pipe.route(PAIRS[0][0], CATEGORIES)["scores"]
+    limit = sorted(score["uncertainty"] for score in scores.values())[1]
+    strict = type(pipe)(model=pipe.model, tokenizer=pipe.tokenizer, threshold=limit, device="cpu")
+    routed = strict.route(PAIRS[0][0], CATEGORIES, threshold=1.0)
+    assert sum(not score["abstain"] for score in routed["scores"].values()) == 1
+    entailed = {name: score["probs"]["entailment"] for name, score in routed["scores"].items()}
+    assert routed["category"] == max(entailed, key=entailed.get)
 
 
 def test_route_none(pipe):
-    """Where all abstain, there is no category, and the reason says so."""
+    """Where the route is declined there is no category, the reason says why, and the ranking stays."""
     routed = pipe.route(PAIRS[0][0], CATEGORIES, threshold=0.0)
     assert (routed["category"], routed["confidence"]) == (None, None)
-    assert routed["reason"] == "all categories abstained"
-    assert len(routed["scores"]) == len(CATEGORIES)
+    assert routed["reason"].startswith(("nothing fits: ", "too close to call: "))
+    assert repr(routed["ranking"][0][0]) in routed["reason"]
+    assert len(routed["scores"]) == len(routed["ranking"]) == len(CATEGORIES)
 
 
-@pytest.mark.parametrize("categories", [{}, [], ["a", "b"], None, "food"])
+def test_one_category_and_ties(pipe):
+    """One category is as probable as it is entailed; of two alike the first, at half of that."""
+    text, hypothesis = PAIRS[0]
+    one = pipe.route(text, {"it": hypothesis}, threshold=1.0)
+    entailed = one["scores"]["it"]["probs"]["entailment"]
+    assert one["confidence"] == pytest.approx(entailed, abs=1e-5)
+    two = pipe.route(text, {"a": hypothesis, "b": hypothesis}, threshold=1.0)
+    assert two["category"] == "a"
+    assert two["confidence"] == pytest.approx(entailed / 2, abs=1e-4)
+    several = pipe.route(text, {"a": hypothesis, "b": hypothesis}, threshold=1.0, several=True)
+    assert several["categories"] == ["a", "b"]
+    assert several["confidence"] == pytest.approx(entailed, abs=1e-4)
+
+
+def test_names_with_a_template(pipe):
+    """Plain names are what a mapping to the filled-in template is."""
+    named = pipe.route(PAIRS[0][0], ["food", "sports"], hypothesis_template="It is about {}.")
+    mapped = pipe.route(PAIRS[0][0], {name: f"It is about {name}." for name in ("food", "sports")})
+    assert named == mapped
+    with pytest.raises(ValueError, match="needs a place for the name"):
+        pipe.route(PAIRS[0][0], ["food"], hypothesis_template="It is about food.")
+    with pytest.raises(ValueError, match="'food' is there twice"):
+        pipe.route(PAIRS[0][0], ["food", "food"])
+    with pytest.raises(ValueError, match="count by similarity"):
+        pipe.route(PAIRS[0][0], ["food"], examples={"food": ["a man eats"]})
+
+
+def test_no_risk_is_promised_without_a_calibration_of_routes(pipe):
+    """What is promised of pairs says nothing of the best of many."""
+    with pytest.raises(ValueError, match="no such promise covers the best of several categories"):
+        pipe.route(PAIRS[0][0], CATEGORIES, target_risk=0.1)
+
+
+@pytest.mark.parametrize("categories", [{}, [], None, "food"])
 def test_route_without_categories(pipe, categories):
     """Categories without hypotheses are refused, with an example."""
     with pytest.raises(ValueError, match="maps each category to its hypothesis"):

@@ -37,6 +37,7 @@ IMPORTING = {
     "os.listdir",
     "sys._getframe",
     "object.__getattr__",
+    "object.__setattr__",  # what a NamedTuple does to its own class
 }
 
 _events: list[tuple[str, tuple]] | None = None

@@ -17,6 +17,7 @@ _FREE_TO_CHANGE = {"state_cache", "cache_dir", "max_cache_gb", "base_folder"}
 _STAGE_KEYS = (
     "num_train_epochs",
     "abstention_epochs",
+    "encodings_in_turn",
     "early_stopping_patience",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
@@ -154,6 +155,10 @@ class StageArguments(TrainingArguments):
             "heads."
         },
     )
+    encodings_in_turn: bool = field(
+        default=False,
+        metadata={"help": "Learn a batch in one encoding, the next in another: an epoch costs half as much."},
+    )
     abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
     num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
     per_device_train_batch_size: int = 64
@@ -170,7 +175,7 @@ class StageArguments(TrainingArguments):
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = torch.cuda.is_available()
     label_names: list[str] = field(default_factory=lambda: ["labels"])
-    ddp_find_unused_parameters: bool = True  # the layer weights of the encoding whose turn it is not
+    ddp_find_unused_parameters: bool = False
 
 
 def parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArguments]:

@@ -25,14 +25,15 @@ class TrainingDiverged(ArithmeticError):
 class LengthSampler(Sampler):
     """Indices in an order in which batches hold pairs of like length, and batches of any length alternate.
 
-    Batch by batch the encodings take turns, so that all are learnt at the cost of one. The order depends on
-    the seed and the epoch alone: a run that is resumed in the middle of an epoch sees the rest of that epoch.
+    The order depends on the seed and the epoch alone: a run that is resumed in the middle of an epoch sees
+    the rest of that epoch.
 
     Args:
         lengths (`np.ndarray` of shape `(n,)`): Tokens of each pair.
         batch_size (`int`): Of all processes together.
         seed (`int`): Of the order.
-        in_turn (`Callable`, *optional*): From indices and the number of a batch to what is asked for instead.
+        in_turn (`Callable`, *optional*): From indices and the number of a batch to what is asked for instead:
+            see `PairStates.in_turn`.
     """
 
     def __init__(
@@ -75,13 +76,17 @@ class StageTrainer(Trainer):
         # Before Trainer wraps the model for several processes, which looks at what needs a gradient.
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.split(".")[0] in self.parts)
+        arguments = kwargs.get("args")
+        if arguments is not None and arguments.encodings_in_turn:
+            arguments.ddp_find_unused_parameters = True  # the layer weights of those whose turn it is not
         heads = _heads_alone(model)
         super().__init__(model=heads, data_collator=collate, compute_metrics=self.figures, **kwargs)
 
     def _get_train_sampler(self, train_dataset: PairStates | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         batch_size = self.args.train_batch_size * self.args.world_size
-        return LengthSampler(dataset.lengths, batch_size, self.args.seed, dataset.in_turn)
+        in_turn = dataset.in_turn if self.args.encodings_in_turn else None
+        return LengthSampler(dataset.lengths, batch_size, self.args.seed, in_turn)
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         """As in Trainer, but `--dataloader_drop_last` leaves out nothing that is measured."""
@@ -150,6 +155,11 @@ class AbstentionTrainer(StageTrainer):
     """
 
     parts = ("abstention_head",)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As in Trainer; a teacher's logits are for stage 1."""
+        inputs.pop("teacher_logits", None)
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def __init__(self, model: ModernBertNliModel, train_dataset: PairStates, **kwargs: Any):
         super().__init__(model=model, train_dataset=train_dataset, **kwargs)

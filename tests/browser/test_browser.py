@@ -135,18 +135,17 @@ def test_the_slider_says_what_a_risk_costs_and_changes_the_answer(visit, address
         "A risk of 1.0% cannot be promised with separate encoding: the lowest is 2.0%"
     )
     expect(answer(page).first).to_contain_text("Nothing is answered at a risk of 1%")
-    page.get_by_role("tab", name="Route").click()  # the other tabs follow
-    expect(answer(page).first).to_contain_text("Nothing is answered at a risk of 1%")
 
 
-def test_a_text_is_routed_and_all_may_abstain(visit, address):
-    """The category, those set apart, and "all abstained" as an answer; then categories of one's own."""
+def test_a_text_is_routed_or_nothing_fits(visit, address):
+    """The category with the ranking, "nothing fits" as an answer; then categories of one's own."""
     page = visit(address)
     page.get_by_role("tab", name="Route").click()
     verdict(page, "damage")
-    expect(answer(page)).to_contain_text("Abstained on 3 of 4")
-    page.get_by_role("button", name="All abstain").click()
+    expect(answer(page)).to_contain_text("fits the text best")
+    page.get_by_role("button", name="Nothing fits").click()
     verdict(page, "No category")
+    expect(answer(page)).to_contain_text("The model declines: nothing fits")
     page.get_by_label("Text", exact=True).fill("Two dogs are running through the snow.")
     page.get_by_label("Categories").fill("winter: It is winter.\nanimals: There are animals.\nwinter")
     page.get_by_role("button", name="Route").click()

@@ -1,0 +1,1 @@
+../../routing_modernbert_nli.py

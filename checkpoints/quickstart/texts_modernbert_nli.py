@@ -1,0 +1,1 @@
+../../texts_modernbert_nli.py

@@ -11,7 +11,7 @@ existing index.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,18 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from texts_modernbert_nli import ModernBertNliTexts
+
+if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
+    from .calibration_modernbert_nli import StaleCalibration  # noqa: F401
+    from .coverage_modernbert_nli import best_matches  # noqa: F401
+    from .cross_modernbert_nli import Side  # noqa: F401
+    from .evidence_modernbert_nli import Claims  # noqa: F401
+    from .passages_modernbert_nli import Sentence  # noqa: F401
+    from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel  # noqa: F401
+    from .routing_modernbert_nli import Categories  # noqa: F401
+    from .sentences_modernbert_nli import split_sentences  # noqa: F401
+    from .states_modernbert_nli import half  # noqa: F401
+    from .tokenization_modernbert_nli import PairError  # noqa: F401
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
 Encoding = Literal["joint", "separate"]

@@ -59,7 +59,7 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, config=encoder_config, split_special_tokens=True, **kwargs
         )
-    except ValueError as error:  # some classes cannot be made without their files, others are made empty
+    except (ValueError, ImportError) as error:  # without their files some raise this, others are made empty
         raise OSError(f"{str(name_or_path)!r} has no tokenizer that can be read: {error}") from error
     if is_empty(tokenizer):
         raise OSError(f"{str(name_or_path)!r} has no tokenizer files.")

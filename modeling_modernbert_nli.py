@@ -11,7 +11,7 @@ existing index.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,18 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
     from texts_modernbert_nli import ModernBertNliTexts
+
+if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
+    from .calibration_modernbert_nli import StaleCalibration  # noqa: F401
+    from .coverage_modernbert_nli import best_matches  # noqa: F401
+    from .cross_modernbert_nli import Side  # noqa: F401
+    from .evidence_modernbert_nli import Claims  # noqa: F401
+    from .passages_modernbert_nli import Sentence  # noqa: F401
+    from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel  # noqa: F401
+    from .routing_modernbert_nli import Categories  # noqa: F401
+    from .sentences_modernbert_nli import split_sentences  # noqa: F401
+    from .states_modernbert_nli import half  # noqa: F401
+    from .tokenization_modernbert_nli import PairError  # noqa: F401
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
 Encoding = Literal["joint", "separate"]
@@ -188,16 +200,13 @@ class ModernBertNliModel(ModernBertNliTexts):
         asked = {"hidden_states": hidden_states, "attentions": attentions}
         for name, value in asked.items():
             asked[name] = getattr(self.config, f"output_{name}", False) if value is None else value
-        if all(value in (None, False) for value in asked.values()):
+        if not any(asked.values()):
             return {}
         with torch.no_grad():
             output = self.encoder(**inputs, **{f"output_{name}": value for name, value in asked.items()})
-        given = {
-            name: getattr(output, name, None) for name, value in asked.items() if value not in (None, False)
-        }
+        given = {name: getattr(output, name, None) for name, value in asked.items() if value}
         for name, value in given.items():
-            # A list asks for some layers, and an empty one for none.
-            if value is None or (not value and asked[name] is True) or any(layer is None for layer in value):
+            if asked[name] is True and (not value or any(layer is None for layer in value)):
                 raise ValueError(
                     f"The base gives no {name}. Attentions need `attn_implementation='eager'` when it is "
                     "loaded."

@@ -11,7 +11,7 @@ nli(pairs, target_risk=0.05, like="calibration")  # of pairs that are like those
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Pipeline
@@ -69,6 +69,12 @@ except ImportError:  # imported from the folder of these files, not through `tru
         is_empty,
         max_pair_length,
     )
+
+if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
+    from .coverage_modernbert_nli import best_matches  # noqa: F401
+    from .passages_modernbert_nli import Sentence  # noqa: F401
+    from .sentences_modernbert_nli import split_sentences  # noqa: F401
+    from .states_modernbert_nli import half  # noqa: F401
 
 logger = logging.get_logger(__name__)
 

@@ -59,9 +59,7 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, config=encoder_config, split_special_tokens=True, **kwargs
         )
-    # Without their files some classes cannot be made, others are made empty; some releases then look for a
-    # library that would convert other files.
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError) as error:  # without their files some raise this, others are made empty
         raise OSError(f"{str(name_or_path)!r} has no tokenizer that can be read: {error}") from error
     if is_empty(tokenizer):
         raise OSError(f"{str(name_or_path)!r} has no tokenizer files.")

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -390,8 +391,10 @@ def test_what_cannot_be_honoured_is_refused(tiny_modernbert, batch):
     for one in (model, classifier):
         with pytest.raises(TypeError, match="position_ids"):
             one(**batch, position_ids=batch["input_ids"])
-        with pytest.raises(ValueError, match=r"gives no attentions.*eager"):
-            one(**batch, output_attentions=True)
+        try:  # some releases change over to eager attention
+            assert all(layer is not None for layer in one(**batch, output_attentions=True).attentions)
+        except ValueError as error:
+            assert re.search("gives no attentions.*eager", str(error))  # noqa: PT017
         one.config.problem_type = "regression"
         with pytest.raises(ValueError, match="each pair has one label"):
             one(**batch, labels=labels)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from transformers.dynamic_module_utils import get_relative_import_files, get_relative_imports
 
 FILES = sorted(ROOT.glob("*_modernbert_nli.py"))
 LIBRARIES = {"torch", "transformers", "safetensors"}  # the last is what transformers reads weights with
@@ -80,6 +81,14 @@ def test_what_is_imported(path):
             called = ast.unparse(node.func)
             assert called not in FUNCTIONS, called
             assert not called.startswith(METHODS), called
+
+
+@pytest.mark.parametrize("name", ["configuration", "modeling", "pipeline"])
+def test_what_is_opened_first_names_all_that_it_needs(name):
+    """transformers 5.0 copies the files that such a file names, but not those that they name in turn."""
+    path = ROOT / f"{name}_modernbert_nli.py"
+    needed = {Path(file).stem for file in get_relative_import_files(path)} - {path.stem}
+    assert needed <= set(get_relative_imports(path))
 
 
 def import_all(name: str, patch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,9 @@ LOOKS = {
 @pytest.fixture
 def visit(browser, request) -> Iterator[Callable[..., Any]]:
     """Opens an address as a new visitor, sees that nothing is asked of another host, that no script fails."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
     contexts, elsewhere, failures = [], [], []
 
     def open_page(address: str, look: str = "light") -> Any:
@@ -110,6 +113,8 @@ def visit(browser, request) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(address)
         page.locator(".answer:visible").wait_for()
+        # Drawn by the server before its buttons do anything: the last part to come alive says so.
+        page.locator(".promise [aria-live=polite], .promise[aria-live=polite]").first.wait_for()
         return page
 
     yield open_page

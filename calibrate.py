@@ -246,10 +246,10 @@ def report(calibration: dict[str, Any], what: str = "pairs") -> str:
             lines.append(f"{encoding} encoding, {name}, {group['n']:,} pairs")
             lines += [*_rows(group), ""]
     lines.append(
-        f"Each row is promised by itself, with probability {1 - entry['delta']:.0%} over the draw of pairs:\n"
-        "below its threshold at most the target share of the answers is wrong in the long run, on pairs\n"
-        f"drawn independently from where these came ({', '.join(entry['data'])}). Not covered:\n"
-        + "\n".join(f"- {what}" for what in NOT_COVERED)
+        f"Each row is promised by itself, with probability {1 - entry['delta']:.0%} over the draw of "
+        f"{what}:\nbelow its threshold at most the target share of the answers is wrong in the long run, on "
+        f"{what}\ndrawn independently from where these came ({', '.join(entry['data'])}). Not covered:\n"
+        + "\n".join(f"- {left_open}" for left_open in NOT_COVERED)
     )
     return "\n".join(lines)
 

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 
 try:
-    from .heads_modernbert_nli import AlignmentHead
+    from .heads_modernbert_nli import AlignmentHead, is_plain
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
-    from heads_modernbert_nli import AlignmentHead
+    from heads_modernbert_nli import AlignmentHead, is_plain
 
 
 class Side(NamedTuple):
@@ -37,8 +37,13 @@ class Side(NamedTuple):
         return Side(*(part[rows] for part in self))
 
 
+def shares(head: AlignmentHead) -> bool:
+    """Whether its sums can be taken apart: not with an adapter, hooks or weights that wait elsewhere."""
+    return is_plain(head.comparison[0])
+
+
 def prepare(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) -> Side:
-    """What of each text is the same in all pairs.
+    """What of each text is the same in all pairs; its tokens alone, for a head that `shares` nothing.
 
     Args:
         head (`AlignmentHead`): Not in training: dropout would have to be drawn for each pair.
@@ -46,6 +51,8 @@ def prepare(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) ->
         present (`torch.BoolTensor` of shape `(texts, tokens)`): False for padding.
     """
     linear = head.comparison[0]
+    if not shares(head):
+        return Side(tokens, present, tokens[..., :0], tokens[..., :0])
     of_x, of_y, of_difference, _ = linear.weight.chunk(4, dim=1)
     compared = functional.linear(tokens, of_x + of_difference, linear.bias)
     return Side(tokens, present, compared, functional.linear(tokens, of_y - of_difference))

@@ -144,7 +144,7 @@ class AlignmentHead(nn.Module):
     def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
         """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
         linear: Any = self.comparison[0]
-        if not _is_plain(linear):
+        if not is_plain(linear):
             together = [tokens, counterparts, tokens - counterparts, tokens * counterparts]
             return self.comparison(torch.cat(together, dim=-1))
         of_x, of_y, of_difference, of_product = linear.weight.chunk(4, dim=1)
@@ -194,7 +194,7 @@ class OpinionHead(AlignmentHead):
         return self.output(super().forward(tokens, segments))
 
 
-def _is_plain(linear: nn.Module) -> bool:
+def is_plain(linear: nn.Module) -> bool:
     """Whether its weight is all that there is to it: no adapter, quantization, hook or forward of others."""
     hooked = linear._forward_hooks or linear._forward_pre_hooks or "forward" in vars(linear)
     return type(linear) is nn.Linear and not hooked

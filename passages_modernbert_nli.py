@@ -4,7 +4,7 @@ A passage is some consecutive sentences of one source. Its states are those of i
 that passages of any size overlap without being encoded again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,8 +144,7 @@ class Reader:
 
     def split(self, text: str) -> Iterator[Span]:
         """Sentences, those cut in pieces that the encoder cannot read at once."""
-        spans = placed(text, self.splitter(text)) if self.splitter else split_sentences(text)
-        for start, end in spans:
+        for start, end in sentences_of(text, self.splitter):
             yield from self._fitting(text, start, end)
 
     def _fitting(self, text: str, start: int, end: int) -> Iterator[Span]:
@@ -168,6 +167,11 @@ class Reader:
             texts = [self.texts[one.source][slice(*one.span)] for one in sentences]  # type: ignore[index,misc]
             states = self.model.encode(texts)
         return Block(sentences, states, carried, ended)
+
+
+def sentences_of(text: str, splitter: Splitter | None) -> Iterable[Span]:
+    """Sentences by our own rules, or by somebody's splitter."""
+    return split_sentences(text) if splitter is None else placed(text, splitter(text))
 
 
 def token_count(model: Any, text: str) -> int:
@@ -214,9 +218,6 @@ def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter:
     texts = [texts] if isinstance(texts, str) else list(texts)
     if len(texts) != len(states):
         raise ValueError(f"{len(texts)} texts, but the states of {len(states)}: give each text's states.")
-    split: Callable[[str], Iterable[Span]] = (
-        split_sentences if splitter is None else lambda text: placed(text, splitter(text))
-    )
     sentences, parts, reads = [], [], []
     for number, text in enumerate(texts):
         check_text(text, "source", number)
@@ -232,7 +233,7 @@ def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter:
             places = places[: len(tokens) - 2]
             end = places[-1][1] if places else 0
         reads.append(Read(number, len(text), end / len(text)))
-        for span in split(text[:end]):
+        for span in sentences_of(text[:end], splitter):
             inside = [1 + row for row, (a, b) in enumerate(places) if a < span[1] and b > span[0]]
             sentences.append(Sentence(number, span))
             parts.append(tokens[[0, *inside, len(tokens) - 1]])

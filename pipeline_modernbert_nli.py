@@ -390,7 +390,9 @@ class NliAbstentionPipeline(Pipeline):
             return
         if encoding == "joint":
             alike = alike and "separate" in self.model.config.encoder_layers
-            judged = self._judge_all(texts, list(known.hypotheses), None, None, None)
+            results = self([(text, hypothesis) for text in texts for hypothesis in known.hypotheses])
+            step = len(known.names)
+            judged = [results[first : first + step] for first in range(0, len(results), step)]
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
             similarity = None
             if alike:
@@ -441,36 +443,6 @@ class NliAbstentionPipeline(Pipeline):
 
     def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.stack([text.vector for text in self.model.read(texts)]) if texts else torch.empty(0)
-
-    def _judge_all(
-        self,
-        texts: Any,
-        hypotheses: list[str],
-        threshold: float | None,
-        target_risk: float | None,
-        like: str | None,
-    ) -> list[list[dict[str, Any]]]:
-        """Every text against every hypothesis."""
-        kept = hasattr(texts, "offsets")
-        if not kept:
-            texts = _listed(texts)
-        if len(texts) == 0:
-            return []
-        if not kept and self.encoding == "joint":
-            pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
-            results = self(pairs, threshold=threshold, target_risk=target_risk, like=like)
-        else:
-            given = self._sanitize_parameters(threshold, target_risk, like=like)[2]
-            threshold = self._limit("separate", **{**self._postprocess_params, **given})
-            for side, what in ((hypotheses, "hypothesis"), ([] if kept else texts, "premise")):
-                for row, text in enumerate(side):
-                    check_text(text, what, row)
-            states = texts if kept else self.model.encode(texts)
-            others = self.model.encode(hypotheses, cut=False)
-            rows = torch.cartesian_prod(torch.arange(len(states)), torch.arange(len(others)))
-            output = self.model.classify(states, others, rows)
-            results = self._decide(output.logits, output.uncertainty, threshold)
-        return [results[start : start + len(hypotheses)] for start in range(0, len(results), len(hypotheses))]
 
     def _stream(
         self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict

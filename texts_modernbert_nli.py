@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 try:
-    from .cross_modernbert_nli import Side, cross, prepare
-    from .heads_modernbert_nli import HYPOTHESIS, PREMISE
+    from .cross_modernbert_nli import Side, cross, prepare, shares
+    from .heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from .states_modernbert_nli import StateCache, Text, TokenStates, half, mean_vector, pair_rows
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
-    from cross_modernbert_nli import Side, cross, prepare
-    from heads_modernbert_nli import HYPOTHESIS, PREMISE
+    from cross_modernbert_nli import Side, cross, prepare, shares
+    from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
     from states_modernbert_nli import StateCache, Text, TokenStates, half, mean_vector, pair_rows
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
@@ -232,12 +232,25 @@ class ModernBertNliTexts(ModernBertNliPreTrainedModel):
         Returns:
             [`ModernBertNliOutput`], with `(premises, hypotheses)` in the place of the batch.
         """
+        heads = (self.nli_hidden, self.abstention_head)[: len(premises.sides)]
+        if not all(map(shares, heads)):
+            return self._judge_pair_by_pair(premises, hypotheses)
         sides = list(zip(premises.sides, hypotheses.sides, strict=True))
         hidden = cross(self.nli_hidden, *sides[0])
         opinion = None
         if len(sides) > 1:
             opinion = self.abstention_head.output(cross(self.abstention_head, *sides[1]))
         return self._judgement(hidden, opinion)
+
+    def _judge_pair_by_pair(self, premises: Known, hypotheses: Known) -> Any:
+        counts = len(premises.vectors), len(hypotheses.vectors)
+        rows = torch.cartesian_prod(*(torch.arange(count) for count in counts)).unbind(dim=1)
+        tokens, segments = [], []
+        for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
+            tokens.append(torch.cat([side.tokens for side in known.sides], dim=-1)[some])
+            segments.append(known.sides[0].present[some] * number)
+        output = self._judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1))
+        return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
 
     @property
     def states_source(self) -> dict[str, Any]:
@@ -346,10 +359,11 @@ class ModernBertNliTexts(ModernBertNliPreTrainedModel):
             return None
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return None
-        return tuple(
+        weights = (
             (id(parameter), parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
             for parameter in parameters
         )
+        return (*(shares(part) for part in parts if isinstance(part, AlignmentHead)), *weights)
 
     def _require(self, states: TokenStates) -> None:
         expected = self.states_source

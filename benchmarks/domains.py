@@ -1,13 +1,12 @@
 """What do heads make of text of a kind that they have not seen? Domain by domain, with each left out in turn.
 
-    python benchmarks/domains.py --data DATA                                 the chosen mix, 3 seeds
+    python benchmarks/domains.py --data DATA                                 the widest mix, 3 seeds
     python benchmarks/domains.py --data DATA --mixes all evidence --seeds 1  other mixes of `mix.py`
 
 DATA holds `train/`, `breadth/` and `eval/`. For each fold of `mix.py` both stages are trained on everything
-else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Less is seen of
-everything than in the quick start: `--shares` of the weights at home, and of those elsewhere. What was judged
-is kept under `runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and
-`.md`.
+else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Of everything a
+part is enough: `--shares` of the weights at home, and of those elsewhere. What was judged is kept under
+`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`.
 """
 
 import argparse
@@ -29,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from domain_figures import Judged, differences, domain_table, domains, figures_of, mix_table  # noqa: E402
-from mix import CHOSEN, EVALUATION, FOLDS, MIXES, SOURCES, Mix, Source, files  # noqa: E402
+from mix import EVALUATION, FOLDS, MIXES, SOURCES, WIDEST, Mix, Source, files  # noqa: E402
 
 import quickstart  # noqa: E402
 from train import new_model  # noqa: E402
@@ -56,7 +55,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with train/, breadth/ and eval/")
-    parser.add_argument("--mixes", nargs="+", default=[CHOSEN], choices=list(MIXES))
+    parser.add_argument("--mixes", nargs="+", default=[WIDEST], choices=list(MIXES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument(
         "--shares", nargs=2, type=float, default=[0.15, 0.35], help="of the weights (default: 0.15 0.35)"

@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 import quickstart  # noqa: E402
 from configuration_modernbert_nli import LABELS  # noqa: E402
 from tokenization_modernbert_nli import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
-from training.data import Pairs, clean, load_pairs, summary  # noqa: E402
+from training.data import Pairs, clean, load_pairs, require_three_way, summary  # noqa: E402
 from training.resume import last_checkpoint, move_into, prepare_work_folder  # noqa: E402
 from training.trainers import LengthSampler  # noqa: E402
 
@@ -109,6 +109,8 @@ def main(argv: list[str] | None = None) -> None:
     set_verbosity_error()
     evaluation = [load_pairs(source, args.seed) for source in choices.evaluation]
     train = clean([load_pairs(source, args.seed) for source in choices.train], evaluation)
+    for part in train:
+        require_three_way(part)
     print(summary(train, evaluation))
 
     revision = choices.base_revision

@@ -73,3 +73,29 @@ def test_offloaded_heads(tiny_modernbert, head_type, batch, encoding):
             found = offloaded(**batch, encoding=encoding)
             assert_close(found.logits, expected.logits, atol=1e-5, rtol=1e-4)
             assert_close(found.uncertainty, expected.uncertainty, atol=1e-5, rtol=1e-4)
+
+
+def test_routes_see_adapters_and_hooks(heads):
+    """One text against all categories shares sums, but not past a layer that is more than its weights."""
+    model = copy.deepcopy(heads)
+    categories = {"one": "it is one", "two": "there are two of them"}
+    text = "two people run"
+
+    def judged(pipe):
+        scores = pipe.route(text, categories)["scores"]
+        return torch.tensor([list(scores[name]["probs"].values()) for name in categories])
+
+    def paired(pipe):
+        pairs = [(text, hypothesis) for hypothesis in categories.values()]
+        return torch.tensor([list(result["probs"].values()) for result in pipe(pairs)])
+
+    pipe = model.as_pipeline(encoding="separate")
+    plain = judged(pipe)
+    assert_close(plain, paired(pipe), atol=1e-4, rtol=1e-3)
+    changed = model.nli_hidden.comparison[0].register_forward_hook(lambda module, args, output: -3 * output)
+    assert_close(judged(pipe), paired(pipe), atol=1e-5, rtol=1e-4)
+    assert (judged(pipe) - plain).abs().max() > 1e-3
+    model.forget_texts()
+    judged(pipe)
+    changed.remove()  # what was prepared for it is of no use any more
+    assert_close(judged(pipe), plain, atol=1e-5, rtol=1e-4)

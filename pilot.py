@@ -40,7 +40,8 @@ from training.states import PairStates
 from training.trainers import NliTrainer, TrainingDiverged, predict
 
 _RESULTS = {"scores.jsonl", "suspects.csv", "histogram.png", "histogram.svg", "kept"}
-_NOT_HERE = {"abstention_data", "held_out", "teacher", "resume"}  # options of train.py without a meaning here
+# Options of train.py that have no meaning here.
+_NOT_HERE = {"abstention_data", "held_out", "teacher", "resume", "init_from"}
 
 
 @dataclass

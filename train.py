@@ -39,6 +39,7 @@ from training.arguments import DataArguments, HeadArguments, StageArguments, ide
 from training.cache import cache_states, missing_bytes, recomputed_states
 from training.calibration import calibration_of
 from training.data import Pairs, clean, load_pairs, random_part, summary
+from training.home import home_of
 from training.metrics import decisions, threshold_for_risk, wrong
 from training.report import MemoryWatch, head_parameters, report
 from training.resume import last_checkpoint, move_into, prepare_work_folder
@@ -102,6 +103,8 @@ def main(argv: list[str] | None = None) -> None:
         if model.config.abstention_type == "opinion":
             opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
             calibrated(model.abstention_head.output, opinions, held_out.labels)
+    model.home = home_of(model, fitted, args.seed)
+    model.config.adaptation = None  # of a start that was adapted: these heads are others
     judged = _judged(trainer, unseen)
     threshold = _calibrate(model, judged, sources, head.target_risk)
 

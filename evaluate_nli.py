@@ -1,10 +1,12 @@
 """Evaluate NLI models on sets of labelled pairs: tables, pictures, and all figures as JSON.
 
     python evaluate_nli.py --models checkpoints/quickstart --sets test.jsonl --output_dir runs/evaluation
-    python evaluate_nli.py --models checkpoints/quickstart tasksource/ModernBERT-large-nli \
-        --sets mnli mnli_mismatched snli anli_r1 anli_r2 anli_r3 wanli lingnli finecat hans --speed
-    python evaluate_nli.py --models ours=runs/seed-1,runs/seed-2 answerdotai/ModernBERT-Large-Instruct \
-        'cross-encoder/nli-MiniLM2-L6-H768?kind=cross-encoder' --sets snli
+    python evaluate_nli.py --models checkpoints/quickstart tasksource/ModernBERT-large-nli \\
+        --sets mnli mnli_mismatched snli anli_r1 anli_r2 anli_r3 wanli lingnli finecat hans --speed \\
+        --output_dir runs/evaluation
+    python evaluate_nli.py --models ours=runs/seed-1,runs/seed-2 answerdotai/ModernBERT-Large-Instruct \\
+        'cross-encoder/nli-MiniLM2-L6-H768?kind=cross-encoder' --sets snli \\
+        --output_dir runs/evaluation
 
 A model is `[name=]checkpoint[,checkpoint...][?option=value&...]`, several checkpoints being its seeds:
 
@@ -66,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        usage="python evaluate_nli.py --models MODEL [...] --sets SET [...] --output_dir FOLDER [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--models", nargs="+", required=True, metavar="MODEL", help="what to evaluate")

@@ -88,7 +88,9 @@ def test_one_commit_with_all_that_a_reader_needs(own_hub, published, checkpoint)
     assert len(repo.commits) == 2  # the Hub's own, and this
     assert repo.refs["v1"] == repo.refs["main"]
     code = {path.name for path in ROOT.glob("*_modernbert_nli.py")}
-    others = "config.json model.safetensors tokenizer.json tokenizer_config.json results.json evaluation.json "
+    others = (
+        "config.json model.safetensors tokenizer.json tokenizer_config.json results.json evaluation.json "
+    )
     others += "handler.py"
     expected = {*others.split(), "risk_coverage.png", "README.md", "LICENSE", ".gitattributes", *code}
     assert set(own_hub.files(REPO)) == expected

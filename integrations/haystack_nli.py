@@ -51,8 +51,8 @@ class NliFaithfulnessEvaluator:
 
         Returns:
             `dict`: `individual_scores`, the share of each answer's sentences that is supported; `score`,
-            their mean; `results`, for each answer `statements`, `statement_scores`, `score` and `verdicts`, the
-            sentences as `check` returns them, with evidence.
+            their mean; `results`, for each answer `statements`, `statement_scores`, `score` and `verdicts`,
+            the sentences as `check` returns them, with evidence.
 
         Raises:
             ValueError: contexts and answers are not as many, or an answer or its contexts have no text.

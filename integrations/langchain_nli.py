@@ -5,8 +5,8 @@
     chain = {"answer": answering, "documents": retriever} | NliCheck()
     NliCheck().invoke({"answer": "It opened in 1932.", "documents": ["It was built in 1932."]})
 
-It passes on what it was given, with `check` added: verdict, confidence, evidence and unsupported words of each
-sentence. With `drop=True`, `answer` becomes `None` unless it is supported.
+It passes on what it was given, with `check` added: verdict, confidence, evidence and unsupported words of
+each sentence. With `drop=True`, `answer` becomes `None` unless it is supported.
 """
 
 from functools import cached_property

@@ -24,7 +24,7 @@ from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "serving.md")
 RESULTS = ROOT / "benchmarks" / "results"
 EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
 _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -43,6 +43,7 @@ def rendered(page: str) -> str:
         "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
+        "serving": lambda: (RESULTS / "serving.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),

@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -65,7 +66,7 @@ def main() -> None:
     args = parser.parse_args()
     set_verbosity_error()
 
-    data = Data(args.data)
+    data = Data(args.data, HeadArguments(base_dtype="bfloat16"))
     runs = {
         mix: [
             judgements(Recipe(mix, args.shares[0], args.shares[1], args.epochs), seed, data)
@@ -156,21 +157,28 @@ class Recipe:
 
 
 class Data:
-    """Pairs of all sources and sets, and their states, each read once."""
+    """Pairs of all sources and sets, and their states, each read once.
 
-    def __init__(self, data: Path):
+    Args:
+        data (`Path`): Folder with `train/`, `breadth/` and `eval/`.
+        head (`HeadArguments`): What names the base.
+        part (`Callable`, *optional*): What is taken of each source, and of each evaluation set.
+    """
+
+    def __init__(self, data: Path, head: HeadArguments, part: Callable[[Pairs], Pairs] = lambda pairs: pairs):
         paths = files(data, ROOT / "runs" / "quickstart")
-        self._model = new_model(HeadArguments(base_dtype="bfloat16"))
+        self.model = new_model(head)
         self._states: dict[str, PairStates] = {}
-        self.evaluation = {name: load_pairs(str(paths[name])) for name in EVALUATION}
-        loaded = [load_pairs(str(paths[source.name])) for source in SOURCES]
-        self.sources = {pairs.name: pairs for pairs in clean(loaded, list(self.evaluation.values()))}
+        evaluation = [load_pairs(str(paths[name])) for name in EVALUATION]
+        sources = clean([load_pairs(str(paths[source.name])) for source in SOURCES], evaluation)
+        self.evaluation = {pairs.name: part(pairs) for pairs in evaluation}
+        self.sources = {pairs.name: part(pairs) for pairs in sources}
 
     def states(self, name: str) -> PairStates:
         """Of an evaluation set, or of what can be learnt from a source."""
         if name not in self._states:
             pairs = self.evaluation[name] if name in self.evaluation else self.sources[name]
-            states = cache_states(self._model, pairs.whole, STATES)
+            states = cache_states(self.model, pairs.whole, STATES)
             self._states[name] = states if pairs.rows is None else states.take(pairs.rows)
         return self._states[name]
 

@@ -6,7 +6,9 @@
 DATA holds `train/`, `breadth/` and `eval/`. For each fold of `mix.py` both stages are trained on everything
 else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Of everything a
 part is enough: `--shares` of the weights at home, and of those elsewhere. What was judged is kept under
-`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`.
+`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`, and
+with `--checkpoint` into its configuration what can be promised for another domain: what a target risk then
+means there.
 """
 
 import argparse
@@ -32,6 +34,8 @@ from domain_figures import Judged, differences, domain_table, domains, figures_o
 from mix import EVALUATION, FOLDS, MIXES, SOURCES, WIDEST, Mix, Source, files  # noqa: E402
 
 import quickstart  # noqa: E402
+from calibrate import CALIBRATED, write  # noqa: E402
+from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
 from train import new_model  # noqa: E402
 from training.arguments import HeadArguments, StageArguments  # noqa: E402
 from training.cache import cache_states  # noqa: E402
@@ -63,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=float, default=2.0, help="default: %(default)s")
     parser.add_argument("--name", default="domains", help="of the results")
+    parser.add_argument("--checkpoint", type=Path, help="that learnt from the last of the mixes")
     args = parser.parse_args()
     set_verbosity_error()
 
@@ -92,6 +97,8 @@ def main() -> None:
         "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
         "mixes": mixes,
     }
+    if args.checkpoint:
+        store(mixes[args.mixes[-1]]["promise"], args.checkpoint)
     RESULTS.mkdir(exist_ok=True)
     write_aside(RESULTS / f"{args.name}.json", json.dumps(results, indent=2) + "\n")
     write_aside(RESULTS / f"{args.name}.md", text(results) + "\n")
@@ -112,6 +119,18 @@ def promise_of(mix: str, left_out: list[dict[str, Any]], encoding: str) -> dict[
     return domain_promise(arrays)
 
 
+def store(promises: dict[str, Any], checkpoint: Path) -> None:
+    """Put the promise for another domain beside that for pairs like calibration's."""
+    (heads,) = contestants(parse_model(str(checkpoint)))
+    assert isinstance(heads, Heads)
+    model = heads.pipe.model
+    calibration = {
+        encoding: {**entry, "domains": promises[encoding]} for encoding, entry in model.calibration.items()
+    }
+    model.set_calibration(calibration, model.config.abstention_threshold)
+    write({name: getattr(model.config, name) for name in CALIBRATED}, str(checkpoint), None, None)
+
+
 def text(results: dict[str, Any]) -> str:
     """All tables: the mixes beside each other, and the domains of each."""
     parts = [mix_table(results)]
@@ -129,9 +148,11 @@ def note(results: dict[str, Any]) -> str:
     return (
         "Accuracy, mean ± standard deviation over seeds; two-way sets: entailment or not. Difference: to the "
         "home mix, with its 95 % interval (paired bootstrap over seeds and pairs). Balanced: mean share told "
-        "right of what is entailed and of what is not, home mix → left out. Learnt: the fifth of a domain "
-        "that nobody learns from, judged by heads that know nothing of the domain → by heads that know the "
-        f"rest of it. Base `{results['base']['name']}`; {results['date']}, `{results['command']}`."
+        "right of what is entailed and of what is not, by the best threshold: by one that is chosen on the "
+        "very pairs. AUROC: of entailment, 50 % where nothing is known. Both: home mix → left out. Learnt: "
+        "the fifth of a domain that nobody learns from, judged by heads that know nothing of the domain → by "
+        f"heads that know the rest of it. Base `{results['base']['name']}`; {results['date']}, "
+        f"`{results['command']}`."
     )
 
 

@@ -66,7 +66,7 @@ def main() -> None:
     set_verbosity_error()
     fetch()
 
-    common = {"base_dtype": "bfloat16", "encodings": ["separate"]}
+    common: dict[str, Any] = {"base_dtype": "bfloat16", "encodings": ["separate"]}
     heads = {
         quickstart.BASE: common,
         BASE: {**common, "base_model": BASE, "base_revision": REVISION, "base_folder": str(FOLDER)},

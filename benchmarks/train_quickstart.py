@@ -2,10 +2,10 @@
 
     python benchmarks/train_quickstart.py --data DATA --output checkpoints/quickstart
 
-DATA holds `train/`, `breadth/` and `eval/` with the files that `mix.py` names; this learns from its widest mix.
-Finished seeds under `runs/quickstart` are not trained again. Writes the checkpoint of the first seed (the best
-would flatter it) and `results.json`. `domains.py --checkpoint` then adds what can be promised for text of
-another kind, `routing.py --fit` how it routes, `documents.py --fit` how it weighs passages.
+DATA holds `train/`, `breadth/` and `eval/` with the files that `mix.py` names; this learns from its widest
+mix. Finished seeds under `runs/quickstart` are not trained again. Writes the checkpoint of the first seed
+(the best would flatter it) and `results.json`. Then `domains.py --checkpoint` adds what can be promised for
+text of another kind, `routing.py --fit` how it routes, `documents.py --fit` how it weighs passages.
 """
 
 import argparse

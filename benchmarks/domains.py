@@ -186,14 +186,16 @@ class Data:
         part (`Callable`, *optional*): What is taken of each source, and of each evaluation set.
     """
 
-    def __init__(self, data: Path, head: HeadArguments, part: Callable[[Pairs], Pairs] = lambda pairs: pairs):
+    def __init__(self, data: Path, head: HeadArguments, part: Callable[[Pairs], Pairs] | None = None):
         paths = files(data, ROOT / "runs" / "quickstart")
         self.model = new_model(head)
         self._states: dict[str, PairStates] = {}
         evaluation = [load_pairs(str(paths[name])) for name in EVALUATION]
         sources = clean([load_pairs(str(paths[source.name])) for source in SOURCES], evaluation)
-        self.evaluation = {pairs.name: part(pairs) for pairs in evaluation}
-        self.sources = {pairs.name: part(pairs) for pairs in sources}
+        self.evaluation = {pairs.name: part(pairs) if part else pairs for pairs in evaluation}
+        self.sources = {pairs.name: part(pairs) if part else pairs for pairs in sources}
+        # What tells the judgements of heads that learnt from a part from those of others.
+        self.identity = [len(pairs) for pairs in self.sources.values()] if part else []
 
     def states(self, name: str) -> PairStates:
         """Of an evaluation set, or of what can be learnt from a source."""
@@ -208,8 +210,12 @@ class Data:
         states = self.states(name)
         if name in self.evaluation:
             return states, np.ones(len(states), bool)
-        rows = np.sort(np.random.default_rng(0).permutation(len(states))[:MOST])
+        rows = self.judged_rows(name)
         return states.take(rows), tested(self.sources[name])[rows]
+
+    def judged_rows(self, name: str) -> np.ndarray:
+        """Which pairs of a source are judged."""
+        return np.sort(np.random.default_rng(0).permutation(len(self.sources[name]))[:MOST])
 
 
 def tested(pairs: Pairs) -> np.ndarray:
@@ -258,7 +264,7 @@ def judged_by(
 ) -> dict[str, Any]:
     """By set and encoding what heads say of it, from a file where there is one."""
     weights = recipe.weights(left_out)
-    identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST]
+    identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST, *data.identity]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     path = JUDGED / f"{recipe.mix.replace(' ', '-')}-{left_out}-{seed}-{digest}.npz"
     if not path.exists():

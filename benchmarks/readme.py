@@ -40,6 +40,7 @@ def rendered(page: str) -> str:
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
         "domains": lambda: (RESULTS / "domains.md").read_text().strip(),
+        "ceiling": lambda: (RESULTS / "ceiling.md").read_text().strip(),
         "larger_base": lambda: (RESULTS / "larger-base.md").read_text().strip(),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "left_out": lambda: (RESULTS / "promise-domains-wide-separate.md").read_text().strip(),

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--mixes", nargs="+", default=[WIDEST], choices=list(MIXES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument(
-        "--shares", nargs=2, type=float, default=[0.15, 0.35], help="of the weights (default: 0.15 0.35)"
+        "--shares", nargs=2, type=float, default=[0.08, 0.2], help="of the weights (default: 0.08 0.2)"
     )
     parser.add_argument("--epochs", type=float, default=2.0, help="default: %(default)s")
     parser.add_argument("--name", default="domains", help="of the results")

@@ -23,7 +23,7 @@ from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "serving.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "service.md")
 RESULTS = ROOT / "benchmarks" / "results"
 EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
 _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -45,7 +45,7 @@ def rendered(page: str) -> str:
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "left_out": lambda: (RESULTS / "promise-domains-wide-separate.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
-        "serving": lambda: (RESULTS / "serving.md").read_text().strip(),
+        "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),

@@ -12,7 +12,7 @@ from word_order import CONSTRUCTIONS, lines, pairs
 
 
 def test_neither_words_nor_construction_tell_the_label():
-    """Within each construction half is entailed, and a hypothesis says nothing that its premise's words do not."""
+    """Half is entailed, and no hypothesis has words that its premise lacks."""
     found = pairs(2200)
     assert len(set(found)) == len(found) == 2200
     assert 0.48 < sum(entailed for *_, entailed in found) / len(found) < 0.52

@@ -1,12 +1,12 @@
 """The service under load: throughput beside the pipeline's, latency, and a soak in which every answer counts.
 
-    python benchmarks/serving.py --pairs PAIRS.jsonl
-    python benchmarks/serving.py --pairs PAIRS.jsonl --soak 600
+    python benchmarks/service.py --pairs PAIRS.jsonl
+    python benchmarks/service.py --pairs PAIRS.jsonl --soak 600
 
 PAIRS has a premise and a hypothesis in each row. The service is a process of its own, `serve.py`, on
 loopback; 64 clients ask for a pair at a time, each as soon as it has its last answer. The soak mixes pairs,
 routes, checks and bad requests for so many seconds, and compares every answer with the pipeline's. Run
-nothing else meanwhile. Prints a table and writes `benchmarks/results/serving.json` and `.md`.
+nothing else meanwhile. Prints a table and writes `benchmarks/results/service.json` and `.md`.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
     pipe = load_pipeline()
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "command": f"python benchmarks/serving.py --pairs {args.pairs.name}"
+        "command": f"python benchmarks/service.py --pairs {args.pairs.name}"
         + (f" --soak {args.soak:g}" if args.soak else ""),
         "threads": torch.get_num_threads(),
         "clients": CLIENTS,
@@ -67,8 +67,8 @@ def main() -> None:
         results["load"] = asyncio.run(load(pipe, pairs, url))
         if args.soak:
             results["soak"] = asyncio.run(soak(pipe, pairs, url, process, args.soak))
-    write_aside(RESULTS / "serving.json", json.dumps(results, indent=2) + "\n")
-    write_aside(RESULTS / "serving.md", text(results) + "\n")
+    write_aside(RESULTS / "service.json", json.dumps(results, indent=2) + "\n")
+    write_aside(RESULTS / "service.md", text(results) + "\n")
     print(text(results))
 
 

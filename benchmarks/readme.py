@@ -19,6 +19,7 @@ import finecat  # noqa: E402
 import peer_tables  # noqa: E402
 import promise  # noqa: E402
 import training_cost  # noqa: E402
+import unseen  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
@@ -39,6 +40,7 @@ def rendered(page: str) -> str:
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
+        "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
         "domains": lambda: (RESULTS / "domains.md").read_text().strip(),
         "ceiling": lambda: (RESULTS / "ceiling.md").read_text().strip(),
         "larger_base": lambda: (RESULTS / "larger-base.md").read_text().strip(),

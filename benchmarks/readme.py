@@ -24,7 +24,7 @@ from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "serving.md")
 RESULTS = ROOT / "benchmarks" / "results"
 EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
 _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -41,8 +41,13 @@ def rendered(page: str) -> str:
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
         "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
+        "domains": lambda: (RESULTS / "domains.md").read_text().strip(),
+        "ceiling": lambda: (RESULTS / "ceiling.md").read_text().strip(),
+        "larger_base": lambda: (RESULTS / "larger-base.md").read_text().strip(),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
+        "left_out": lambda: (RESULTS / "promise-domains-wide-separate.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
+        "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),

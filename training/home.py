@@ -25,16 +25,32 @@ def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
     labels: dict[str, torch.Tensor] = {}
     for number, encoding in enumerate(encodings):
         part = fitted.only(encoding)
-        size = sum(values.shape[1] + 4 for values in _summaries(model, part, encoding, rows[:1]).values()) + 1
+        size = (
+            sum(
+                values.shape[1] + 4
+                for values in summaries_of_states(model, part, encoding, rows[:1]).values()
+            )
+            + 1
+        )
         most = (MOST_BYTES - _ROOM_FOR_NAMES) // size // len(encodings)
         own = rows[number :: len(encodings)][:most]
-        found[encoding] = _summaries(model, part, encoding, own)
+        found[encoding] = summaries_of_states(model, part, encoding, own)
         labels[encoding] = torch.from_numpy(fitted.labels[own]).long()
     return Home(found, labels, summariser(model._head_tensors(), model.config))
 
 
 @torch.no_grad()
-def _summaries(model: ModernBertNliModel, pairs: PairStates, encoding: str, rows: np.ndarray) -> Summaries:
+def summaries_of_states(
+    model: ModernBertNliModel, pairs: PairStates, encoding: str, rows: np.ndarray
+) -> Summaries:
+    """Some pairs in one encoding, as the heads of a model summarise them.
+
+    Args:
+        model (`ModernBertNliModel`): Whose heads.
+        pairs (`PairStates`): In that encoding alone.
+        encoding (`str`): Its name.
+        rows (`np.ndarray`): Numbers of the pairs.
+    """
     was_training = model.training
     model.eval()
     parts: dict[str, list[torch.Tensor]] = {}

@@ -124,7 +124,7 @@ def message(report: dict[str, Any]) -> str:
     if more == 0:
         text += f" A risk of {risk} is promised."
     elif more is None:
-        text += f" A risk of {risk} cannot be promised, nor would more pairs do while the heads err so often."
+        text += f" A risk of {risk} cannot be promised: at no threshold do they err clearly less often here."
     else:
         text += f" A risk of {risk} cannot be promised yet: about {more:,} more pairs would do."
     return text

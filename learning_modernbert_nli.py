@@ -54,7 +54,7 @@ class LearningMixin:
             by encoding `before` and `after`, in cross-validation, and the same at `home`, on a sample of what
             the heads had learnt from, if the checkpoint has one; `target_risk`, `threshold`, and
             `more_pairs`, roughly how many more it takes to promise that risk: 0 where it is promised, `None`
-            where more pairs would not do.
+            where nothing in these pairs suggests that it could be.
 
         Raises:
             ValueError: fewer than 20 pairs, something that is not a pair of texts or no label (its position
@@ -138,6 +138,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
     Raises:
         ValueError: a label that is none of these; its position is named.
     """
+    names = sorted(label2id, key=label2id.__getitem__)
     known: dict[Any, int] = {name.lower().replace("_", "-"): number for name, number in label2id.items()}
     known.update(dict.fromkeys(_OTHER, len(label2id)))
     classes = []
@@ -153,7 +154,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
             classes.append(int(label))
         else:
             raise ValueError(
-                f"label {row}: {label!r} is none of {', '.join(label2id)}, their numbers, {_OTHER[0]}, true "
+                f"label {row}: {label!r} is none of {', '.join(sorted(label2id, key=lambda name: label2id[name]))}, their numbers, {_OTHER[0]}, true "
                 "(entailed) and false (not entailed)."
             )
     return torch.tensor(classes)

@@ -248,7 +248,7 @@ class ModernBertNliTexts(ModernBertNliPreTrainedModel):
         tokens, segments = [], []
         for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
             tokens.append(torch.cat([side.tokens for side in known.sides], dim=-1)[some])
-            segments.append(known.sides[0].present[some] * number)
+            segments.append((known.sides[0].share[some] > 0) * number)
         output = self._judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1))
         return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
 

@@ -33,8 +33,8 @@ from page.drawing import problem
 from page.examples import Example
 from page.offline import Offline
 from page.promise import choice, limit
-from pair_files import InputError
 from predict import load_pipeline
+from prediction.pair_files import InputError
 
 ROOT = Path(__file__).parent
 WAITING = 100  # requests in the queue, before further ones are turned away

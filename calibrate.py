@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configuration_modernbert_nli import LABELS
-from pair_files import InputError
+from prediction.pair_files import InputError
 from training.resume import folder_aside, write_aside
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.

@@ -10,31 +10,34 @@ existing index.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import ModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 try:
     from .configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
-    from .encoder_modernbert_nli import layer_states
-    from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
+    from .heads_modernbert_nli import label_loss
+    from .judging_modernbert_nli import Encoding, ModernBertNliOutput
+    from .opening_modernbert_nli import OpeningMixin
     from .texts_modernbert_nli import ModernBertNliTexts
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
-    from encoder_modernbert_nli import layer_states
-    from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, label_loss
+    from heads_modernbert_nli import label_loss
+    from judging_modernbert_nli import Encoding, ModernBertNliOutput
+    from opening_modernbert_nli import OpeningMixin
     from texts_modernbert_nli import ModernBertNliTexts
 
 if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
     from .calibration_modernbert_nli import StaleCalibration  # noqa: F401
+    from .cloze_modernbert_nli import ClozeClassifier  # noqa: F401
     from .coverage_modernbert_nli import best_matches  # noqa: F401
     from .cross_modernbert_nli import Side  # noqa: F401
+    from .encoder_modernbert_nli import layer_states  # noqa: F401
     from .evidence_modernbert_nli import Claims  # noqa: F401
     from .passages_modernbert_nli import Sentence  # noqa: F401
+    from .pipeline_modernbert_nli import NliAbstentionPipeline  # noqa: F401
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel  # noqa: F401
     from .routing_modernbert_nli import Categories  # noqa: F401
     from .sentences_modernbert_nli import split_sentences  # noqa: F401
@@ -42,36 +45,10 @@ if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this
     from .tokenization_modernbert_nli import PairError  # noqa: F401
 
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
-Encoding = Literal["joint", "separate"]
 MODES = ("embed", "late_interaction", "nli", "abstention")
 
 
-@dataclass
-class ModernBertNliOutput(ModelOutput):
-    """All that one pass computed.
-
-    Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Given `labels` or `abstention_labels`.
-        last_hidden_state (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`): Of the base.
-        logits (`torch.FloatTensor` of shape `(batch, num_labels)`): Of entailment, neutral, contradiction.
-        abstention_logits (`torch.FloatTensor` of shape `(batch, 2)`): Of confident, uncertain.
-        uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards.
-        opinion_logits (`torch.FloatTensor` of shape `(batch, num_labels)`, *optional*):
-            Of an abstention head that has an opinion of its own on the labels.
-        hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The base's own, where asked for.
-    """
-
-    loss: torch.Tensor | None = None
-    last_hidden_state: torch.Tensor | None = None
-    logits: Any = None
-    abstention_logits: Any = None
-    uncertainty: torch.Tensor | None = None
-    opinion_logits: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
-
-
-class ModernBertNliModel(ModernBertNliTexts):
+class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
     """NLI head and abstention head on a frozen encoder.
 
     `ModernBertNliModel(config)` has a random encoder, as everywhere in transformers. `from_pretrained` loads
@@ -81,27 +58,6 @@ class ModernBertNliModel(ModernBertNliTexts):
         config (`ModernBertNliConfig`): The configuration.
         encoder (`PreTrainedModel`, *optional*): The base, already loaded.
     """
-
-    def __init__(
-        self,
-        config: ModernBertNliConfig,
-        encoder: PreTrainedModel | None = None,
-        _without_encoder: bool = False,
-    ):
-        super().__init__(config)
-        self.nli_hidden: Any = HEADS[config.head_type](config)
-        self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
-        self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
-        random = encoder is None and not _without_encoder
-        if random:
-            encoder = AutoModel.from_config(config.encoder_config)
-        if encoder is not None:
-            self.encoder = encoder
-        self.post_init()
-        if encoder is not None:
-            self.attach_encoder(encoder)
-            if not random and encoder.config._name_or_path:
-                self._remember_base({}, pin=False)
 
     def forward(
         self,
@@ -195,6 +151,10 @@ class ModernBertNliModel(ModernBertNliTexts):
             inputs["token_type_ids"] = token_type_ids
         return inputs
 
+    def _plain_pass(self, inputs: dict[str, Any]) -> torch.Tensor:
+        with torch.no_grad():
+            return self.encoder(**inputs).last_hidden_state
+
     def _inner_states(self, inputs: dict[str, Any], hidden_states: Any, attentions: Any) -> dict[str, Any]:
         """What the base gives beside its last states, where the caller or the configuration asks for it."""
         asked = {"hidden_states": hidden_states, "attentions": attentions}
@@ -234,20 +194,7 @@ class ModernBertNliModel(ModernBertNliTexts):
             return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
         return None if labels is None else label_loss(output.logits, labels, entailment)
 
-    # States to logits --------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def encoder_states(self, inputs: dict[str, Any], encoding: Encoding) -> torch.Tensor:
-        """The states that the heads read of a padded batch, `(batch, layers, tokens, hidden_size)`.
-
-        Args:
-            inputs (`dict`): What the base's tokenizer returns, for pairs (joint) or for texts (separate).
-            encoding (`"joint"` or `"separate"`): Which layers.
-        """
-        inputs = {
-            key: value for key, value in inputs.items() if key != "token_type_ids" or self._takes_token_types
-        }
-        return torch.stack(self._run_encoder(inputs, encoding, whole=False)[0], dim=1)
+    # Training, on states that are kept -------------------------------------------------------------------
 
     def _judge_cached(
         self,
@@ -278,126 +225,6 @@ class ModernBertNliModel(ModernBertNliTexts):
         if opinion:
             return ModernBertNliOutput(opinion_logits=result)
         return ModernBertNliOutput(logits=self.nli_output(result))
-
-    def _plain_pass(self, inputs: dict[str, Any]) -> torch.Tensor:
-        with torch.no_grad():
-            return self.encoder(**inputs).last_hidden_state
-
-    def _run_encoder(
-        self, inputs: dict[str, Any], encoding: str, whole: bool
-    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        return layer_states(self.encoder, self.config.encoder_layers[encoding], inputs, self._hooked, whole)
-
-    def _project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        """States to what the heads make of each token alone, side by side, (batch, tokens, size)."""
-        states = [layer.to(self._heads_device) for layer in states]
-        tokens = self.nli_hidden.project(states, encoding)
-        if not self._has_opinion:
-            return tokens
-        return torch.cat([tokens, self.abstention_head.project(states, encoding)], dim=-1)
-
-    def _judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
-        """Projected tokens of pairs to logits and uncertainty."""
-        segments = None if segments is None else segments.to(tokens.device)
-        (head, own), *rest = self._parts(tokens)
-        opinion = [head(theirs, segments) for head, theirs in rest]
-        return self._judgement(head(own, segments), *opinion)
-
-    def _parts(self, tokens: torch.Tensor) -> list[tuple[Any, torch.Tensor]]:
-        """The heads that read the states, each with its part of the projected tokens."""
-        if not self._has_opinion:
-            return [(self.nli_hidden, tokens)]
-        own = self.config.alignment_size
-        return [(self.nli_hidden, tokens[..., :own]), (self.abstention_head, tokens[..., own:])]
-
-    def _judgement(self, hidden: torch.Tensor, opinion: torch.Tensor | None = None) -> ModernBertNliOutput:
-        """Hidden vectors, and the abstention head's opinion if it has one, to logits and uncertainty."""
-        logits = self.nli_output(hidden)
-        if opinion is not None:
-            abstention_logits = doubt(opinion, logits.argmax(dim=-1))
-        else:
-            abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
-        return ModernBertNliOutput(
-            logits=logits,
-            abstention_logits=abstention_logits,
-            uncertainty=self.uncertainty(logits, abstention_logits),
-            opinion_logits=opinion,
-        )
-
-    def _chosen(self, encoding: str | None) -> str:
-        encoding = encoding or self.config.encoding
-        if encoding not in self.config.encoder_layers:
-            raise ValueError(
-                f"These heads know {' and '.join(self.config.encoder_layers)} encoding, not {encoding!r}."
-            )
-        return encoding
-
-    @property
-    def _heads_device(self) -> torch.device:
-        """Where the heads compute: those that accelerate offloads are elsewhere between calls."""
-        output: Any = self.nli_output
-        device: torch.device = output.weight.device
-        return device if device.type != "meta" else torch.device(output._hf_hook.execution_device)
-
-    @property
-    def _has_opinion(self) -> bool:
-        return self.config.abstention_type == "opinion"
-
-    def uncertainty(self, logits: torch.Tensor, abstention_logits: torch.Tensor) -> torch.Tensor:
-        """(batch,): how likely the label is wrong, as a mean of the abstention head and 1 - MaxProb."""
-        weight = self.config.abstention_weight
-        learned, max_prob = abstention_logits.softmax(dim=-1)[..., 1], logits.softmax(dim=-1).amax(dim=-1)
-        return weight * learned + (1 - weight) * (1 - max_prob)
-
-    def _segments(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """(batch, tokens): 1 in the premise, 2 in the hypothesis, special tokens included; 0 for padding."""
-        if input_ids is None:
-            raise ValueError(
-                "The alignment head finds the hypothesis by its separator in `input_ids`: give them too."
-            )
-        separator = input_ids == self.config.sep_token_id
-        after_first = separator.cumsum(dim=1) - separator.long() > 0
-        segments = torch.where(after_first, HYPOTHESIS, PREMISE)
-        return segments if attention_mask is None else segments * attention_mask
-
-    def as_pipeline(self, tokenizer: PreTrainedTokenizerBase | None = None, **kwargs: Any) -> Any:
-        """`NliAbstentionPipeline` around this model: `pipeline(task, model=<object>)` cannot find it.
-
-        Args:
-            tokenizer (`PreTrainedTokenizerBase`, *optional*): Defaults to the checkpoint's.
-            **kwargs: Further arguments of the pipeline (`batch_size`, `threshold`, …).
-        """
-        # Inside the class, so that transformers sees the import and ships the file with every save.
-        try:
-            from .pipeline_modernbert_nli import NliAbstentionPipeline
-        except ImportError:
-            from pipeline_modernbert_nli import NliAbstentionPipeline
-        return NliAbstentionPipeline(model=self, tokenizer=tokenizer or self.tokenizer, **kwargs)
-
-    def as_cloze(self, **kwargs: Any) -> Any:
-        """`ClozeClassifier` around this model's encoder, with the masked-LM head that its base is saved with.
-
-        Only now is that head loaded; the encoder's weights are shared.
-
-        Args:
-            **kwargs: Further arguments of `AutoModelForMaskedLM.from_pretrained`.
-
-        Raises:
-            OSError: the base cannot be reached or read.
-            ValueError: the base has no masked-LM head.
-        """
-        try:
-            from .cloze_modernbert_nli import ClozeClassifier
-        except ImportError:
-            from cloze_modernbert_nli import ClozeClassifier
-        if not self._base_sources:
-            raise ValueError(
-                "This model was made without a base: load it by `from_pretrained` or `from_base`."
-            )
-        name, location = self._base_sources[0]
-        return ClozeClassifier.from_pretrained(
-            str(name), self.encoder, self.tokenizer, **{**location, **kwargs}
-        )
 
 
 class ModernBertNliForSequenceClassification(ModernBertNliModel):

@@ -50,8 +50,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from tqdm import tqdm
 
-from pair_files import WRITERS, InputError, Table, check_output, file_state, free_name, json_line, open_table
-from shares import Processes, Shares, processes
+from prediction.pair_files import (
+    WRITERS,
+    InputError,
+    Table,
+    check_output,
+    file_state,
+    free_name,
+    json_line,
+    open_table,
+)
+from prediction.shares import Processes, Shares, processes
 
 # transformers and torch are imported by the functions that need them: a mistyped option is told at once.
 

@@ -1,7 +1,7 @@
 """Texts encoded alone, each once: their states, and what the heads make of them, are kept for later pairs."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -11,13 +11,13 @@ from torch import nn
 try:
     from .cross_modernbert_nli import Side, cross, prepare, shares
     from .heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead
-    from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
+    from .judging_modernbert_nli import ModernBertNliHeads
     from .states_modernbert_nli import StateCache, Text, TokenStates, half, mean_vector, pair_rows
     from .tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from cross_modernbert_nli import Side, cross, prepare, shares
     from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead
-    from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
+    from judging_modernbert_nli import ModernBertNliHeads
     from states_modernbert_nli import StateCache, Text, TokenStates, half, mean_vector, pair_rows
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 
@@ -49,19 +49,9 @@ class Known(NamedTuple):
         return self.vectors.nbytes + sum(part.nbytes for side in self.sides for part in side)
 
 
-class ModernBertNliTexts(ModernBertNliPreTrainedModel):
-    """The part of the model that knows texts alone; `ModernBertNliModel` has the heads."""
+class ModernBertNliTexts(ModernBertNliHeads):
+    """Heads that know texts alone, and judge them without the encoder once they are known."""
 
-    nli_hidden: Any
-    nli_output: nn.Linear
-    abstention_head: Any
-    encoder_states: Callable[..., torch.Tensor]
-    _chosen: Callable[[str | None], str]
-    _project: Callable[..., torch.Tensor]
-    _judge: Callable[..., Any]
-    _judgement: Callable[..., Any]
-    _parts: Callable[[torch.Tensor], list[tuple[Any, torch.Tensor]]]
-    _heads_device: torch.device
     _kept_for: tuple[Any, ...] | None
 
     def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:

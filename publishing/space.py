@@ -17,12 +17,11 @@ from publishing.upload import COMMIT, NOTHING, REPOSITORY, PublishError, retried
 ROOT = Path(__file__).parent.parent
 FILES = (
     "app.py",
-    "pair_files.py",
     "predict.py",
     "quickstart.py",
-    "shares.py",
     "*_modernbert_nli.py",
     "page/*",
+    "prediction/*",
     "docs/results/risk_coverage.svg",  # where it is there
 )
 START = "space.py"

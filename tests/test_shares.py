@@ -11,9 +11,9 @@ from conftest import ROOT, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pair_files import InputError
 from predict import judge_file, load_pipeline
-from shares import Processes, Shares
+from prediction.pair_files import InputError
+from prediction.shares import Processes, Shares
 
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 5), st.data())

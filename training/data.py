@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, load_dataset
 
 from configuration_modernbert_nli import LABELS
-from pair_files import READERS
+from prediction.pair_files import READERS
 from tokenization_modernbert_nli import PairError, check_pair
 from training.sources import Source, parse_source
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from configuration_modernbert_nli import LABELS
-from pair_files import json_line
+from prediction.pair_files import json_line
 from training.data import Pairs
 from training.look import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save
 

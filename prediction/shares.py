@@ -16,7 +16,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from pair_files import InputError, json_line
+from prediction.pair_files import InputError, json_line
 
 _WAIT = timedelta(days=30)  # for the slowest process: a file may take days
 

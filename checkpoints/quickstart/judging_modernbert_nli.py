@@ -1,0 +1,1 @@
+../../judging_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../opening_modernbert_nli.py

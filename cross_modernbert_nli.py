@@ -82,9 +82,7 @@ def cross(head: AlignmentHead, premises: Side, hypotheses: Side) -> torch.Tensor
     return head.aggregation(torch.cat([*of_premises, *of_hypotheses], dim=-1))
 
 
-def _pooled(
-    head: AlignmentHead, side: Side, met: torch.Tensor, at: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _pooled(head: AlignmentHead, side: Side, met: torch.Tensor, at: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The comparisons of a side's tokens with what they met, (premises, hypotheses, tokens, …), pooled.
 
     Args:

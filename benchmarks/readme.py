@@ -43,6 +43,7 @@ def rendered(page: str) -> str:
         "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
+        "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),

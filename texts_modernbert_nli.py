@@ -61,6 +61,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
     """Heads that know texts alone, and judge them without the encoder once they are known."""
 
     _kept_for: tuple[Any, ...] | None
+    _digest_of: tuple[Any, str]
 
     def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:
         """Encode texts alone, each distinct one once, for `classify`.

@@ -142,6 +142,7 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     passages, claims = [premise for premise, _ in pairs[:16]], [hypothesis for _, hypothesis in pairs[:16]]
     stored, claim = model.encode(passages), model.encode(claims[:1])
     projected = model.project_states(stored)
+    known = model.prepare(model.kept(projected))  # for all claims to come, as routes know their categories
 
     def again() -> TokenStates:
         model.forget_texts()
@@ -154,6 +155,9 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
             ),
             "projected passages and a claim, ModernBERT-large: encoding again / judging states": _ratio(
                 again, lambda: model.classify(projected, claim), repetitions
+            ),
+            "prepared passages and a claim, ModernBERT-large: encoding again / judging states": _ratio(
+                again, lambda: model.judge_every(known, model.prepare(model.kept(claim))), repetitions
             ),
             "joint pairs, ModernBERT-large: heads / encoder": _head_ratio(
                 model, tokenizer, pairs[:16], repetitions

@@ -149,8 +149,6 @@ def test_heads_that_read_both_texts_together(tiny_modernbert, heads):
 def test_joint_routes_with_similarity(tiny_modernbert):
     """Heads that know both encodings: entailment from pairs, similarity from texts alone."""
     model = make_model(tiny_modernbert, "separate")
-    if "joint" not in model.config.encoder_layers:
-        pytest.skip("these heads know separate encoding alone")
     model.config.routing = {"joint": FITTED}
     nli = model.as_pipeline(encoding="joint")
     route = nli.route(TEXTS[0], ANIMALS, threshold=1.0, examples={"fish": ["a fish"]})

@@ -102,19 +102,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Calibrate a checkpoint.", allow_abbrev=False)
-    add = parser.add_argument
+    parser = argparse.ArgumentParser(
+        usage="python calibrate.py --model CHECKPOINT --data FILE [FILE ...] [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("what is calibrated, on what").add_argument
     add("--model", required=True, help="checkpoint: folder, or repository id with --output")
     add("--data", nargs="+", help="labelled pairs, as for train.py")
     add("--routes", type=Path, help="JSONL file of labelled texts: calibrates routes instead of pairs")
     add("--categories", type=Path, help="JSON file of their categories")
+    add = parser.add_argument_group("what is promised").add_argument
     add("--delta", type=float, default=0.1, help="probability that a promise fails (default: %(default)s)")
     add("--target_risk", type=float, default=0.1, help="share of wrong answers (default: %(default)s)")
+    add("--group_by", metavar="COLUMN", help="promise by each of its values too (default: by each of DATA)")
+    add("--measure", action="store_true", help="only say the risk where the checkpoint abstains now")
+    add = parser.add_argument_group("the checkpoint, and how it is run").add_argument
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--output", type=Path, help="new folder for the calibrated checkpoint (default: in place)")
-    add("--group_by", metavar="COLUMN", help="promise by each of its values too (default: by each of DATA)")
-    add("--measure", action="store_true", help="only say the risk where the checkpoint abstains now")
     add("--batch_size", type=int, default=32, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     args = parser.parse_args(argv)

@@ -104,8 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Judge pairs of texts, or abstain.", allow_abbrev=False)
-    add = parser.add_argument
+    parser = argparse.ArgumentParser(
+        usage='python predict.py "PREMISE" "HYPOTHESIS" [option ...]\n'
+        "       python predict.py --input pairs.csv --output decisions.jsonl [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("what is judged").add_argument
     add("premise", nargs="?", help="what is known")
     add("hypothesis", nargs="?", help="what is to be judged")
     add("--input", type=Path, help="file of pairs: .jsonl, .csv or .parquet")
@@ -114,9 +120,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--premise_column", metavar="NAME", help="default: premise; with --check: source")
     add("--hypothesis_column", metavar="NAME", help="default: hypothesis; with --check: answer")
     add("--overwrite", action="store_true", help="replace an existing OUTPUT")
-    add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
-    add("--base", help="folder or repository id to take the checkpoint's base encoder from")
-    add("--revision", help="commit or branch of the checkpoint's repository")
+    add("--json", action="store_true", help="print the decision on a pair as a JSON object")
+    add = parser.add_argument_group("which answers are given").add_argument
     add("--threshold", type=float, help="abstain from this uncertainty upwards (default: the checkpoint's)")
     add("--target_risk", type=float, help="share of wrong answers that a calibrated checkpoint is to keep")
     add(
@@ -125,9 +130,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="what that is promised for: pairs like those of 'calibration', or of a group of these "
         "(default: text of a kind never seen, where the checkpoint promises anything for that)",
     )
+    add = parser.add_argument_group("the checkpoint, and how it is run").add_argument
+    add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
+    add("--base", help="folder or repository id to take the checkpoint's base encoder from")
+    add("--revision", help="commit or branch of the checkpoint's repository")
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
-    add("--json", action="store_true", help="print the decision on a pair as a JSON object")
     args = parser.parse_args(argv)
     args.premise_column = args.premise_column or ("source" if args.check else "premise")
     args.hypothesis_column = args.hypothesis_column or ("answer" if args.check else "hypothesis")

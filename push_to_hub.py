@@ -70,9 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Publish a checkpoint on the Hub, in one commit.", allow_abbrev=False
+        usage="python push_to_hub.py --model FOLDER --repo_id OWNER/NAME [--dry-run FOLDER] [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("what is published, and where").add_argument
     add("--model", type=Path, help="folder of the checkpoint")
     add("--repo_id", help="repository: OWNER/NAME")
     add("--base", help="folder to take the checkpoint's base encoder from, here and to verify")
@@ -86,6 +89,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--space", metavar="OWNER/PAGE", help="publish the page of app.py there, for the checkpoint --repo_id"
     )
+    add = parser.add_argument_group("the repository and its commit").add_argument
     add("--private", action="store_true", help="create a private repository")
     add(
         "--revision", metavar="BRANCH", help="branch, created if need be; of --space: to show (default: main)"
@@ -93,10 +97,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--tag", help="name the commit, once it is verified; the page's snippets load it")
     add("--create_pr", action="store_true", help="open a pull request")
     add("--commit_message", metavar="TEXT", help="default: what is published, on which base")
+    add = parser.add_argument_group("heads in the published format").add_argument
     add("--from-legacy", "--from_legacy", type=Path, metavar="FILE", help="published heads, to convert")
-    add("--output", type=Path, metavar="FOLDER", help="with --from-legacy: new folder of the checkpoint")
-    add("--base_model", help="with --from-legacy: repository of their base (default: ModernBERT-large)")
-    add("--base_revision", metavar="COMMIT", help="with --from-legacy: its commit")
+    add("--output", type=Path, metavar="FOLDER", help="new folder of the checkpoint")
+    add("--base_model", help="repository of their base (default: ModernBERT-large)")
+    add("--base_revision", metavar="COMMIT", help="its commit")
     args = parser.parse_args(argv)
     if args.from_legacy:
         if not args.output or args.model or args.repo_id:

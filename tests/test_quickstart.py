@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, snippets
+from conftest import HANGS, ROOT, snippets
 from safetensors import safe_open
 
 import quickstart
@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 def run(*command: str, **environment: str) -> str:
     """Standard output of a command in a fresh process at the repository's root."""
     env = {**os.environ, "PYTHONPATH": "", **environment}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

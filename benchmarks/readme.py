@@ -47,6 +47,7 @@ def rendered(page: str) -> str:
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "left_out": lambda: (RESULTS / "promise-domains-wide-separate.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
+        "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),

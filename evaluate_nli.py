@@ -80,6 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--predictions", type=Path, default=Path("runs/evaluation"), help="default: %(default)s")
     add("--batch_size", type=int, default=32, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add("--tables_only", nargs="+", default=[], metavar="NAME", help="models that the pictures leave out")
     add("--speed", action="store_true", help="measure throughput and memory too: run nothing else meanwhile")
     add("--speed_pairs", type=int, default=512, help="of the first set (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -114,6 +115,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     models = [parse_model(text) for text in args.models]
     sources = [to_measure_on(text) for text in args.sets]
     _require_names([model.name for model in models], "models")
+    if unknown := set(args.tables_only) - {model.name for model in models}:
+        raise ValueError(f"`--tables_only {unknown.pop()}` is none of the models by its name.")
+    if len(args.tables_only) == len(models):
+        raise ValueError("`--tables_only` leaves no model for the pictures.")
     _require_names([parse_source(source).name for source in sources], "sets")
     seeds = {model.name: list(contestants(model, args.device)) for model in models}
     sets = {parse_source(source).name: load_pairs(source) for source in sources}
@@ -148,7 +153,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             row = {"model": model.name, "set": name, "encoding": encoding}
             results["results"].append({**row, **results_of(of_seeds)})
             shown = f"{model.name}, {encoding}" if encoding else model.name
-            drawn[shown, name] = of_seeds[0]
+            if model.name not in args.tables_only:
+                drawn[shown, name] = of_seeds[0]
             if "temperature" in first.noted:
                 temperatures[shown] = first.noted["temperature"]
         results["models"][model.name] = {

@@ -108,9 +108,9 @@ def _headline(results: dict[str, Any]) -> str:
 def _licences(results: dict[str, Any]) -> str:
     """Of what the quick start was trained on."""
     rows = yaml.safe_load((ROOT / "model_card" / "datasets.yaml").read_text())
-    licences = {name: f"{row['title']} ({row['licence']})" for row in rows for name in row["names"]}
+    licences = {name: f"{row['title']}: {row['licence']}" for row in rows for name in row["names"]}
     known = dict.fromkeys(licences.get(name, name) for name in results["train"])
-    return f"The heads in `checkpoints/quickstart` were trained on {', '.join(known)}."
+    return f"What the heads in `checkpoints/quickstart` were trained on, with licences: {'; '.join(known)}."
 
 
 def _quality(results: dict[str, Any]) -> str:

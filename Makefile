@@ -2,7 +2,7 @@
 # make app     set up, then serve a page to try the model on
 # make test    set up, then run all tests
 # make test-common     the common tests of transformers for its models, on ours
-# make test-lowest     model, loading and doors with the lowest versions that pyproject.toml allows
+# make test-lowest     model, loading and interfaces with the lowest versions that pyproject.toml allows
 # make test-integrations   the tests of integrations/, with Haystack and LangChain
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own

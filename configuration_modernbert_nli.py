@@ -20,7 +20,7 @@ PROBLEM_TYPES = (None, "single_label_classification")
 DEFAULT_BASE = "answerdotai/ModernBERT-large"
 DEFAULT_BASE_REVISION = "45bb4654a4d5aaff24dd11d4781fa46d39bf8c13"
 
-# One class carries one `_auto_class`, so the config itself lists all of them, whichever class does the saving.
+# One class carries one `_auto_class`, so the config itself lists all of them, whichever class saves it.
 AUTO_MAP = {
     "AutoConfig": "configuration_modernbert_nli.ModernBertNliConfig",
     "AutoModel": "modeling_modernbert_nli.ModernBertNliModel",

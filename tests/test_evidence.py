@@ -173,7 +173,8 @@ def test_memory_is_flat(tiny, monkeypatch):
 
 def test_ten_megabytes_are_read_in_small_blocks(tiny):
     """From a generator too, which is asked for the next source only when it is needed."""
-    text = (FILLER * (10 * 2**20 // len(FILLER) + 1))[: 10 * 2**20]
+    sentence = "It rained on the harbour and " * 6 + "it rained. "
+    text = sentence * (10 * 2**20 // len(sentence) + 1)
     asked = []
 
     def sources():

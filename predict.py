@@ -37,6 +37,12 @@ of one process, `--batch_size` may then differ: they change no more than the rou
 than memory, and several processes may share it, on GPUs or on CPUs, each row being judged once:
 
     torchrun --nproc_per_node 2 predict.py --input pairs.parquet --output decisions.parquet
+
+Many files, on one machine or on many, are for Ray: INPUT is then a folder or a pattern, here or on an object
+store, and OUTPUT a folder, which gets one of Parquet files for each file. Those that are whole are not made
+again.
+
+    python predict.py --engine ray --input 'pairs/*.parquet' --output decisions --address auto
 """
 
 import argparse
@@ -80,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(show(pipe, args.premise, args.hypothesis, args.threshold, args.json))
             return 0
         columns = (args.premise_column, args.hypothesis_column)
+        if args.engine == "ray":
+            return _by_ray(args, columns)
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
         with processes() as those:
@@ -114,8 +122,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("what is judged").add_argument
     add("premise", nargs="?", help="what is known")
     add("hypothesis", nargs="?", help="what is to be judged")
-    add("--input", type=Path, help="file of pairs: .jsonl, .csv or .parquet")
-    add("--output", type=Path, help="file for the decisions: .jsonl, .csv or .parquet")
+    add("--input", help="file of pairs: .jsonl, .csv or .parquet; for Ray a folder or a pattern")
+    add("--output", help="file for the decisions: .jsonl, .csv or .parquet; for Ray a folder")
     add("--check", action="store_true", help="check an answer against a whole source")
     add("--premise_column", metavar="NAME", help="default: premise; with --check: source")
     add("--hypothesis_column", metavar="NAME", help="default: hypothesis; with --check: answer")
@@ -136,6 +144,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    add = parser.add_argument_group("a cluster").add_argument
+    add("--engine", choices=["ray"], help="who shares out the work (default: this process, or torchrun)")
+    add("--address", help="of a Ray cluster, such as auto (default: Ray is started here)")
+    add("--workers", type=int, help="how many hold a model (default: as many as there is room for)")
+    add("--gpus", type=float, default=0, help="of each worker (default: %(default)s)")
     args = parser.parse_args(argv)
     args.premise_column = args.premise_column or ("source" if args.check else "premise")
     args.hypothesis_column = args.hypothesis_column or ("answer" if args.check else "hypothesis")
@@ -144,6 +157,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('give either "PREMISE" "HYPOTHESIS", or --input FILE --output FILE')
     if args.json and args.input:
         parser.error("--json is for a single pair; for a file, let the name of --output end in .jsonl")
+    if args.engine is None:
+        if args.address or args.workers or args.gpus:
+            parser.error("--address, --workers and --gpus go with --engine ray")
+        args.input, args.output = (path and Path(path) for path in (args.input, args.output))
+    elif not args.input or args.target_risk is not None:
+        parser.error("--engine ray takes --input and --output, and a --threshold instead of a --target_risk")
     if args.revision and not args.model:
         parser.error("--revision goes with --model, a repository id")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
@@ -182,6 +201,22 @@ def load_pipeline(
         return ModernBertNliModel.from_pretrained(model, **location).as_pipeline(device=device)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last for an unknown device
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
+
+
+def _by_ray(args: argparse.Namespace, columns: tuple[str, str]) -> int:
+    from prediction.ray_engine import judge_files
+
+    options = {
+        **{name: getattr(args, name) for name in ("model", "base", "revision", "threshold", "batch_size")},
+        **dict(zip(("premise_column", "hypothesis_column"), columns, strict=True)),
+        "work": "check" if args.check else "judge",
+        "device": args.device,
+    }
+    where = (args.address, args.workers, args.gpus)
+    judged, known = judge_files(args.input, args.output, *where, **options)
+    more = f", {len(known)} had been" if known else ""
+    print(f"{len(judged)} files judged{more}; the decisions are in {args.output}.", file=sys.stderr)
+    return 0
 
 
 def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:

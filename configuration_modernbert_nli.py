@@ -32,7 +32,7 @@ CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipelin
 _SIZES = {
     ("error", True): (256, 224, 128),
     ("error", False): (224, 160, 128),
-    ("opinion", True): (208, 176, 128),
+    ("opinion", True): (224, 192, 104),
     ("opinion", False): (192, 144, 80),
 }
 
@@ -77,7 +77,7 @@ class ModernBertNliConfig(PretrainedConfig):
             errs, as the published one does; `"opinion"`, from the states, the label itself, as an auxiliary
             classifier: an answer is uncertain to which it gives little probability. For alignment alone.
         abstention_hidden_size (`int`, *optional*):
-            Width of the abstention head: 128 for errors; for an opinion 128 on a base of width 512 at most,
+            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
             else 80.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):

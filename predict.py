@@ -15,6 +15,7 @@ The output has all rows and columns of the input, in order, and for each row
     label, confidence       the most probable label and its probability
     abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
     p_entailment, p_neutral, p_contradiction
+    truncated               whether the end of the premise was beyond the window, and not read
     error                   why the pair could not be judged; all of the above are then null
 
 With `--check`, answers of one sentence or more are checked against sources however long (`check` of the
@@ -211,12 +212,15 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     ]
     for label, probability in decision["probs"].items():
         lines.append(f"  {label:<13} {probability:6.1%}  {'#' * round(40 * probability)}".rstrip())
+    if decision.get("truncated"):
+        lines.append("the end of the premise was beyond the window and not read: --check reads all of it")
     return "\n".join(lines)
 
 
 def _flat(decision: dict[str, Any]) -> dict[str, Any]:
     probabilities = {f"p_{label}": value for label, value in decision["probs"].items()}
-    return {**{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
+    whole = {"truncated": False}  # unless the decision says otherwise
+    return {**whole, **{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
 
 
 class Summary(NamedTuple):
@@ -405,8 +409,8 @@ class Work(NamedTuple):
 
 def _judged_columns(pipe: Any) -> dict[str, Any]:
     probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
-    names = ("label", "confidence", "abstain", "uncertainty", *probabilities)
-    not_numbers = {"label": pa.string(), "abstain": pa.bool_()}
+    names = ("label", "confidence", "abstain", "uncertainty", *probabilities, "truncated")
+    not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "truncated": pa.bool_()}
     return {**{name: not_numbers.get(name, pa.float64()) for name in names}, "error": pa.string()}
 
 

@@ -93,14 +93,14 @@ SOURCES = (
 
 _LESS = (("ling_nli", 0.6), ("new_protocols", 0.5), ("conj_nli", 0.3))  # much text of a kind, for its worth
 
-# What was tried, the first of which is what version 0.1 learnt from.
+# What was tried, the first of which is what the quick start learnt from.
 MIXES = {
     "home": Mix(),
     "all": Mix(evidence=1, language=1, template=1),
     "evidence": Mix(evidence=2, files=_LESS),
     "wide": Mix(made=1, evidence=1, language=0.6, template=0.3, files=_LESS),
 }
-WIDEST = "wide"  # which the quick start learns from
+WIDEST = "wide"
 
 
 def files(data: Path, aside: Path) -> dict[str, Path]:

@@ -23,6 +23,7 @@ import peer_tables  # noqa: E402
 import promise  # noqa: E402
 import snippets  # noqa: E402
 import training_cost  # noqa: E402
+import unseen  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
@@ -45,12 +46,15 @@ def rendered(page: str) -> str:
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
+        "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
         "domains": lambda: (RESULTS / "domains.md").read_text().strip(),
         "ceiling": lambda: (RESULTS / "ceiling.md").read_text().strip(),
         "larger_base": lambda: (RESULTS / "larger-base.md").read_text().strip(),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "left_out": lambda: (RESULTS / "promise-domains-wide-separate.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
+        "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),
+        "passages": lambda: (RESULTS / "passages.md").read_text().strip(),
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),

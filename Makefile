@@ -19,7 +19,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export DEMO_PREMISE := $(value PREMISE)
 export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 
-.PHONY: demo app test test-quantized test-browser test-common test-lowest check clean
+.PHONY: demo app test test-quantized test-browser test-common test-lowest test-integrations check clean
 
 demo: .venv/installed
 	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"

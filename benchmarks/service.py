@@ -232,8 +232,8 @@ def _soak_text(of: dict[str, Any]) -> str:
     memory, count = of["memory_gb"], sum(of["answers"].values())
     bad = sum(number for name, number in of["answers"].items() if name.startswith("bad"))
     return (
-        f"Soak of {of['seconds']:g} seconds: {count:,} answers, {bad:,} of them to bad requests; {of['wrong']:,} "
-        f"other than the pipeline's; {'it crashed' if of['crashed'] else 'no crash'}; memory "
+        f"Soak of {of['seconds']:g} seconds: {count:,} answers, {bad:,} of them to bad requests; "
+        f"{of['wrong']:,} other than the pipeline's; {'it crashed' if of['crashed'] else 'no crash'}; memory "
         f"{memory['settled']:.2f} GB after a tenth of the time, {memory['end']:.2f} GB at the end."
     )
 

@@ -55,6 +55,15 @@ NOT_COVERED = (
     "heads that were fitted to these pairs, or chosen by them",
     "dependence: pairs that share a premise tell less than as many that do not",
 )
+ROUTES_NOT_COVERED = (
+    "other texts, or texts that nothing fits in another share than here",
+    "other categories, hypotheses or examples: `route` refuses to promise anything for them",
+    "each category by itself",
+    "`several=True`, where each category is decided on by itself",
+    "texts that are declined: some of them may have a category",
+    "routes or heads that were fitted to these texts, or chosen by them",
+    "dependence: texts of the same person tell less than as many of different ones",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -243,7 +252,7 @@ def write(changes: dict[str, Any], model: str, revision: str | None, output: Pat
     return output
 
 
-def report(calibration: dict[str, Any], what: str = "pairs") -> str:
+def report(calibration: dict[str, Any], what: str = "pairs", not_covered: Sequence[str] = NOT_COVERED) -> str:
     """What is promised, and what is not."""
     lines = []
     for encoding, entry in calibration.items():
@@ -256,7 +265,7 @@ def report(calibration: dict[str, Any], what: str = "pairs") -> str:
         f"Each row is promised by itself, with probability {1 - entry['delta']:.0%} over the draw of "
         f"{what}:\nbelow its threshold at most the target share of the answers is wrong in the long run, on "
         f"{what}\ndrawn independently from where these came ({', '.join(entry['data'])}). Not covered:\n"
-        + "\n".join(f"- {left_open}" for left_open in NOT_COVERED)
+        + "\n".join(f"- {left_open}" for left_open in not_covered)
     )
     return "\n".join(lines)
 
@@ -282,7 +291,7 @@ def _calibrate_routes(args: argparse.Namespace) -> int:
     pipe = load_pipeline(args.model, args.base, args.revision, args.device)
     calibration = calibrate_routes(pipe, texts, labels, categories, args.routes.name, args.delta)
     encoding = pipe.encoding
-    print(report({encoding: calibration}, "routes"))
+    print(report({encoding: calibration}, "routes", ROUTES_NOT_COVERED))
     threshold = promised_threshold({encoding: calibration}, encoding, args.target_risk)
     routing = pipe.model.config.routing or {}
     entry = {**routing.get(encoding, UNFITTED), "threshold": threshold, "calibration": calibration}
@@ -332,7 +341,8 @@ def calibrate_routes(
     errors = np.array(best) != np.array(labels)
     uncertainty = np.array([routed["uncertainty"] for routed in routes])
     calibration = calibration_of(errors, uncertainty, best, [name], delta)
-    return {**calibration, "categories": known.digest(), "of": len(known.names)}
+    about = {"categories": known.digest(), "of": len(known.names), "heads": pipe.model.heads_digest()}
+    return {**calibration, **about}
 
 
 def _check_output(model: str, output: Path | None) -> None:

@@ -15,6 +15,7 @@ The output has all rows and columns of the input, in order, and for each row
     label, confidence       the most probable label and its probability
     abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
     p_entailment, p_neutral, p_contradiction
+    truncated               whether the end of the premise was beyond the window, and not read
     error                   why the pair could not be judged; all of the above are then null
 
 With `--check`, answers of one sentence or more are checked against sources however long (`check` of the
@@ -36,6 +37,12 @@ of one process, `--batch_size` may then differ: they change no more than the rou
 than memory, and several processes may share it, on GPUs or on CPUs, each row being judged once:
 
     torchrun --nproc_per_node 2 predict.py --input pairs.parquet --output decisions.parquet
+
+Many files, on one machine or on many, are for Ray: INPUT is then a folder or a pattern, here or on an object
+store, and OUTPUT a folder, which gets one of Parquet files for each file. Those that are whole are not made
+again.
+
+    python predict.py --engine ray --input 'pairs/*.parquet' --output decisions --address auto
 """
 
 import argparse
@@ -79,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(show(pipe, args.premise, args.hypothesis, args.threshold, args.json))
             return 0
         columns = (args.premise_column, args.hypothesis_column)
+        if args.engine == "ray":
+            return _by_ray(args, columns)
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
         with processes() as those:
@@ -113,8 +122,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("what is judged").add_argument
     add("premise", nargs="?", help="what is known")
     add("hypothesis", nargs="?", help="what is to be judged")
-    add("--input", type=Path, help="file of pairs: .jsonl, .csv or .parquet")
-    add("--output", type=Path, help="file for the decisions: .jsonl, .csv or .parquet")
+    add("--input", help="file of pairs: .jsonl, .csv or .parquet; for Ray a folder or a pattern")
+    add("--output", help="file for the decisions: .jsonl, .csv or .parquet; for Ray a folder")
     add("--check", action="store_true", help="check an answer against a whole source")
     add("--premise_column", metavar="NAME", help="default: premise; with --check: source")
     add("--hypothesis_column", metavar="NAME", help="default: hypothesis; with --check: answer")
@@ -135,6 +144,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    add = parser.add_argument_group("a cluster").add_argument
+    add("--engine", choices=["ray"], help="who shares out the work (default: this process, or torchrun)")
+    add("--address", help="of a Ray cluster, such as auto (default: Ray is started here)")
+    add("--workers", type=int, help="how many hold a model (default: as many as there is room for)")
+    add("--gpus", type=float, default=0, help="of each worker (default: %(default)s)")
     args = parser.parse_args(argv)
     args.premise_column = args.premise_column or ("source" if args.check else "premise")
     args.hypothesis_column = args.hypothesis_column or ("answer" if args.check else "hypothesis")
@@ -143,6 +157,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('give either "PREMISE" "HYPOTHESIS", or --input FILE --output FILE')
     if args.json and args.input:
         parser.error("--json is for a single pair; for a file, let the name of --output end in .jsonl")
+    if args.engine is None:
+        if args.address or args.workers or args.gpus:
+            parser.error("--address, --workers and --gpus go with --engine ray")
+        args.input, args.output = (path and Path(path) for path in (args.input, args.output))
+    elif not args.input or args.target_risk is not None:
+        parser.error("--engine ray takes --input and --output, and a --threshold instead of a --target_risk")
     if args.revision and not args.model:
         parser.error("--revision goes with --model, a repository id")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
@@ -183,6 +203,22 @@ def load_pipeline(
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
 
 
+def _by_ray(args: argparse.Namespace, columns: tuple[str, str]) -> int:
+    from prediction.ray_engine import judge_files
+
+    options = {
+        **{name: getattr(args, name) for name in ("model", "base", "revision", "threshold", "batch_size")},
+        **dict(zip(("premise_column", "hypothesis_column"), columns, strict=True)),
+        "work": "check" if args.check else "judge",
+        "device": args.device,
+    }
+    where = (args.address, args.workers, args.gpus)
+    judged, known = judge_files(args.input, args.output, *where, **options)
+    more = f", {len(known)} had been" if known else ""
+    print(f"{len(judged)} files judged{more}; the decisions are in {args.output}.", file=sys.stderr)
+    return 0
+
+
 def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:
     try:
         if args.target_risk is None:
@@ -211,12 +247,15 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     ]
     for label, probability in decision["probs"].items():
         lines.append(f"  {label:<13} {probability:6.1%}  {'#' * round(40 * probability)}".rstrip())
+    if decision.get("truncated"):
+        lines.append("the end of the premise was beyond the window and not read: --check reads all of it")
     return "\n".join(lines)
 
 
 def _flat(decision: dict[str, Any]) -> dict[str, Any]:
     probabilities = {f"p_{label}": value for label, value in decision["probs"].items()}
-    return {**{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
+    whole = {"truncated": False}  # unless the decision says otherwise
+    return {**whole, **{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
 
 
 class Summary(NamedTuple):
@@ -405,8 +444,8 @@ class Work(NamedTuple):
 
 def _judged_columns(pipe: Any) -> dict[str, Any]:
     probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
-    names = ("label", "confidence", "abstain", "uncertainty", *probabilities)
-    not_numbers = {"label": pa.string(), "abstain": pa.bool_()}
+    names = ("label", "confidence", "abstain", "uncertainty", *probabilities, "truncated")
+    not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "truncated": pa.bool_()}
     return {**{name: not_numbers.get(name, pa.float64()) for name in names}, "error": pa.string()}
 
 

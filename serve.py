@@ -71,15 +71,19 @@ def about(pipe: Any) -> dict[str, Any]:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        usage="python serve.py [--model CHECKPOINT] [--host ADDRESS] [--port PORT] [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("what is served, and where").add_argument
     add("--model", help="folder or repository of a checkpoint (default: the one of this repository)")
     add("--base", help="folder or repository of its base (default: the one that the checkpoint names)")
     add("--revision", help="commit of the checkpoint")
     add("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8000, help="default: %(default)s")
+    add = parser.add_argument_group("limits").add_argument
     defaults = {field.name: field for field in fields(Settings)}
     for name, what in LIMITS.items():
         default: Any = defaults[name].default

@@ -6,7 +6,8 @@
 PAIRS has a premise and a hypothesis in each row. The service is a process of its own, `serve.py`, on
 loopback; 64 clients ask for a pair at a time, each as soon as it has its last answer. The soak mixes pairs,
 routes, checks and bad requests for so many seconds, and compares every answer with the pipeline's. Run
-nothing else meanwhile. Prints a table and writes `benchmarks/results/service.json` and `.md`.
+nothing else meanwhile. Prints a table and writes `benchmarks/results/service.json` and `.md`: the load, or
+with `--soak` the soak, the other staying as it was.
 """
 
 import argparse
@@ -55,19 +56,22 @@ def main() -> None:
     read = load_pairs(f"{args.pairs}?cap={args.count}")
     pairs = list(zip(read.premises, read.hypotheses, strict=True))
     pipe = load_pipeline()
+    path = RESULTS / "service.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
     results: dict[str, Any] = {
+        **{key: before[key] for key in ("load", "soak") if key in before},
         "date": date.today().isoformat(),
-        "command": f"python benchmarks/service.py --pairs {args.pairs.name}"
-        + (f" --soak {args.soak:g}" if args.soak else ""),
+        "command": f"python benchmarks/service.py --pairs {args.pairs.name}" + " [--soak SECONDS]",
         "threads": torch.get_num_threads(),
         "clients": CLIENTS,
         "pairs": len(pairs),
     }
     with served() as (url, process):
-        results["load"] = asyncio.run(load(pipe, pairs, url))
         if args.soak:
             results["soak"] = asyncio.run(soak(pipe, pairs, url, process, args.soak))
-    write_aside(RESULTS / "service.json", json.dumps(results, indent=2) + "\n")
+        else:
+            results["load"] = asyncio.run(load(pipe, pairs, url))
+    write_aside(path, json.dumps(results, indent=2) + "\n")
     write_aside(RESULTS / "service.md", text(results) + "\n")
     print(text(results))
 
@@ -200,31 +204,38 @@ async def soak(
 
 
 def text(results: dict[str, Any]) -> str:
-    """A table, and what the soak found."""
-    load_of = results["load"]
-    rate, latency = load_of["pairs_per_second"], load_of["latency"]
+    """What is there: a table of the load, and what the soak found."""
+    parts = [
+        _load_text(results) if "load" in results else "",
+        _soak_text(results["soak"]) if "soak" in results else "",
+    ]
+    return "\n\n".join([*filter(None, parts), f"{results['date']}, `{results['command']}`."])
+
+
+def _load_text(results: dict[str, Any]) -> str:
+    of = results["load"]
+    rate, latency = of["pairs_per_second"], of["latency"]
+    shown = " / ".join(f"{1000 * latency[name]:.0f} ms" for name in ("p50", "p95", "p99"))
     lines = [
         "| | Pairs a second | Latency of a request, median / 95 % / 99 % |",
         "|---|---|---|",
         f"| the pipeline, all pairs in a call | {rate['pipeline']:.0f} | |",
-        f"| the service, {results['clients']} clients with a pair each | {rate['service']:.0f} | "
-        + " / ".join(f"{1000 * latency[name]:.0f} ms" for name in ("p50", "p95", "p99"))
-        + " |",
+        f"| the service, {results['clients']} clients with a pair each | {rate['service']:.0f} | {shown} |",
         "",
-        f"The service has {load_of['ratio']:.2f} ({load_of['least']:.2f} to {load_of['most']:.2f}) of the "
-        f"pipeline's throughput, with its clients on the same {results['threads']} cores; {ROUNDS} rounds.",
+        f"The service has {of['ratio']:.2f} ({of['least']:.2f} to {of['most']:.2f}) of the pipeline's "
+        f"throughput, with its clients on the same {results['threads']} cores; {ROUNDS} rounds.",
     ]
-    if soak_of := results.get("soak"):
-        memory, count = soak_of["memory_gb"], sum(soak_of["answers"].values())
-        bad = sum(number for name, number in soak_of["answers"].items() if name.startswith("bad"))
-        lines += [
-            "",
-            f"Soak of {soak_of['seconds']:g} seconds: {count:,} answers, {bad:,} of them to bad requests; "
-            f"{soak_of['wrong']:,} other than the pipeline's; "
-            f"{'it crashed' if soak_of['crashed'] else 'no crash'}; memory {memory['settled']:.2f} GB after "
-            f"a tenth of the time, {memory['end']:.2f} GB at the end.",
-        ]
-    return "\n".join([*lines, "", f"{results['date']}, `{results['command']}`."])
+    return "\n".join(lines)
+
+
+def _soak_text(of: dict[str, Any]) -> str:
+    memory, count = of["memory_gb"], sum(of["answers"].values())
+    bad = sum(number for name, number in of["answers"].items() if name.startswith("bad"))
+    return (
+        f"Soak of {of['seconds']:g} seconds: {count:,} answers, {bad:,} of them to bad requests; "
+        f"{of['wrong']:,} other than the pipeline's; {'it crashed' if of['crashed'] else 'no crash'}; memory "
+        f"{memory['settled']:.2f} GB after a tenth of the time, {memory['end']:.2f} GB at the end."
+    )
 
 
 if __name__ == "__main__":

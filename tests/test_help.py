@@ -7,13 +7,15 @@ import shlex
 import pytest
 from conftest import ROOT
 
-COMMANDS = ("app", "calibrate", "evaluate_nli", "pilot", "predict", "push_to_hub", "train")
+COMMANDS = ("app", "calibrate", "evaluate_nli", "index", "pilot", "predict", "push_to_hub", "serve", "train")
+
+NEEDS = {"app": "gradio", "serve": "fastapi"}  # without which they end at once, saying what to install
 
 
 def parser_of(name: str):
     """What reads the command line of a command, without running it."""
-    if name == "app":
-        pytest.importorskip("gradio", reason="the page needs Gradio")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     module = importlib.import_module(name)
     if name == "train":
         return lambda argv: module.parse(argv, module.__doc__)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from predict import InputError, judge_file, load_pipeline, main
 
 DECISION = ["label", "confidence", "abstain", "uncertainty", "p_entailment", "p_neutral", "p_contradiction"]
+DECISION += ["truncated"]
 ROWS = [{"premise": premise, "hypothesis": hypothesis} for premise, hypothesis in PAIRS]
 
 
@@ -154,6 +155,19 @@ def test_every_kind_into_every_kind(pipe, model, tmp_path, capsys, source, targe
         assert float(result["confidence"]) == pytest.approx(decision["confidence"], abs=1e-6)
         assert not result["error"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source_path.name, output.name])
+
+
+def test_a_premise_that_lost_its_end_is_marked(model, tmp_path, capsys):
+    """In the file, and on the command line."""
+    long = "It rains. " * 300
+    rows = [{"premise": text, "hypothesis": "It is wet."} for text in ("It rains.", long, "")]
+    source, output = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    assert main([*model, "--input", str(source), "--output", str(output)]) == 0
+    assert [row["truncated"] for row in read(output)] == [False, True, None]
+    capsys.readouterr()
+    for text, told in (("It rains.", False), (long, True)):
+        assert main([*model, text, "It is wet."]) == 0
+        assert ("not read: --check reads all of it" in capsys.readouterr().out) == told
 
 
 def test_other_columns_threshold_and_existing_names(pipe, tmp_path):

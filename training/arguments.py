@@ -127,8 +127,8 @@ class HeadArguments:
     abstention_type: str = field(
         default="opinion",
         metadata={
-            "help": "What the abstention head learns: an opinion of its own, from all pairs, or the NLI "
-            "head's errors, from held-out pairs. A CLS head has no opinion.",
+            "help": "What the abstention head learns: the labels, as an auxiliary classifier with an opinion "
+            "of its own, from all pairs; or the NLI head's errors, from held-out pairs, as for a CLS head.",
             "choices": ["error", "opinion"],
         },
     )

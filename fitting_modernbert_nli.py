@@ -104,7 +104,12 @@ def fit_routing(sets: Sequence[Known]) -> dict[str, Any]:
 
 
 def adapted_routing(
-    known: Known, before: Mapping[str, Any], categories: Categories, target_risk: float, seed: int = 0
+    known: Known,
+    before: Mapping[str, Any],
+    categories: Categories,
+    heads: str,
+    target_risk: float,
+    seed: int = 0,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The entry of `routing` for labelled texts of one's own, calibrated for them, and what is known of it.
 
@@ -116,6 +121,7 @@ def adapted_routing(
         known (`Known`): From `know`.
         before (`Mapping`): The entry that the weights are now from.
         categories (`Categories`): Which the promise is for.
+        heads (`str`): The digest of the heads that it is for.
         target_risk (`float`): Share of wrong routes that the threshold is to keep to.
         seed (`int`): Of the folds.
 
@@ -153,11 +159,8 @@ def adapted_routing(
         promise = entry_of(doubt, answers, ["texts of one's own"], DELTA, table)
         rows = [row for row in table if row["threshold"] is not None]
         if rows:
-            fitted["calibration"] = {
-                **promise,
-                "categories": categories.digest(),
-                "of": len(categories.names),
-            }
+            about = {"categories": categories.digest(), "of": len(categories.names), "heads": heads}
+            fitted["calibration"] = {**promise, **about}
     if kept := [row for row in rows if row["target_risk"] <= target_risk + 1e-9]:
         fitted["threshold"] = kept[-1]["threshold"]
     else:

@@ -18,9 +18,9 @@ stay in `kept/`: whether their label is wrong is for a reader to say. A row is a
 labelled ones of its source, or among those that `cap=` or `--max_train_pairs` left of it, from 1. Repeated
 pairs and those of `--eval_data` are left out, as by train.py, whose cache of encoder states is used.
 
-`--unlabelled` instead of `--train_data` chooses pairs that trained heads (`--init_from`, by default those of
-this repository) are in doubt about and that differ from each other, and writes `to_label.csv`, with an empty
-column for labels: what is filled in by then is labelled data for `nli.adapt`, train.py and calibrate.py.
+`--unlabelled` instead of `--train_data` chooses typical pairs of every kind that trained heads tell apart
+among them (`--init_from`, by default those of this repository), and writes `to_label.csv`, with an empty column
+for labels: what is filled in by then is labelled data for `nli.adapt`, train.py and calibrate.py.
 """
 
 import copy

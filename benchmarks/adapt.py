@@ -35,10 +35,10 @@ import quickstart  # noqa: E402
 from adaptation_modernbert_nli import Pairs as Summarised  # noqa: E402
 from adaptation_modernbert_nli import adapted, conclude, wrong  # noqa: E402
 from heads_modernbert_nli import label_loss  # noqa: E402
-from home_modernbert_nli import Home  # noqa: E402
+from home_modernbert_nli import Home, Summaries  # noqa: E402
 from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from training.cache import cache_states  # noqa: E402
-from training.choosing import gradients, spread_out  # noqa: E402
+from training.choosing import representatives, spread_out  # noqa: E402
 from training.data import load_pairs  # noqa: E402
 from training.home import home_of, summaries_of_states  # noqa: E402
 from training.resume import write_aside  # noqa: E402
@@ -74,6 +74,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "replay, 0.5": {"replay": 6.0, "strength": 0.5},
 }
 ADAPT, WITHOUT, CHOSEN = "nli.adapt", "nli.adapt, no sample", "nli.adapt, pairs of pilot.py"
+BADGE = "nli.adapt, pairs by BADGE"
 
 
 def main() -> None:
@@ -93,14 +94,14 @@ def main() -> None:
         args.start, base_model_name_or_path=base, dtype=torch.bfloat16
     ).eval()
     lab = Lab(model, args.data)
-    ways: dict[str, tuple[int, ...]] = {ADAPT: SEEDS, WITHOUT: SEEDS, CHOSEN: SEEDS}
+    ways: dict[str, tuple[int, ...]] = {ADAPT: SEEDS, WITHOUT: SEEDS, CHOSEN: SEEDS, BADGE: SEEDS}
     if args.compare:
         ways |= dict.fromkeys(WAYS, SEEDS[:1])
     rows = [
         lab.measured(way, domain, size, seed)
         for way, seeds in tqdm(ways.items(), unit="way", disable=None)
         for domain in DOMAINS
-        for size in (SIZES[:2] if way == CHOSEN else SIZES)
+        for size in (SIZES[:2] if way in (CHOSEN, BADGE) else SIZES)
         for seed in seeds
     ]
     earlier = RESULTS / "adapt.json"
@@ -207,6 +208,9 @@ class Lab:
     def _measure(self, way: str, domain: str, size: int, seed: int) -> dict[str, Any]:
         pairs, (pool, tested) = self.set(domain), self.parts(domain)
         if way == CHOSEN:
+            vectors = hidden(self.start, _some(pairs, pool).summaries[self.model.config.encoding])
+            rows = pool[representatives(vectors, size, seed)]
+        elif way == BADGE:
             vectors = gradients(self.start, _some(pairs, pool).summaries[self.model.config.encoding])
             rows = pool[spread_out(vectors, size, seed)]
         else:
@@ -229,6 +233,23 @@ class Lab:
             }
         row["after"] = {name: self.accuracy(heads, name) for name in (domain, *HOME)}
         return row
+
+
+@torch.no_grad()
+def hidden(heads: Any, summaries: Summaries) -> torch.Tensor:
+    """What the labels are concluded from, (pairs, nli_hidden_size)."""
+    return heads.nli_hidden.conclude(summaries["nli"])
+
+
+@torch.no_grad()
+def gradients(heads: Any, summaries: Summaries) -> torch.Tensor:
+    """Of the last layer, the heads' own answer being taken for the label, (pairs, labels * nli_hidden_size).
+
+    Ash et al. 2020 (arXiv:1906.03671): long where the answer is unsure.
+    """
+    probs = conclude(heads, summaries).logits.softmax(dim=-1)
+    errors = probs - torch.nn.functional.one_hot(probs.argmax(dim=-1), probs.shape[-1])
+    return (errors[:, :, None] * hidden(heads, summaries)[:, None, :]).flatten(1)
 
 
 def _some(pairs: Summarised, rows: Any) -> Summarised:

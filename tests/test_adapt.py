@@ -18,7 +18,7 @@ from learning_modernbert_nli import classes_of
 from modeling_modernbert_nli import ModernBertNliModel
 from promise_modernbert_nli import binomial_tail, pairs_needed
 from train import main
-from training.choosing import spread_out
+from training.choosing import representatives, spread_out
 from training.data import load_pairs
 
 LABEL2ID = {"entailment": 0, "neutral": 1, "contradiction": 2}
@@ -381,6 +381,18 @@ def test_what_is_chosen_is_distinct_and_spread_out(values, count, seed):
     assert len(chosen) == len(set(chosen.tolist())) == min(count, len(values))
     distinct = len(set(values))
     assert len({values[row] for row in chosen[:distinct]}) == min(distinct, len(chosen))
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 9.0]), min_size=1, max_size=30), st.integers(1, 40))
+def test_each_kind_is_represented_and_the_most_common_comes_first(values, count):
+    """As far as there are kinds, and rows; none comes twice."""
+    vectors = torch.tensor(values)[:, None]
+    chosen = representatives(vectors, count, 0)
+    assert len(chosen) == len(set(chosen.tolist())) == min(count, len(values))
+    if count >= 3:
+        kinds = [values[row] for row in chosen[: len(set(values))]]
+        assert sorted(kinds) == sorted(set(values))
+        assert values.count(kinds[0]) == max(map(values.count, values))
 
 
 def test_pairs_are_chosen_from_files_and_can_be_labelled(start, tiny_modernbert, tmp_path, capsys):

@@ -1,8 +1,9 @@
-"""Which pairs to label: those that heads are in doubt about, and that differ from each other.
+"""Which pairs to label: typical ones of every kind that there is among them.
 
-BADGE (Ash et al. 2020, arXiv:1906.03671): a pair is known by the gradient that the heads' own answer, taken
-for the label, would put on the last layer. It is long where the answer is unsure, and points elsewhere for
-pairs of another kind. Seeds of k-means++ (Arthur & Vassilvitskii 2007) among these are the pairs to label.
+As many clusters as pairs are wanted (k-means over the vectors that labels are concluded from, begun as by
+Arthur & Vassilvitskii 2007), and of each the pair next to its centre, those of large clusters first. So few
+pairs should be typical rather than doubtful (Hacohen et al. 2022, arXiv:2202.02794): to prefer what the heads
+are in doubt about, as BADGE does (Ash et al. 2020, arXiv:1906.03671), gained less in `benchmarks/adapt.py`.
 """
 
 import csv
@@ -14,9 +15,6 @@ import numpy as np
 import torch
 
 import quickstart
-from adaptation_modernbert_nli import conclude
-from home_modernbert_nli import Summaries
-from modeling_modernbert_nli import ModernBertNliModel
 from prediction.pair_files import READERS
 from tokenization_modernbert_nli import PairError, check_pair
 from training.arguments import HeadArguments
@@ -27,18 +25,18 @@ from training.start import trained_model
 
 TO_LABEL = "to_label.csv"
 _COLUMNS = ("premise", "hypothesis")
-_SLICE = 4096
+_ROUNDS = 15  # of k-means
 
 
 def choose_pairs(
     files: Sequence[str], count: int, head: HeadArguments, cache_dir: Path, folder: Path, seed: int
 ) -> int:
-    """Write the pairs to label, in the order in which they were chosen; how many there are.
+    """Write the pairs to label, those that stand for most others first; how many there are.
 
     Args:
         files (`Sequence[str]`): Of unlabelled pairs; repeated ones are looked at once.
         count (`int`): How many to choose.
-        head (`HeadArguments`): Whose heads doubt, by `init_from`; by default the quick start's.
+        head (`HeadArguments`): Whose heads see them, by `init_from`; by default the quick start's.
         cache_dir (`Path`): Of the encoder's states: an interrupted run goes on with those that are there.
         folder (`Path`): Where the file goes. One that is there is not replaced: it may hold labels.
         seed (`int`): Of the choice.
@@ -55,7 +53,9 @@ def choose_pairs(
     states = cache_states(model, pairs, cache_dir)
     encoding = model.config.encoding
     summaries = summaries_of_states(model, states.only(encoding), encoding, np.arange(len(pairs)))
-    chosen = spread_out(gradients(model, summaries), count, seed)
+    with torch.no_grad():
+        vectors = model.nli_hidden.conclude(summaries["nli"])
+    chosen = representatives(vectors, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f"{TO_LABEL}.new")
     with aside.open("w", encoding="utf-8", newline="") as file:
@@ -93,21 +93,35 @@ def unlabelled_pairs(files: Sequence[str]) -> Pairs:
 
 
 @torch.no_grad()
-def gradients(model: ModernBertNliModel, summaries: Summaries) -> torch.Tensor:
-    """(pairs, labels * nli_hidden_size).
+def representatives(vectors: torch.Tensor, count: int, seed: int) -> np.ndarray:
+    """Rows of the vectors next to the centres of as many clusters, those of the largest cluster first.
 
     Args:
-        model (`ModernBertNliModel`): Heads, on the CPU.
-        summaries (`Summaries`): Of pairs in one encoding.
+        vectors (`torch.Tensor` of shape `(n, size)`): What is to be represented.
+        count (`int`): How many rows, at most n.
+        seed (`int`): Of the first centres.
     """
-    parts = []
-    for start in range(0, len(summaries["nli"]), _SLICE):
-        some = {name: values[start : start + _SLICE] for name, values in summaries.items()}
-        probs = conclude(model, some).logits.softmax(dim=-1)
-        errors = probs - torch.nn.functional.one_hot(probs.argmax(dim=-1), probs.shape[-1])
-        hidden = model.nli_hidden.conclude(some["nli"])
-        parts.append((errors[:, :, None] * hidden[:, None, :]).flatten(1))
-    return torch.cat(parts)
+    seeds = spread_out(vectors, count, seed)
+    centres = vectors[seeds].unique(dim=0)
+    for _ in range(_ROUNDS):
+        nearest = _distances(vectors, centres).argmin(dim=1)
+        sizes = nearest.bincount(minlength=len(centres))
+        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+        centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp_min(1)[:, None], centres)
+    distances = _distances(vectors, centres)
+    sizes = distances.argmin(dim=1).bincount(minlength=len(centres))
+    chosen: dict[int, None] = {}
+    for cluster in sizes.argsort(descending=True, stable=True).tolist():
+        free = (row for row in distances[:, cluster].argsort(stable=True).tolist() if row not in chosen)
+        chosen[next(free)] = None
+    for row in seeds.tolist() if len(chosen) < len(seeds) else ():  # of vectors that equal others
+        chosen.setdefault(row)
+    return np.array(list(chosen)[: len(seeds)])
+
+
+def _distances(vectors: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    """Squared, (vectors, centres)."""
+    return vectors.square().sum(dim=1)[:, None] + centres.square().sum(dim=1) - 2 * vectors @ centres.T
 
 
 def spread_out(vectors: torch.Tensor, count: int, seed: int) -> np.ndarray:

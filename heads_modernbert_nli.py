@@ -5,6 +5,10 @@
 `forward(tokens, segments)`: segments (batch, tokens), 1 in the premise, 2 in the hypothesis, 0 for padding
     -> (batch, nli_hidden_size).
 
+The latter is `conclude(summary(tokens, segments))`: a summary of the pair, of one size for all pairs, and
+what is concluded from it. A few labelled pairs can teach no more than to conclude otherwise: see
+`adaptation_modernbert_nli.py`.
+
 The linear layer to the labels is the same for all families. An abstention head reads the hidden vector and
 the logits (`ErrorHead`), or judges the states once more by itself (`OpinionHead`).
 """
@@ -54,7 +58,20 @@ class ClsHead(nn.Sequential):
     def forward(  # type: ignore[override]
         self, tokens: torch.Tensor, segments: torch.Tensor | None
     ) -> torch.Tensor:
-        return super().forward(tokens[:, 0])
+        return self.conclude(self.summary(tokens, segments))
+
+    def summary(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
+        """The first token, (batch, hidden_size)."""
+        return tokens[:, 0]
+
+    def conclude(self, summary: torch.Tensor) -> torch.Tensor:
+        """All layers of this head, (batch, nli_hidden_size)."""
+        return super().forward(summary)
+
+    @property
+    def concluding(self) -> list[nn.Module]:
+        """What `conclude` goes through."""
+        return [self]
 
 
 class LayerMix(nn.Module):
@@ -113,7 +130,20 @@ class AlignmentHead(nn.Module):
         return self.projection(self.mix(states, encoding))
 
     def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        return self.conclude(self.summary(tokens, segments))
+
+    def summary(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        """Each token compared with its counterpart, pooled over each side, (batch, 4 * comparison_size)."""
         return self.compare(tokens, self.align(tokens, segments), segments)
+
+    def conclude(self, summary: torch.Tensor) -> torch.Tensor:
+        """The aggregation, (batch, hidden_size)."""
+        return self.aggregation(summary)
+
+    @property
+    def concluding(self) -> list[nn.Module]:
+        """What `conclude` goes through."""
+        return [self.aggregation]
 
     def mix(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """Normalised layers, weighted, (batch, tokens, hidden_size)."""
@@ -136,10 +166,9 @@ class AlignmentHead(nn.Module):
     def compare(
         self, tokens: torch.Tensor, counterparts: torch.Tensor, segments: torch.Tensor
     ) -> torch.Tensor:
-        """Each token with its counterpart, pooled over each side, (batch, hidden_size)."""
+        """Each token with its counterpart, pooled over each side, (batch, 4 * comparison_size)."""
         compared = self.features(tokens, counterparts)
-        sides = [self.pool(compared, segments == side) for side in (PREMISE, HYPOTHESIS)]
-        return self.aggregation(torch.cat(sides, dim=-1))
+        return torch.cat([self.pool(compared, segments == side) for side in (PREMISE, HYPOTHESIS)], dim=-1)
 
     def features(self, tokens: torch.Tensor, counterparts: torch.Tensor) -> torch.Tensor:
         """The comparison of [x; y; x - y; x * y], (batch, tokens, comparison_size)."""
@@ -189,9 +218,13 @@ class OpinionHead(AlignmentHead):
         super().__init__(config, config.abstention_hidden_size)
         self.output = nn.Linear(config.abstention_hidden_size, config.num_labels)
 
-    def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    def conclude(self, summary: torch.Tensor) -> torch.Tensor:
         """Logits of the labels, (batch, num_labels)."""
-        return self.output(super().forward(tokens, segments))
+        return self.output(super().conclude(summary))
+
+    @property
+    def concluding(self) -> list[nn.Module]:
+        return [*super().concluding, self.output]
 
 
 def is_plain(linear: nn.Module) -> bool:
@@ -217,7 +250,9 @@ def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     return torch.stack([right, log_probs.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)], dim=-1)
 
 
-def label_loss(logits: torch.Tensor, labels: torch.Tensor, entailment: int = 0) -> torch.Tensor:
+def label_loss(
+    logits: torch.Tensor, labels: torch.Tensor, entailment: int = 0, reduction: str = "mean"
+) -> torch.Tensor:
     """Cross-entropy of labels, some of which may say no more than "not entailment".
 
     Of such a pair of a two-way set the loss is -log(1 - p(entailment)), the sum over what it may be.
@@ -227,8 +262,9 @@ def label_loss(logits: torch.Tensor, labels: torch.Tensor, entailment: int = 0) 
         labels (`torch.LongTensor` of shape `(batch,)`):
             Classes, `num_labels` for "any but entailment", -100 for a pair without a label.
         entailment (`int`, *optional*, defaults to 0): Which class is entailment.
+        reduction (`str`, *optional*, defaults to `"mean"`): `"none"` for the loss of each pair.
     """
     log_probs = logits.log_softmax(dim=-1)
     others = [index for index in range(logits.shape[-1]) if index != entailment]
     not_entailment = log_probs[:, others].logsumexp(dim=-1, keepdim=True)
-    return functional.nll_loss(torch.cat([log_probs, not_entailment], dim=-1), labels)
+    return functional.nll_loss(torch.cat([log_probs, not_entailment], dim=-1), labels, reduction=reduction)

@@ -30,15 +30,20 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from texts_modernbert_nli import ModernBertNliTexts
 
 if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
+    from .adaptation_modernbert_nli import adapted  # noqa: F401
     from .calibration_modernbert_nli import StaleCalibration  # noqa: F401
     from .cloze_modernbert_nli import ClozeClassifier  # noqa: F401
     from .coverage_modernbert_nli import best_matches  # noqa: F401
     from .cross_modernbert_nli import Side  # noqa: F401
     from .encoder_modernbert_nli import layer_states  # noqa: F401
     from .evidence_modernbert_nli import Claims  # noqa: F401
+    from .fitting_modernbert_nli import fit_routing  # noqa: F401
+    from .home_modernbert_nli import Home  # noqa: F401
+    from .learning_modernbert_nli import LearningMixin  # noqa: F401
     from .passages_modernbert_nli import Sentence  # noqa: F401
     from .pipeline_modernbert_nli import NliAbstentionPipeline  # noqa: F401
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel  # noqa: F401
+    from .promise_modernbert_nli import promise_table  # noqa: F401
     from .routing_modernbert_nli import Categories  # noqa: F401
     from .sentences_modernbert_nli import split_sentences  # noqa: F401
     from .states_modernbert_nli import half  # noqa: F401
@@ -123,16 +128,10 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             tokens = self._plain_pass(inputs)
             return tokens[:, 0] if mode == "embed" else tokens
 
-        last_hidden_state = None
-        if self._chosen(encoding) == "joint":
-            states, last_hidden_state = self._run_encoder(inputs, "joint", whole=mode is None)
-            needs_segments = self.config.head_type != "cls"
-            where = self._segments(input_ids, attention_mask) if needs_segments else None
-            output = self._judge(self._project(states, "joint"), where)
-        else:
-            output = self._judge(*self._text_pairs(input_ids, attention_mask))
-            if mode is None:
-                last_hidden_state = self._plain_pass(inputs)
+        tokens, where, last_hidden_state = self._read_pairs(inputs, encoding, whole=mode is None)
+        output = self._judge(tokens, where)
+        if mode is None and last_hidden_state is None:
+            last_hidden_state = self._plain_pass(inputs)
         if mode == "nli":
             return output.logits
         if mode == "abstention":
@@ -142,6 +141,40 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
         inner = self._inner_states(inputs, output_hidden_states, output_attentions)
         output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output, **inner)
         return output if self._as_dict(return_dict) else output.to_tuple()
+
+    @torch.no_grad()
+    def summaries(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        encoding: Encoding | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """What the label of each pair is concluded from, `(batch, size)`: see `heads_modernbert_nli.py`.
+
+        Args:
+            input_ids, attention_mask, token_type_ids, encoding: As for `forward`.
+
+        Returns:
+            `dict`: `nli`, and `opinion` of an abstention head that has one.
+        """
+        inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, None)
+        tokens, where, _ = self._read_pairs(inputs, encoding, whole=False)
+        where = None if where is None else where.to(tokens.device)
+        parts = zip(("nli", "opinion"), self._parts(tokens), strict=False)
+        return {name: head.summary(own, where) for name, (head, own) in parts}
+
+    def _read_pairs(
+        self, inputs: dict[str, Any], encoding: Encoding | None, whole: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Projected tokens of pairs, their segments, and the base's last states if all of its layers ran."""
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
+        if self._chosen(encoding) == "separate":
+            return *self._text_pairs(input_ids, attention_mask), None
+        states, last_hidden_state = self._run_encoder(inputs, "joint", whole=whole)
+        needs_segments = self.config.head_type != "cls"
+        where = self._segments(input_ids, attention_mask) if needs_segments else None
+        return self._project(states, "joint"), where, last_hidden_state
 
     def _base_inputs(
         self, input_ids: Any, attention_mask: Any, token_type_ids: Any, inputs_embeds: Any

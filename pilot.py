@@ -2,6 +2,7 @@
 
     python pilot.py --train_data a.jsonl b.jsonl --output_dir runs/pilot
     python train.py --train_data runs/pilot/kept/*.jsonl --output_dir runs/mine
+    python pilot.py --unlabelled texts.jsonl --choose 200          the pairs that are worth labelling first
 
 Pilot heads are trained on all folds of the data but one and score that one, in turn: every pair gets the
 probabilities of heads that have not seen it, nor any other pair of its premise. The output folder then holds
@@ -16,6 +17,10 @@ from 2/3 upwards keeps at most a share of that label's pairs (`--most_per_bin`),
 stay in `kept/`: whether their label is wrong is for a reader to say. A row is a pair's number among the
 labelled ones of its source, or among those that `cap=` or `--max_train_pairs` left of it, from 1. Repeated
 pairs and those of `--eval_data` are left out, as by train.py, whose cache of encoder states is used.
+
+`--unlabelled` instead of `--train_data` chooses pairs that trained heads (`--init_from`, by default those of
+this repository) are in doubt about and that differ from each other, and writes `to_label.csv`, with an empty
+column for labels: what is filled in by then is labelled data for `nli.adapt`, train.py and calibrate.py.
 """
 
 import copy
@@ -33,6 +38,7 @@ from configuration_modernbert_nli import LABELS
 from modeling_modernbert_nli import ModernBertNliModel
 from train import load_sources, new_model, state_maker
 from training.arguments import DataArguments, HeadArguments, StageArguments, parser_of
+from training.choosing import TO_LABEL, choose_pairs
 from training.data import Pairs, require_three_way, summary
 from training.look import require_matplotlib
 from training.pilot import Scores, find_suspects, folds_by_premise, thin, write_results
@@ -46,10 +52,21 @@ _NOT_SHOWN = {"abstention_epochs", "abstention_type", "abstention_weight", "targ
 _NOT_SHOWN |= {"teacher_labels", "teacher_trust_remote_code", "alpha", "beta"}
 
 
+_SOURCES = {"help": "Labelled pairs to score, as for train.py."}
+
+
 @dataclass
 class PilotArguments(DataArguments):
     """What to score, and how."""
 
+    train_data: list[str] = field(default_factory=list, metadata=_SOURCES)
+    unlabelled: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Instead: JSONL, CSV or Parquet files of pairs (premise, hypothesis) to choose from."
+        },
+    )
+    choose: int = field(default=200, metadata={"help": "How many of them to choose."})
     folds: int = field(
         default=2, metadata={"help": "Parts of the data; each is scored by heads of the rest."}
     )
@@ -79,6 +96,13 @@ def main(argv: list[str] | None = None) -> None:
     pilot, head, args = parse_args(sys.argv[1:] if argv is None else argv)
     folder = Path(args.output_dir)
     _check(pilot, head, args, folder)
+    if pilot.unlabelled:
+        count = choose_pairs(pilot.unlabelled, pilot.choose, head, Path(pilot.cache_dir), folder, args.seed)
+        print(
+            f"Chose {count:,} pairs. Label them in {folder / TO_LABEL}: entailment, neutral, contradiction, "
+            "or non-entailment where no more is known."
+        )
+        return
 
     sources, *_ = load_sources(pilot, args)
     for pairs in sources:
@@ -111,7 +135,8 @@ def main(argv: list[str] | None = None) -> None:
 def parse_args(argv: list[str]) -> tuple[PilotArguments, HeadArguments, PilotStageArguments]:
     """Options to arguments."""
     groups = (PilotArguments, HeadArguments, PilotStageArguments)
-    usage = "python pilot.py --train_data train.jsonl [...] [--output_dir runs/pilot] [option ...]"
+    usage = "python pilot.py --train_data train.jsonl [...] [--output_dir runs/pilot] [option ...]\n"
+    usage += "       python pilot.py --unlabelled texts.jsonl [...] [--choose 200] [option ...]"
     parser = parser_of(*groups, usage=usage, description=__doc__, without=_NOT_HERE | _NOT_SHOWN)
     pilot, head, args = parser.parse_args_into_dataclasses(argv)
     return pilot, head, args
@@ -175,6 +200,14 @@ def report(scores: Scores, kept: np.ndarray, suspects: np.ndarray) -> str:
 
 def _check(pilot: PilotArguments, head: HeadArguments, args: StageArguments, folder: Path) -> None:
     """Raise for what cannot be meant, before anything is computed."""
+    if bool(pilot.unlabelled) == bool(pilot.train_data):
+        raise ValueError("Give `--train_data` to score labelled pairs, or `--unlabelled` to choose some.")
+    if pilot.unlabelled:
+        if pilot.choose < 1:
+            raise ValueError(f"`--choose` must be 1 or more, not {pilot.choose}.")
+        return
+    if head.init_from:
+        raise ValueError("`--init_from` goes with `--unlabelled`: pilot heads are new ones.")
     require_matplotlib()
     ranges = {
         "folds": (pilot.folds >= 2, "2 or more"),

@@ -6,6 +6,7 @@ nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "musi
 nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
 nli(pairs, target_risk=0.05)  # of a calibrated checkpoint: at most 5 % of the answers given are wrong
 nli(pairs, target_risk=0.05, like="calibration")  # of pairs that are like those it was calibrated on
+mine = nli.adapt(labelled_pairs, labels)  # a new pipeline, for one's own kind of text
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from transformers.utils import logging
 try:
     from .calibration_modernbert_nli import calibrated, drift_from, promised_threshold
     from .evidence_modernbert_nli import check_answer, read_sources, verdicts
+    from .learning_modernbert_nli import LearningMixin
     from .routing_modernbert_nli import (
         FITS,
         JUDGED,
@@ -46,6 +48,7 @@ try:
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import calibrated, drift_from, promised_threshold
     from evidence_modernbert_nli import check_answer, read_sources, verdicts
+    from learning_modernbert_nli import LearningMixin
     from routing_modernbert_nli import (
         FITS,
         JUDGED,
@@ -71,8 +74,13 @@ except ImportError:  # imported from the folder of these files, not through `tru
     )
 
 if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
+    from .adaptation_modernbert_nli import adapted  # noqa: F401
     from .coverage_modernbert_nli import best_matches  # noqa: F401
+    from .fitting_modernbert_nli import fit_routing  # noqa: F401
+    from .heads_modernbert_nli import label_loss  # noqa: F401
+    from .home_modernbert_nli import Home  # noqa: F401
     from .passages_modernbert_nli import Sentence  # noqa: F401
+    from .promise_modernbert_nli import promise_table  # noqa: F401
     from .sentences_modernbert_nli import split_sentences  # noqa: F401
     from .states_modernbert_nli import half  # noqa: F401
 
@@ -89,7 +97,7 @@ _USAGE = (
 )
 
 
-class NliAbstentionPipeline(Pipeline):
+class NliAbstentionPipeline(LearningMixin, Pipeline):
     """Decides whether a hypothesis follows from a premise, or declines to.
 
     Args (beside those of every pipeline):
@@ -448,6 +456,14 @@ class NliAbstentionPipeline(Pipeline):
 
     def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.stack([text.vector for text in self.model.read(texts)]) if texts else torch.empty(0)
+
+    @staticmethod
+    def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
+        """Every pair of an iterable or a map-style dataset."""
+        found = _items(items)
+        if found is None or isinstance(items, str | Mapping):
+            raise ValueError(f"Give a list of pairs, not {type(items).__name__}.")
+        return [_as_pair(item, row) for row, item in enumerate(found)]
 
     def _stream(
         self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict

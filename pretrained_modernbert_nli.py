@@ -18,12 +18,14 @@ try:
     from .calibration_modernbert_nli import StaleCalibration, check_calibration, heads_digest, stale
     from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from .encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
+    from .home_modernbert_nli import FILE, Home, summariser
     from .states_modernbert_nli import StateCache
     from .tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import StaleCalibration, check_calibration, heads_digest, stale
     from configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
+    from home_modernbert_nli import FILE, Home, summariser
     from states_modernbert_nli import StateCache
     from tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 
@@ -41,6 +43,11 @@ _PLACEMENT_ARGUMENTS = (
 )
 _BASE_ARGUMENTS = ("attn_implementation", "quantization_config")
 _PUSH_ARGUMENTS = ("repo_id", "commit_message", "private", "token", "revision", "create_pr", "tags")
+_IF_IT_IS_THERE = {
+    "_raise_exceptions_for_missing_entries": False,
+    "_raise_exceptions_for_connection_errors": False,
+    "_raise_exceptions_for_gated_repo": False,
+}
 
 
 class ModernBertNliPreTrainedModel(PreTrainedModel):
@@ -61,6 +68,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         # is needed to reach them.
         self._heads_source: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._base_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
+        self._home: Home | None = None
         self._state_cache, self._text_cache = StateCache(), StateCache()
         self._category_cache = StateCache(256 * 2**20)  # some 5,000 categories, prepared
         self._kept_for: tuple[Any, ...] | None = None  # the heads that projected what is in these two
@@ -151,6 +159,28 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
                 if (path := f"{name}.{key}") in tensors and tensors[path].is_meta:
                     tensors[path] = offloaded[key]
         return tensors
+
+    # What the heads learnt from ----------------------------------------------------------------------------
+
+    @property
+    def home(self) -> Home | None:
+        """A sample of it, from the checkpoint; `None` where there is none of heads that summarise as these.
+
+        Raises:
+            OSError: its file cannot be read.
+        """
+        for name, location in self._heads_source if self._home is None else ():
+            location = {key: value for key, value in location.items() if key != "force_download"}
+            path = cached_file(name, FILE, **location, **_IF_IT_IS_THERE)
+            self._home = None if path is None else Home.load(path)
+        fits = self._home is not None and self._home.summarised_by == summariser(
+            self._head_tensors(), self.config
+        )
+        return self._home if fits else None
+
+    @home.setter
+    def home(self, home: Home | None) -> None:
+        self._home = home
 
     # Texts whose states are kept ---------------------------------------------------------------------------
 
@@ -316,6 +346,10 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, **kwargs)
         if kwargs.get("is_main_process", True):
             self._save_tokenizer(Path(save_directory))
+            if (home := self.home) is not None:
+                home.save(save_directory)
+            else:  # one of other heads, of an earlier save
+                (Path(save_directory) / FILE).unlink(missing_ok=True)
         if push_to_hub:  # here, because transformers would push before the tokenizer is there
             self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
 

@@ -10,7 +10,7 @@ The second is a softmax over the scores (a conditional logit, McFadden 1974), th
 the best score, as the largest logit tells what is out of scope (Vaze et al. 2022, arXiv:2110.06207). The
 lower of the two says why a route is declined.
 
-`routing` in the configuration is what `training/routing.py` fitted, by encoding:
+`routing` in the configuration is what `fitting_modernbert_nli.py` fitted, by encoding:
 
     {"separate": {"similarity": 12.0, "entailment": 0.1, "contrast": 0.5, "offset": -1.9, "slope": 0.4,
                   "threshold": 0.8}}

@@ -3,6 +3,7 @@
     python train.py --train_data train.jsonl --eval_data test.jsonl --output_dir runs/mine
     python train.py --recipe default            ModernBERT-large on the sets of the Hub, for a GPU
     python train.py recipe.yaml --seed 2        options of your own, in a file
+    python train.py --init_from checkpoints/quickstart --train_data own.jsonl    go on from trained heads
 
 Without `--base_model` the embedded all-MiniLM-L6-v2 is used, and nothing is downloaded. The base runs once
 over the data; both stages read its states from a cache. An interrupted run goes on with `--resume`.
@@ -30,17 +31,18 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-import quickstart
 from calibration_modernbert_nli import promised_threshold
-from configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
+from configuration_modernbert_nli import LABELS
 from modeling_modernbert_nli import ModernBertNliModel
 from training.arguments import DataArguments, HeadArguments, StageArguments, identity, parse
 from training.cache import cache_states, missing_bytes, recomputed_states
 from training.calibration import calibration_of
 from training.data import Pairs, clean, load_pairs, random_part, summary
+from training.home import home_of
 from training.metrics import decisions, threshold_for_risk, wrong
 from training.report import MemoryWatch, head_parameters, report
 from training.resume import last_checkpoint, move_into, prepare_work_folder
+from training.start import new_model, trained_model
 from training.states import PairStates
 from training.teacher import teacher_logits
 from training.trainers import (
@@ -74,12 +76,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.process_index == 0:
         print(summary(train, evaluation, further))
     sizes = {"pairs": _sizes(train), "abstention_pairs": _sizes(further)}
+    model = (trained_model(head) if head.init_from else new_model(head)).to(args.device)
+    start = model.heads_digest() if head.init_from else None  # a name may stand for other heads by now
     work = _work_folder(Path(args.output_dir))
     with args.main_process_first():
         if args.process_index == 0:
-            prepare_work_folder(work, {**identity(data, head, args), **sizes}, args.resume)
+            prepare_work_folder(work, {**identity(data, head, args), **sizes, "start": start}, args.resume)
 
-    model = new_model(head).to(args.device)
     with _timed(seconds, "states"):
         states_of = state_maker(model, [*train, *further, *evaluation], data, args)
         fitted, held_out, unseen, sources = _split(states_of, train, data, head, args)
@@ -99,6 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         if model.config.abstention_type == "opinion":
             opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
             calibrated(model.abstention_head.output, opinions, held_out.labels)
+    model.home = home_of(model, fitted, args.seed)
+    model.config.adaptation = None  # of a start that was adapted: these heads are others
     judged = _judged(trainer, unseen)
     threshold = _calibrate(model, judged, sources, head.target_risk)
 
@@ -109,6 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         "date": date.today().isoformat(),
         "command": shlex.join(["python", "train.py", *(Path(word).name for word in argv)]),
         "base": {"name": model.config.base_model_name_or_path, "revision": model.config.base_model_revision},
+        "init_from": head.init_from and Path(head.init_from).name,
         "seed": args.seed,
         "train": sizes["pairs"],
         "abstention_data": sizes["abstention_pairs"],
@@ -157,41 +163,6 @@ def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs]
 
 def _sizes(sources: list[Pairs]) -> dict[str, int]:
     return {pairs.name: len(pairs) for pairs in sources}
-
-
-def new_model(head: HeadArguments) -> ModernBertNliModel:
-    """New heads on a pretrained base.
-
-    Raises:
-        ValueError: arguments that do not go together.
-    """
-    folder, revision = head.base_folder, head.base_revision
-    if folder is None and (folder := quickstart.embedded_folder(head.base_model, revision)):
-        revision = quickstart.BASE_REVISION
-    if head.base_folder and head.base_model == quickstart.BASE:
-        raise ValueError(
-            "`--base_folder` needs `--base_model`: the name that the checkpoint gives to this base."
-        )
-    encodings = ["joint"] if head.head_type == "cls" else head.encodings
-    if unknown := set(encodings) - set(ENCODINGS):
-        raise ValueError(f"`--encodings` takes {' and '.join(ENCODINGS)}, not {unknown.pop()!r}.")
-    sizes = ("alignment_size", "comparison_size", "nli_hidden_size")
-    chosen = {name: getattr(head, name) for name in sizes if getattr(head, name) is not None}
-    config = ModernBertNliConfig.from_base(
-        head.base_model,
-        revision,
-        folder,
-        head_type=head.head_type,
-        encoding=encodings[0],
-        head_dropout=head.head_dropout,
-        abstention_type="error" if head.head_type == "cls" else head.abstention_type,
-        abstention_weight=head.abstention_weight,
-        **chosen,
-    )
-    layers = {"joint": head.joint_layers, "separate": head.separate_layers}
-    config.encoder_layers = {name: layers[name] or config.encoder_layers[name] for name in encodings}
-    config.check_layers()
-    return ModernBertNliModel.from_base(config, dtype=head.base_dtype)
 
 
 def state_maker(

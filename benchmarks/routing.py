@@ -26,9 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 import quickstart  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from training.resume import write_aside  # noqa: E402
-from training.routing import (  # noqa: E402
+from fitting_modernbert_nli import (  # noqa: E402
     NOTHING,
     Known,
     LabelledTexts,
@@ -37,6 +35,8 @@ from training.routing import (  # noqa: E402
     know,
     uncertainty,
 )
+from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from training.resume import write_aside  # noqa: E402
 
 COSINE, ENTAILMENT, BEFORE, NOW, LEFT_OUT = "cosine", "entailment", "route before", "route", "left out"
 
@@ -129,8 +129,8 @@ def _measured(
         COSINE: facts["cosine"].argmax(axis=1),
         ENTAILMENT: facts["entailed"].argmax(axis=1),
         BEFORE: np.where(answered, before.argmax(axis=1), NOTHING - 1),
-        NOW: decided(known, entry)[0],
-        LEFT_OUT: decided(known, others)[0],
+        NOW: decided(known, entry)[0].numpy(),
+        LEFT_OUT: decided(known, others)[0].numpy(),
     }
     row: dict[str, Any] = {
         "texts": len(right),
@@ -143,8 +143,10 @@ def _measured(
         row["scope"] = {
             COSINE: _scope([_best_of(facts["cosine"], known, part) for part in parts], parts),
             ENTAILMENT: _scope([_best_of(facts["entailed"], known, part) for part in parts], parts),
-            NOW: _scope([-uncertainty(part, entry) for part in parts], parts, -entry["threshold"]),
-            LEFT_OUT: _scope([-uncertainty(part, others) for part in parts], parts, -others["threshold"]),
+            NOW: _scope([-uncertainty(part, entry).numpy() for part in parts], parts, -entry["threshold"]),
+            LEFT_OUT: _scope(
+                [-uncertainty(part, others).numpy() for part in parts], parts, -others["threshold"]
+            ),
         }
         if len(parts) == 1 and not inside.all():
             row["scope"][BEFORE] = {
@@ -152,7 +154,7 @@ def _measured(
                 "answered": float(answered[inside].mean()),
             }
     for name, weights in ((NOW, entry), (LEFT_OUT, others)):
-        sure = uncertainty(known, weights) < weights["threshold"]
+        sure = uncertainty(known, weights).numpy() < weights["threshold"]
         good = best[name][inside] == right[inside]
         row.setdefault("answered", {})[name] = float(sure[inside].mean())
         row.setdefault("selective_accuracy", {})[name] = float(good[sure[inside]].mean())

@@ -11,7 +11,14 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from publishing.upload import COMMIT, REPOSITORY
 
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-TAKEN = ("special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "results.json")  # where they are
+TAKEN = (
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "results.json",
+    "home.safetensors",
+)  # where they are
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -21,11 +21,24 @@ STANDARD = {
     "contextvars",
     "copy",
     "dataclasses",
+    "datetime",
     "functools",
     "hashlib",
     "inspect",
 }
-STANDARD |= {"itertools", "json", "logging", "math", "numbers", "os", "pathlib", "re", "threading", "typing"}
+STANDARD |= {
+    "itertools",
+    "json",
+    "logging",
+    "math",
+    "numbers",
+    "os",
+    "pathlib",
+    "re",
+    "statistics",
+    "threading",
+    "typing",
+}
 # What runs code that is not in the files, or reaches beyond the process.
 FUNCTIONS = {"eval", "exec", "compile", "__import__", "breakpoint", "input", "open"}
 METHODS = ("torch.load", "torch.hub", "os.exec", "os.spawn", "os.system", "os.popen", "importlib")

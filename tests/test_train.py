@@ -15,7 +15,7 @@ import yaml
 from conftest import HANGS, ROOT, make_model, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, Trainer
 
 import quickstart
@@ -83,6 +83,70 @@ def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, mo
     main([word for option in again.items() for word in option])
     first, second = (path / "model.safetensors" for path in (folder / "checkpoint", tmp_path / "again"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_run_goes_on_from_the_heads_of_a_checkpoint(trained, tiny_modernbert, tmp_path):
+    """A step too small to learn anything: trained heads still know their task, new ones know nothing."""
+    folder, options = trained
+    hardly = {"--max_steps": "2", "--learning_rate": "1e-6", "--output_dir": str(tmp_path / "new")}
+    main([word for option in {**options, **hardly}.items() for word in option])
+    start = {"--init_from": str(folder / "checkpoint"), "--output_dir": str(tmp_path / "further")}
+    words = {
+        key: value for key, value in options.items() if key != "--base_model"
+    }  # which is the checkpoint's
+    main([word for option in {**words, **hardly, **start}.items() for word in option])
+
+    new, further = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("new", "further"))
+    assert further["evaluation"]["test"]["separate"]["accuracy"] > 0.9
+    assert new["evaluation"]["test"]["separate"]["accuracy"] < 0.7
+    assert (new["init_from"], further["init_from"]) == (None, "checkpoint")
+    configs = [
+        json.loads((path / "config.json").read_text())
+        for path in (folder / "checkpoint", tmp_path / "further")
+    ]
+    for key in ("base_model_name_or_path", "encoder_layers", "alignment_size", "encoding", "abstention_type"):
+        assert configs[0][key] == configs[1][key]
+    assert configs[0]["calibrated_heads"] != configs[1]["calibrated_heads"]
+
+
+def test_a_run_that_began_with_other_heads_is_not_resumed(trained, tmp_path):
+    """The checkpoint of the same name has been trained again since."""
+    folder, options = trained
+    shutil.copytree(folder / "checkpoint", tmp_path / "start")
+    begun = {**options, "--init_from": str(tmp_path / "start"), "--output_dir": str(tmp_path / "further")}
+    begun = {**begun, "--max_steps": "2"}
+    del begun["--base_model"]
+    words = [word for option in begun.items() for word in option]
+    main(words)
+    main([*words, "--resume"])
+    heads = load_file(tmp_path / "start" / "model.safetensors")
+    heads["nli_output.bias"] += 1
+    save_file(heads, tmp_path / "start" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="belongs to another run: start was"):
+        main([*words, "--resume"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--head_type", "cls", r"`--head_type cls`, but the heads of .* have alignment"),
+        ("--base_model", "tester/other", r"`--base_model tester/other`, but .* have tester/tiny-base"),
+        ("--encodings", "joint", r"`--encodings \['joint'\]`, but .* have \['separate', 'joint'\]"),
+    ],
+)
+def test_options_that_ask_for_other_heads_than_those_to_go_on_from(
+    trained, tmp_path, option, value, complaint
+):
+    """Each is refused, naming both."""
+    folder, options = trained
+    words = {
+        **options,
+        "--init_from": str(folder / "checkpoint"),
+        "--output_dir": str(tmp_path),
+        option: value,
+    }
+    with pytest.raises(ValueError, match=complaint):
+        main([word for pair in words.items() for word in pair])
 
 
 def test_a_two_way_set_is_learnt_from_like_any_other(trained, tmp_path):

@@ -91,6 +91,13 @@ class HeadArguments:
 
     _argument_group_name = "heads and their base"
 
+    init_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "Checkpoint, folder or Hub id, whose heads to go on from instead of new ones. What they "
+            "are like (base, family, encodings, layers, sizes) is then what the checkpoint says."
+        },
+    )
     base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the frozen base."})
     base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
     base_folder: str | None = field(

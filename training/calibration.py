@@ -1,39 +1,34 @@
-"""Thresholds that keep a promise: of the answers accepted, at most a target share is wrong.
+"""A calibration of labelled pairs: the promise of `promise_modernbert_nli.py`, for all and by group.
 
-Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052) with a fixed sequence. A random fifth of the
-calibration pairs places thresholds and chooses the one to begin with. The others then test "the risk at this
-threshold is above the target" from there to ever looser thresholds, and stop where that cannot be rejected.
-Of the pairs that a threshold accepts, the number of errors is binomial, so that the p-value is exact. Each
-test may use all of `delta`: the promise breaks only if the first threshold that is too loose passes its own.
-
-To begin at the strictest threshold would end at once, where too few pairs are accepted to show anything; to
-split `delta` over several places to begin costs coverage. What the first fifth says may be used freely
-instead, being independent of the tests: they begin where it expects the lowest risk that can be shown. That
-is one place for all targets, so that no greater target has a stricter threshold. `benchmarks/promise.py`
-checks the promise, and what it costs beside SGR (Geifman & El-Yaniv 2017, arXiv:1705.08500).
-
-The same is done for each group of the pairs by itself, such as those of a source: a promise for all together
-may be broken in one and more than kept in another. For text that calibration had nothing like: `domains.py`.
+`benchmarks/promise.py` checks the promise, and what it costs beside SGR (Geifman & El-Yaniv 2017,
+arXiv:1705.08500). The same is done for each group of the pairs by itself, such as those of a source: a
+promise for all together may be broken in one and more than kept in another. For text that calibration had
+nothing like: `domains.py`.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import bdtr
 from scipy.stats import binomtest
 
-from calibration_modernbert_nli import CALIBRATION, QUANTILES
+from calibration_modernbert_nli import CALIBRATION
+from promise_modernbert_nli import DELTA, METHOD, MIN_PAIRS, TARGETS, entry_of, nothing, promise_table
 
-METHOD = "Learn then Test, fixed sequence, binomial p-values"
-DELTA = 0.1  # probability that a promise does not hold, over the draw of the calibration pairs
-TARGETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3)
-MIN_PAIRS = 100
-PLACING = 0.2  # share of the pairs that places thresholds
-THRESHOLDS = 200
+__all__ = [
+    "DELTA",
+    "METHOD",
+    "MIN_PAIRS",
+    "TARGETS",
+    "binomial_tail",
+    "calibration_of",
+    "measured_risk",
+    "nothing",
+    "risk_table",
+]
 
 
 def calibration_of(
@@ -69,17 +64,8 @@ def calibration_of(
         raise ValueError("An uncertainty lies between 0 and 1.")
     if not 0 < delta < 1:
         raise ValueError(f"`delta` is a probability between 0 and 1, got {delta}.")
-    counts = Counter(labels)
-    entry = {
-        "method": METHOD,
-        "delta": delta,
-        "n": len(errors),
-        "data": list(data),
-        "date": date.today().isoformat(),
-        "table": risk_table(errors, uncertainty, delta),
-        "quantiles": np.quantile(uncertainty, np.linspace(0, 1, QUANTILES)).tolist(),
-        "labels": {label: counts[label] / len(labels) for label in sorted(counts)},
-    }
+    table = risk_table(errors, uncertainty, delta)
+    entry = entry_of(torch.from_numpy(uncertainty), labels, data, delta, table)
     if groups is not None and (promises := _by_group(errors, uncertainty, groups, delta)):
         entry["groups"] = promises
     return entry
@@ -104,12 +90,6 @@ def _by_group(
     return promises
 
 
-def nothing(targets: Sequence[float] = TARGETS) -> list[dict[str, float | None]]:
-    """A table that promises nothing."""
-    unknown: dict[str, float | None] = dict.fromkeys(("threshold", "coverage", "risk"))
-    return [{"target_risk": target, **unknown} for target in targets]
-
-
 def risk_table(
     errors: np.ndarray,
     uncertainty: np.ndarray,
@@ -117,30 +97,16 @@ def risk_table(
     targets: Sequence[float] = TARGETS,
     seed: int = 0,
 ) -> list[dict[str, float | None]]:
-    """The loosest threshold for each target whose risk is at most the target with probability 1 - delta.
+    """See `promise_table`.
 
     Args:
         errors, uncertainty (`np.ndarray` of shape `(n,)`): Of pairs drawn independently of each other.
         seed (`int`): Of the split into what places and what tests.
-
-    Returns:
-        Rows of `target_risk`, `threshold` (accept below it), and `coverage` and `risk` as measured on the
-        pairs that tested; the last three are `None` where no threshold could be shown to keep the target.
     """
-    order = np.random.default_rng(seed).permutation(len(errors))
-    placing, testing = np.split(order, [round(PLACING * len(errors))])
-    thresholds = _thresholds(errors[placing], uncertainty[placing], len(testing), delta)
-    wrong, accepted = _counts(errors[testing], uncertainty[testing], thresholds)
-    rows = nothing(targets)
-    for row, target in zip(rows, targets, strict=True):
-        passed = 0
-        while passed < len(thresholds) and binomial_tail(wrong[passed], accepted[passed], target) <= delta:
-            passed += 1
-        if passed:
-            last = passed - 1
-            row["threshold"], row["coverage"] = thresholds[last], accepted[last] / len(testing)
-            row["risk"] = wrong[last] / accepted[last]
-    return rows
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(errors)))
+    return promise_table(
+        torch.as_tensor(errors), torch.as_tensor(uncertainty), order, delta, targets, binomial_tail
+    )
 
 
 def binomial_tail(wrong: int, accepted: int, risk: float) -> float:
@@ -166,24 +132,3 @@ def measured_risk(errors: np.ndarray, uncertainty: np.ndarray, threshold: float)
         "low": float(low),
         "high": float(high),
     }
-
-
-def _thresholds(errors: np.ndarray, uncertainty: np.ndarray, tested: int, delta: float) -> list[float]:
-    """Thresholds at quantiles, from the one whose risk can be shown to be lowest, if these are right."""
-    inner = np.quantile(uncertainty, np.arange(1, THRESHOLDS) / THRESHOLDS)
-    thresholds = np.unique(np.append(inner, 1.0))
-    wrong, accepted = (np.array(count) for count in _counts(errors, uncertainty, thresholds))
-    # Roughly the upper bound of the risk that the tests will find, with their errors as Poisson counts. It
-    # need not be exact: wherever they begin, the promise holds.
-    expected = wrong * tested / len(errors) + 1
-    bound = (expected + NormalDist().inv_cdf(1 - delta) * np.sqrt(expected)) / np.maximum(accepted, 1)
-    return thresholds[bound.argmin() :].tolist()
-
-
-def _counts(
-    errors: np.ndarray, uncertainty: np.ndarray, thresholds: Sequence[float] | np.ndarray
-) -> tuple[list[int], list[int]]:
-    """How many are wrong, and how many accepted, below each threshold."""
-    order = np.argsort(uncertainty)
-    accepted = np.searchsorted(uncertainty[order], thresholds, side="left")
-    return np.append(0, np.cumsum(errors[order]))[accepted].tolist(), accepted.tolist()

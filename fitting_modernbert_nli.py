@@ -12,11 +12,17 @@ Nothing is computed of the texts but what `route` itself goes by, so that fittin
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from routing_modernbert_nli import UNFITTED, Evidence, as_categories, decide
+try:
+    from .promise_modernbert_nli import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
+    from .routing_modernbert_nli import UNFITTED, Categories, Evidence, as_categories, decide
+except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
+    from promise_modernbert_nli import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
+    from routing_modernbert_nli import UNFITTED, Categories, Evidence, as_categories, decide
 
+FEWEST = 20  # texts of one's own
+FOLDS = 4
 NOTHING = -1  # the answer where no category fits
 ANSWERED = 0.78
 LEFT_OUT = 3  # choices of categories to leave out, of a set without texts that nothing fits
@@ -43,10 +49,15 @@ class Known(NamedTuple):
     def without(self, seed: int) -> "Known":
         """With a third of the categories left out: nothing fits their texts."""
         count = self.features.shape[1]
-        kept = np.sort(np.random.default_rng(seed).permutation(count)[max(1, count // 3) :])
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        kept = order[max(1, count // 3) :].sort().values
         place = torch.full((count + 1,), NOTHING)  # the last for those that nothing fits anyway
-        place[torch.from_numpy(kept)] = torch.arange(len(kept))
-        return Known(self.name, self.features[:, torch.from_numpy(kept)], place[self.answers])
+        place[kept] = torch.arange(len(kept))
+        return Known(self.name, self.features[:, kept], place[self.answers])
+
+    def some(self, rows: torch.Tensor) -> "Known":
+        """Some of the texts, by a mask or by numbers."""
+        return Known(self.name, self.features[rows], self.answers[rows])
 
     def with_misfits(self) -> list["Known"]:
         """Itself if nothing fits some of the texts; else with categories left out, if there are enough."""
@@ -87,23 +98,96 @@ def fit_routing(sets: Sequence[Known]) -> dict[str, Any]:
         "slope": slope,
         "threshold": 1.0,
     }
-    limits = [
-        np.quantile(uncertainty(known, entry)[known.answers.numpy() != NOTHING], ANSWERED) for known in sets
-    ]
-    entry["threshold"] = float(np.mean(limits))
+    limits = [uncertainty(known, entry)[known.answers != NOTHING].quantile(ANSWERED) for known in sets]
+    entry["threshold"] = float(torch.stack(limits).mean())
     return {key: round(value, 4) for key, value in entry.items()} | {"data": [known.name for known in sets]}
 
 
-def decided(known: Known, entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def adapted_routing(
+    known: Known, before: Mapping[str, Any], categories: Categories, target_risk: float, seed: int = 0
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entry of `routing` for labelled texts of one's own, calibrated for them, and what is known of it.
+
+    Whether it pays to fit the weights to these texts is cross-validated, on the probability that the right
+    category gets; where it does not, beyond noise, they stay. What is said of the texts meanwhile, by weights
+    that were not fitted to them, calibrates.
+
+    Args:
+        known (`Known`): From `know`.
+        before (`Mapping`): The entry that the weights are now from.
+        categories (`Categories`): Which the promise is for.
+        target_risk (`float`): Share of wrong routes that the threshold is to keep to.
+        seed (`int`): Of the folds.
+
+    Raises:
+        ValueError: too few texts, or categories that nothing can be fitted to.
+    """
+    count = len(known.answers)
+    if count < FEWEST:
+        raise ValueError(f"{count} labelled texts are too few to fit routes to: give {FEWEST} or more.")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    folds = order.argsort() % FOLDS
+    entries = [fit_routing([known.some(folds != fold)]) for fold in range(FOLDS)]
+    chances, best, doubt = (
+        torch.zeros(count, dtype=kind) for kind in (torch.double, torch.long, torch.double)
+    )
+    for fold, entry in enumerate(entries):
+        here, part = folds == fold, known.some(folds == fold)
+        chances[here], (best[here], sure) = _of_the_right_one(part, entry), decided(part, entry)
+        doubt[here] = 1 - sure
+    gain = chances.clamp_min(1e-12).log() - _of_the_right_one(known, before).clamp_min(1e-12).log()
+    old_best, old_sure = decided(known, before)
+    shares = {"before": old_best == known.answers, "after": best == known.answers}
+    pays = bool(gain.mean() > gain.std() / count**0.5)
+    fitted: dict[str, Any] = fit_routing([known]) if pays else {**before}
+    if not pays:
+        best, doubt = old_best, 1 - old_sure
+        shares["after"] = shares["before"]
+    fitted.pop("calibration", None)
+    errors = best != known.answers
+    more: int | None = 0
+    rows: list[dict[str, Any]] = []
+    if count >= MIN_PAIRS:
+        table = promise_table(errors, doubt, order)
+        answers = [str(categories.names[place]) for place in best.tolist()]
+        promise = entry_of(doubt, answers, ["texts of one's own"], DELTA, table)
+        rows = [row for row in table if row["threshold"] is not None]
+        if rows:
+            fitted["calibration"] = {
+                **promise,
+                "categories": categories.digest(),
+                "of": len(categories.names),
+            }
+    if kept := [row for row in rows if row["target_risk"] <= target_risk + 1e-9]:
+        fitted["threshold"] = kept[-1]["threshold"]
+    else:
+        needed = pairs_needed(errors, doubt, target_risk)
+        more = None if needed is None else max(needed - count, MIN_PAIRS - count, 10)
+    report = {name: round(mask.double().mean().item(), 4) for name, mask in shares.items()}
+    return fitted, {"texts": count, "fitted": pays, **report, "target_risk": target_risk, "more_texts": more}
+
+
+def decided(known: Known, entry: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """The best category and its probability, of each text."""
-    similarity, log_odds, contrast = known.features.unbind(dim=-1)
-    best = decide(Evidence(log_odds, contrast, similarity), entry).probabilities.max(dim=1)
-    return best.indices.numpy(), best.values.numpy()
+    best = _decision(known, entry).probabilities.max(dim=1)
+    return best.indices, best.values
 
 
-def uncertainty(known: Known, entry: Mapping[str, Any]) -> np.ndarray:
+def uncertainty(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
     """Of the route of each text."""
     return 1 - decided(known, entry)[1]
+
+
+def _decision(known: Known, entry: Mapping[str, Any]) -> Any:
+    similarity, log_odds, contrast = known.features.unbind(dim=-1)
+    return decide(Evidence(log_odds, contrast, similarity), entry)
+
+
+def _of_the_right_one(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
+    """The probability of the right category, or that none is, of each text."""
+    chances = _decision(known, entry).probabilities
+    every = torch.cat([chances, 1 - chances.sum(dim=1, keepdim=True)], dim=1)  # NOTHING is the last
+    return every.gather(1, (known.answers % every.shape[1])[:, None])[:, 0]
 
 
 def _fit_weights(sets: Sequence[Known]) -> torch.Tensor:

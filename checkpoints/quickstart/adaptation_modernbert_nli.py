@@ -1,0 +1,1 @@
+../../adaptation_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../fitting_modernbert_nli.py

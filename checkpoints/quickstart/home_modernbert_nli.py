@@ -1,0 +1,1 @@
+../../home_modernbert_nli.py

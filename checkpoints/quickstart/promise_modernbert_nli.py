@@ -1,0 +1,1 @@
+../../promise_modernbert_nli.py

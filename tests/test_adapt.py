@@ -1,0 +1,425 @@
+"""Adapting to a few labelled pairs: learnt, cross-validated, calibrated, saved, and little forgotten."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import NOUNS, make_model, rows, write
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from scipy.stats import binom
+from transformers import pipeline
+
+import pilot
+from home_modernbert_nli import FILE, MOST_BYTES, Home
+from learning_modernbert_nli import classes_of
+from modeling_modernbert_nli import ModernBertNliModel
+from promise_modernbert_nli import binomial_tail, pairs_needed
+from train import main
+from training.choosing import spread_out
+from training.data import load_pairs
+
+LABEL2ID = {"entailment": 0, "neutral": 1, "contradiction": 2}
+OWN = {
+    "entailment": "somebody sees this {} on the phone",
+    "neutral": "people and politics , a {}",
+    "contradiction": "science : {} is eating",
+}
+
+
+def own_pairs(count: int, seed: int = 0) -> tuple[list[tuple[str, str]], list[str]]:
+    """Of another kind than `rows`: their label can be read off other words, and their premises are others."""
+    draw = np.random.default_rng(seed)
+    labels = [str(label) for label in draw.choice(list(OWN), count)]
+    nouns = draw.choice(NOUNS, count)
+    pairs = [
+        (f"this is about science {seed} {number}", OWN[label].format(noun))
+        for number, (label, noun) in enumerate(zip(labels, nouns, strict=True))
+    ]
+    return pairs, labels
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, tiny_modernbert) -> str:
+    """Folder of heads that know one kind of pairs."""
+    folder = tmp_path_factory.mktemp("adapt")
+    options = {
+        "--train_data": write(folder / "train.jsonl", rows(400)),
+        "--output_dir": str(folder / "start"),
+        "--cache_dir": str(folder / "states"),
+        "--base_model": "tester/tiny-base",
+        "--base_folder": tiny_modernbert,
+        "--held_out": "0.2",
+        "--learning_rate": "5e-3",
+        "--per_device_train_batch_size": "16",
+    }
+    main([word for option in options.items() for word in option])
+    return str(folder / "start")
+
+
+@pytest.fixture(scope="module")
+def nli(start, tiny_modernbert):
+    return load(start, tiny_modernbert)
+
+
+@pytest.fixture(scope="module")
+def mine(nli):
+    """Adapted. Shared: not to be changed."""
+    return nli.adapt(*own_pairs(150))
+
+
+def load(folder, base):
+    return ModernBertNliModel.from_pretrained(folder, base_model_name_or_path=base).as_pipeline(device="cpu")
+
+
+def share_right(pipe, pairs, labels, **options) -> float:
+    return float(
+        np.mean([said["label"] == label for said, label in zip(pipe(pairs, **options), labels, strict=True)])
+    )
+
+
+def test_it_learns_and_does_not_forget(nli, mine):
+    """Better on pairs of the new kind that it has not seen, in both encodings, and as good as ever at home."""
+    new, old = own_pairs(100, seed=7), rows(100, seed=1)
+    home = [(row["premise"], row["hypothesis"]) for row in old], [row["label"] for row in old]
+    for encoding in ("separate", "joint"):
+        assert share_right(mine, *new, encoding=encoding) > share_right(nli, *new, encoding=encoding) + 0.05
+        assert share_right(mine, *home, encoding=encoding) > share_right(nli, *home, encoding=encoding) - 0.05
+    report = mine.model.config.adaptation
+    assert 0 < report["strength"] <= 1
+    assert report["after"]["separate"] > report["before"]["separate"]
+    # What cross-validation expected is what came.
+    assert share_right(mine, *new) == pytest.approx(report["after"]["separate"], abs=0.15)
+    assert "Adapted to 150 pairs" in report["message"]
+
+
+def test_the_pipeline_that_was_asked_stays_what_it_is(start, tiny_modernbert):
+    """Heads, configuration and answers; also while the adapted one judges, and under inference mode."""
+    pipe = load(start, tiny_modernbert)
+    before = {key: value.clone() for key, value in pipe.model.state_dict().items()}
+    config, pairs = pipe.model.config.to_dict(), own_pairs(30)
+    answers = pipe(pairs[0])
+    with torch.inference_mode():
+        adapted = pipe.adapt(*own_pairs(60, seed=2))
+    assert adapted(pairs[0]) != answers
+    assert pipe(pairs[0]) == answers
+    assert pipe.model.config.to_dict() == config
+    for key, value in pipe.model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert adapted.model.encoder is pipe.model.encoder
+
+
+def test_one_seed_gives_one_result(nli, mine):
+    """Whatever was drawn at random before."""
+    torch.manual_seed(5)
+    again = nli.adapt(*own_pairs(150))
+    for key, value in again.model._head_tensors().items():
+        assert torch.equal(value, mine.model._head_tensors()[key]), key
+
+
+def test_only_what_is_concluded_from_a_summary_changes(nli, mine):
+    """So that texts which were projected once stay valid, and so does the sample of what was learnt from."""
+    before, after = nli.model._head_tensors(), mine.model._head_tensors()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert {key.split(".")[1] for key in changed} <= {"aggregation", "weight", "bias", "output"}
+    texts = nli.model.project_states(nli.model.encode(["the dog runs", "nobody is outside"]))
+    assert len(mine.model.kept(texts)) == 2
+    assert mine.model.home is not None
+
+
+def test_it_is_saved_like_any_other(mine, tiny_modernbert, tmp_path):
+    """Heads, promise, report and sample, loaded by `pipeline` with the code that was saved beside them."""
+    mine.save_pretrained(tmp_path / "mine")
+    assert (tmp_path / "mine" / FILE).stat().st_size <= MOST_BYTES
+    loaded = pipeline(
+        model=str(tmp_path / "mine"),
+        trust_remote_code=True,
+        model_kwargs={"base_model_name_or_path": tiny_modernbert},
+    )
+    pairs, _ = own_pairs(20, seed=3)
+    assert loaded(pairs) == mine(pairs)
+    assert loaded.model.config.adaptation == mine.model.config.adaptation
+    assert len(loaded.model.home) == len(mine.model.home)
+    further = loaded.adapt(*own_pairs(40, seed=4))
+    assert type(further) is type(loaded)
+    assert further.model.config.adaptation["pairs"] == 40
+
+
+def known_pairs(pipe, count: int) -> tuple[list[tuple[str, str]], list[str]]:
+    """Pairs that the start tells right."""
+    pairs = [(row["premise"], row["hypothesis"]) for row in rows(count, seed=1)]
+    said = zip(pipe(pairs), pipe(pairs, encoding="joint"), rows(count, seed=1), pairs, strict=True)
+    right = [
+        (pair, row["label"])
+        for one, other, row, pair in said
+        if one["label"] == other["label"] == row["label"]
+    ]
+    return [pair for pair, _ in right], [label for _, label in right]
+
+
+def test_where_nothing_can_be_gained_the_start_is_kept(nli):
+    """All is told right already: the heads stay, and it is said."""
+    kept = nli.adapt(*known_pairs(nli, 50))
+    report = kept.model.config.adaptation
+    assert report["strength"] == 0
+    assert "kept as they were" in report["message"]
+    assert report["before"] == report["after"]
+    for key, value in kept.model._head_tensors().items():
+        assert torch.equal(value, nli.model._head_tensors()[key]), key
+
+
+def test_labels_that_say_only_whether_it_is_entailed(nli):
+    """True and false, or names: learnt, and told in sentences of two."""
+    pairs, labels = own_pairs(400, seed=6)
+    two_way = [label == "entailment" for label in labels]
+    mine = nli.adapt(pairs, two_way)
+    new, truth = own_pairs(100, seed=8)
+    right = {
+        name: np.mean(
+            [
+                (said["label"] == "entailment") == (label == "entailment")
+                for said, label in zip(pipe(new), truth, strict=True)
+            ]
+        )
+        for name, pipe in (("before", nli), ("after", mine))
+    }
+    assert right["after"] > right["before"]
+    assert mine.model.config.adaptation["two_way"]
+    named = nli.adapt(pairs, ["entailment" if label else "Not entailment" for label in two_way])
+    assert torch.equal(named.model.nli_output.weight, mine.model.nli_output.weight)
+
+
+def test_the_same_call_calibrates(mine, nli):
+    """The promise is of these heads and pairs, or it is said how many more pairs it takes."""
+    config, report = mine.model.config, mine.model.config.adaptation
+    assert mine.model.stale_calibration() is None
+    assert mine.threshold == report["threshold"] == config.abstention_threshold
+    if report["more_pairs"] == 0:
+        assert mine.threshold_for(0.1) == report["threshold"]
+    few = nli.adapt(*known_pairs(nli, 50)).model.config
+    assert few.calibration is None
+    assert few.adaptation["more_pairs"] == 100 - few.adaptation["pairs"]
+    assert f"about {few.adaptation['more_pairs']:,} more pairs would do" in few.adaptation["message"]
+
+
+def test_without_a_sample_little_is_changed(start, tiny_modernbert, tmp_path):
+    """Of an older checkpoint: nothing shows what it costs, which is said."""
+    folder = shutil.copytree(start, tmp_path / "older")
+    (folder / FILE).unlink()
+    pipe = load(folder, tiny_modernbert)
+    assert pipe.model.home is None
+    report = pipe.adapt(*own_pairs(100)).model.config.adaptation
+    assert report["strength"] <= 0.25
+    assert report["home"] is None
+    assert report["strength"] == 0 or "no sample of what it learnt from" in report["message"]
+
+
+@pytest.mark.parametrize("head_type", ["cls", "alignment"])
+def test_heads_of_other_families(tiny_modernbert, head_type):
+    """A CLS head concludes from its first token; an error head stays as it is."""
+    nli = make_model(tiny_modernbert, head_type).as_pipeline()
+    mine = nli.adapt(*own_pairs(60))
+    assert mine.model.config.adaptation["after"].keys() == nli.model.config.encoder_layers.keys()
+    for key, value in mine.model.abstention_head.state_dict().items():
+        assert torch.equal(value, nli.model.abstention_head.state_dict()[key])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "labels", "complaint"),
+    [
+        (own_pairs(19)[0], own_pairs(19)[1], "19 labelled pairs are too few"),
+        (own_pairs(30)[0], own_pairs(29)[1], "30 pairs and 29 labels do not match"),
+        (own_pairs(30)[0], ["entailment"] * 29 + ["maybe"], "label 29: 'maybe' is none of entailment"),
+        (own_pairs(30)[0], [None] * 30, "label 0: None is none of"),
+        ([*own_pairs(29)[0], ("a", 1)], own_pairs(30)[1], "29"),
+        ([*own_pairs(29)[0], "a text"], own_pairs(30)[1], "29"),
+        ("a text", ["entailment"], "Give a list of pairs, not str"),
+        (5, ["entailment"], "Give a list of pairs, not int"),
+    ],
+)
+def test_what_cannot_be_learnt_from(nli, pairs, labels, complaint):
+    """Each is named before anything is computed."""
+    with pytest.raises(ValueError, match=complaint):
+        nli.adapt(pairs, labels)
+
+
+@pytest.mark.parametrize("risk", [0, 1, True, "10%"])
+def test_a_risk_that_is_no_share(nli, risk):
+    """It is refused for pairs and for routes."""
+    with pytest.raises(ValueError, match="`target_risk` is a share"):
+        nli.adapt(*own_pairs(30), target_risk=risk)
+    with pytest.raises(ValueError, match="`target_risk` is a share"):
+        nli.adapt_routes(["a"], ["b"], ["b"], target_risk=risk)
+
+
+def test_labels_however_they_are_written():
+    """Names in any case, numbers (NumPy's too), two-way names, true and false."""
+    labels = [
+        "Entailment",
+        " neutral",
+        "CONTRADICTION",
+        "non_entailment",
+        "not entailment",
+        np.int64(1),
+        True,
+        False,
+    ]
+    assert classes_of(labels, LABEL2ID).tolist() == [0, 1, 2, 3, 3, 1, 0, 3]
+
+
+# What the heads had learnt from -----------------------------------------------------------------------------
+
+
+def test_the_sample_is_of_these_heads_alone(start, tiny_modernbert, tmp_path):
+    """Heads that summarise otherwise have none, and do not save it; those that conclude otherwise do."""
+    model = ModernBertNliModel.from_pretrained(start, base_model_name_or_path=tiny_modernbert)
+    with torch.no_grad():
+        model.nli_output.bias += 1
+    model.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / FILE).exists()
+    with torch.no_grad():
+        model.nli_hidden.projection[0].bias += 1
+    assert model.home is None
+    model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved" / FILE).exists()
+
+
+def test_a_sample_that_cannot_be_read_is_named(start, tmp_path):
+    """Truncated, or of another format."""
+    whole = Home.load(f"{start}/{FILE}")
+    assert set(whole.summaries["joint"]) == {"nli", "opinion"}
+    broken = tmp_path / FILE
+    broken.write_bytes((tmp_path.parent / start / FILE).read_bytes()[:500])
+    with pytest.raises(OSError, match="truncated"):
+        Home.load(broken)
+    with pytest.raises(OSError, match="no sample"):
+        Home.load(f"{start}/model.safetensors")
+    assert "home" not in " ".join(load_file(f"{start}/model.safetensors"))
+
+
+# How many more ----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 3000), st.floats(0, 1), st.floats(0.005, 0.6))
+def test_the_tail_is_that_of_scipy(accepted, share, risk):
+    """Also far out, where terms are too small to be numbers."""
+    wrong = round(share * accepted)
+    assert binomial_tail(wrong, accepted, risk) == pytest.approx(binom.cdf(wrong, accepted, risk), abs=1e-9)
+
+
+def test_more_pairs_are_asked_for_where_more_of_them_help():
+    """Fewer for a greater risk, what no error at all asks for at least, and never for hopeless heads."""
+    draw = np.random.default_rng(0)
+    uncertainty = torch.from_numpy(draw.random(200))
+    errors = torch.from_numpy(draw.random(200) < 0.3 * uncertainty.numpy())
+    strict, loose = (pairs_needed(errors, uncertainty, target) for target in (0.1, 0.2))
+    assert strict > loose >= 13
+    assert pairs_needed(torch.ones(200, dtype=torch.bool), uncertainty, 0.1) is None
+
+
+# Routes -----------------------------------------------------------------------------------------------------
+
+CATEGORIES = {
+    "dog": "the dog runs",
+    "phone": "people are talking on the phone",
+    "food": "a man is eating food",
+}
+
+
+def routed(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    draw = np.random.default_rng(seed)
+    labels = [str(label) for label in draw.choice([*CATEGORIES, "none"], count)]
+    texts = {**CATEGORIES, "none": "nobody is outside , politics and science"}
+    return [f"{texts[label]} {number}" for number, label in enumerate(labels)], labels
+
+
+def test_routes_are_fitted_and_calibrated(nli):
+    """For one's own texts and categories, which alone a risk is promised for; pairs are judged as before."""
+    texts, labels = routed(150)
+    mine = nli.adapt_routes(texts, labels, CATEGORIES)
+    report = mine.model.config.adaptation["routes"]
+    assert report["texts"] == 150
+    assert report["after"] >= report["before"]
+    new, truth = routed(60, seed=1)
+    said = mine.route(new, CATEGORIES)
+    known = [
+        (route["category"], label) for route, label in zip(said, truth, strict=True) if route["category"]
+    ]
+    assert np.mean([category == label for category, label in known]) > 0.8
+    if report["more_texts"] == 0:
+        mine.route(new, CATEGORIES, target_risk=0.1)
+        with pytest.raises(ValueError, match="other categories"):
+            mine.route(new, {**CATEGORIES, "park": "the park"}, target_risk=0.1)
+    pairs, _ = own_pairs(10)
+    assert mine(pairs) == nli(pairs)
+    assert nli.model.config.routing is None
+
+
+def test_routes_that_cannot_be_fitted(nli):
+    """Too few texts, or not as many labels."""
+    texts, labels = routed(30)
+    with pytest.raises(ValueError, match="15 labelled texts are too few"):
+        nli.adapt_routes(texts[:15], labels[:15], CATEGORIES)
+    with pytest.raises(ValueError, match="30 texts and 29 labels do not match"):
+        nli.adapt_routes(texts, labels[:29], CATEGORIES)
+
+
+# What to label ----------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, 5.0]), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.integers(0, 5),
+)
+def test_what_is_chosen_is_distinct_and_spread_out(values, count, seed):
+    """No row twice; as long as there is another vector, none is chosen that equals one before it."""
+    vectors = torch.tensor(values)[:, None]
+    chosen = spread_out(vectors, count, seed)
+    assert len(chosen) == len(set(chosen.tolist())) == min(count, len(values))
+    distinct = len(set(values))
+    assert len({values[row] for row in chosen[:distinct]}) == min(distinct, len(chosen))
+
+
+def test_pairs_are_chosen_from_files_and_can_be_labelled(start, tiny_modernbert, tmp_path, capsys):
+    """A table with an empty column; what is filled in is labelled data, what is not is left out."""
+    pairs, _ = own_pairs(60)
+    source = write(tmp_path / "texts.jsonl", [{"premise": p, "hypothesis": h} for p, h in [*pairs, pairs[0]]])
+    words = ["--unlabelled", source, "--choose", "20", "--init_from", start, "--base_folder", tiny_modernbert]
+    words += ["--output_dir", str(tmp_path / "out"), "--cache_dir", str(tmp_path / "states")]
+    pilot.main(words)
+    assert "Chose 20 pairs" in capsys.readouterr().out
+    table = tmp_path / "out" / "to_label.csv"
+    lines = table.read_text().splitlines()
+    assert lines[0] == "premise,hypothesis,label"
+    assert len(lines) == len(set(lines)) == 21
+    with pytest.raises(FileExistsError, match="perhaps with labels"):
+        pilot.main(words)
+    table.write_text("\n".join([lines[0], *(f"{line}neutral" for line in lines[1:13]), *lines[13:]]))
+    loaded = load_pairs(str(table))
+    assert (len(loaded), loaded.dropped) == (12, {"no label": 8})
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "Give `--train_data` to score"),
+        (["--unlabelled", "a.jsonl", "--train_data", "b.jsonl"], "Give `--train_data` to score"),
+        (["--unlabelled", "a.jsonl", "--choose", "0"], "`--choose` must be 1 or more"),
+        (["--unlabelled", "a.txt"], r"a\.txt is no file that ends in"),
+        (["--train_data", "b.jsonl", "--init_from", "x"], "`--init_from` goes with `--unlabelled`"),
+    ],
+)
+def test_options_of_choosing_that_cannot_be_meant(tmp_path, words, complaint):
+    """Each is refused in a sentence."""
+    with pytest.raises(ValueError, match=complaint):
+        pilot.main([*words, "--output_dir", str(tmp_path / "out")])
+
+
+def test_a_row_that_is_no_pair_is_named(tmp_path):
+    """By file and row."""
+    source = write(tmp_path / "texts.jsonl", [{"premise": "a", "hypothesis": "b"}, {"premise": "a"}])
+    with pytest.raises(ValueError, match=r"texts\.jsonl, row 2"):
+        pilot.main(["--unlabelled", source, "--output_dir", str(tmp_path / "out")])

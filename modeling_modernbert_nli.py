@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this
     from .cross_modernbert_nli import Side  # noqa: F401
     from .encoder_modernbert_nli import layer_states  # noqa: F401
     from .evidence_modernbert_nli import Claims  # noqa: F401
+    from .onnx_modernbert_nli import OnnxEncoder  # noqa: F401
     from .passages_modernbert_nli import Sentence  # noqa: F401
     from .pipeline_modernbert_nli import NliAbstentionPipeline  # noqa: F401
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel  # noqa: F401
@@ -125,10 +126,7 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
 
         last_hidden_state = None
         if self._chosen(encoding) == "joint":
-            states, last_hidden_state = self._run_encoder(inputs, "joint", whole=mode is None)
-            needs_segments = self.config.head_type != "cls"
-            where = self._segments(input_ids, attention_mask) if needs_segments else None
-            output = self._judge(self._project(states, "joint"), where)
+            output, last_hidden_state = self._judge_jointly(inputs, whole=mode is None)
         else:
             output = self._judge(*self._text_pairs(input_ids, attention_mask))
             if mode is None:

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.input is None:
-            pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+            pipe = load_pipeline(args.model, args.base, args.revision, args.device, args.backend)
             args.threshold = _threshold(pipe, args)
             show = check_pair if args.check else judge_pair
             print(show(pipe, args.premise, args.hypothesis, args.threshold, args.json))
@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
         with processes() as those:
-            pipe = load_pipeline(args.model, args.base, args.revision, args.device or those.device)
+            device = args.device or those.device
+            pipe = load_pipeline(args.model, args.base, args.revision, device, args.backend)
             args.threshold = _threshold(pipe, args)
             options = (args.threshold, args.batch_size, args.overwrite)
             work = CHECK if args.check else JUDGE
@@ -126,6 +127,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    add(
+        "--backend",
+        choices=("torch", "onnx", "onnx-int8"),
+        help="what runs the base: of the last two the graphs that export.py wrote (default: torch)",
+    )
     add("--json", action="store_true", help="print the decision on a pair as a JSON object")
     args = parser.parse_args(argv)
     args.premise_column = args.premise_column or ("source" if args.check else "premise")
@@ -149,9 +155,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_pipeline(
-    model: str | None = None, base: str | None = None, revision: str | None = None, device: str | None = None
+    model: str | None = None,
+    base: str | None = None,
+    revision: str | None = None,
+    device: str | None = None,
+    backend: str | None = None,
 ) -> Any:
-    """The pipeline of a checkpoint (by default that of this repository), with this repository's classes."""
+    """The pipeline of a checkpoint (by default that of this repository), with this repository's classes.
+
+    Args:
+        model, base, revision, device, backend (`str`, *optional*): As on the command line.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
     from transformers import PretrainedConfig
     from transformers.utils.logging import disable_progress_bar
 
@@ -170,8 +187,10 @@ def load_pipeline(
         own = (values.get("base_model_name_or_path"), values.get("base_model_revision"))
         if base := base or quickstart.embedded_folder(*own):
             location["base_model_name_or_path"] = base
-        return ModernBertNliModel.from_pretrained(model, **location).as_pipeline(device=device)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last for an unknown device
+        loaded = ModernBertNliModel.from_pretrained(model, backend=backend, **location)
+        return loaded.as_pipeline(device=device)
+    # an AssertionError for an unknown device, an ImportError for a backend that is not installed
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
 
 
@@ -321,9 +340,10 @@ def judge_pairs(
 
 
 def _fingerprint(model: Any) -> str:
-    """Of all that decides on the results: the configuration and every weight, the base's included."""
+    """Of all that decides on the results: the configuration and every weight, or graph, of the base too."""
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(getattr(model.encoder, "digest", str)().encode())  # of graphs
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.float().cpu().contiguous().numpy())

@@ -18,12 +18,14 @@ try:
     from .calibration_modernbert_nli import StaleCalibration, check_calibration, heads_digest, stale
     from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from .encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
+    from .onnx_modernbert_nli import BACKENDS, Backend, OnnxEncoder, int8_promise
     from .states_modernbert_nli import StateCache
     from .tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from calibration_modernbert_nli import StaleCalibration, check_calibration, heads_digest, stale
     from configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
+    from onnx_modernbert_nli import BACKENDS, Backend, OnnxEncoder, int8_promise
     from states_modernbert_nli import StateCache
     from tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 
@@ -66,7 +68,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._kept_for: tuple[Any, ...] | None = None  # the heads that projected what is in these two
         self.register_module("encoder", None)
 
-    def attach_encoder(self, encoder: PreTrainedModel) -> None:
+    def attach_encoder(self, encoder: Any) -> None:
         """Take a loaded encoder as the frozen base."""
         check_encoder(encoder, self.config)
         self.encoder = encoder.requires_grad_(False).eval()
@@ -192,6 +194,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         *model_args: Any,
         config: Any = None,
         encoder: PreTrainedModel | None = None,
+        backend: Backend | None = None,
         **kwargs: Any,
     ) -> Any:
         """Load heads from a checkpoint and their base from its own repository.
@@ -200,6 +203,9 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path (`str`): Checkpoint of the heads: repository id or folder.
             config (`PretrainedConfig` or `str`, *optional*): To use instead of the checkpoint's.
             encoder (`PreTrainedModel`, *optional*): The base, already loaded, to be used as it is.
+            backend (`"torch"`, `"onnx"` or `"onnx-int8"`, *optional*, defaults to `"torch"`):
+                What runs the base: with ONNX Runtime the graphs in the checkpoint's folder `onnx/`, which
+                `export.py` writes. See `onnx_modernbert_nli.py`.
             **kwargs: As in transformers. `dtype`, `device_map`, `attn_implementation`, `quantization_config`
                 concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads;
                 `base_model_name_or_path`, `base_model_revision` say where to take the base from this time.
@@ -207,7 +213,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         Raises:
             OSError: the checkpoint or its base cannot be reached or read.
             ValueError: the heads and the base do not belong together, or the heads are incomplete.
+            ImportError: a backend is not installed.
         """
+        if backend not in (None, *BACKENDS):
+            raise ValueError(f"`backend` must be one of {', '.join(BACKENDS)}, got {backend!r}.")
+        graphs = backend in BACKENDS[1:]
+        if graphs and encoder is not None:
+            raise ValueError(f"`backend={backend!r}` takes the place of the base: give no `encoder` with it.")
         return_info = kwargs.pop("output_loading_info", False)
         placement = {key: kwargs.pop(key) for key in _PLACEMENT_ARGUMENTS if key in kwargs}
         for_base = {key: kwargs.pop(key) for key in _BASE_ARGUMENTS if key in kwargs}
@@ -230,13 +242,18 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         if config._attn_implementation is not None:  # where the auto classes put the argument
             for_base.setdefault("attn_implementation", config._attn_implementation)
 
-        loaded_here = encoder is None
-        if encoder is None:
+        loaded_here = encoder is None and not graphs
+        if encoder is None and not graphs:
             encoder = load_encoder(config, **for_base, **placement, **hub)
         dtype = {key: value for key, value in placement.items() if "dtype" in key}
         model, info = cls._load_heads(
             pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
         )
+        if graphs:
+            int8, name = backend == "onnx-int8", str(pretrained_model_name_or_path)
+            encoder = OnnxEncoder(model.config, model.heads_digest(), name, int8, **location)
+            for key, value in int8_promise(name, **location).items() if int8 else ():
+                setattr(model.config, key, value)
         model._place_beside(encoder)
         model._heads_source = [(pretrained_model_name_or_path, location)]
         model._remember_base(hub, pin=loaded_here)
@@ -280,7 +297,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             parameter.data = parameter.data.clone()
         return model, info
 
-    def _place_beside(self, encoder: PreTrainedModel) -> None:
+    def _place_beside(self, encoder: Any) -> None:
         device_map = getattr(encoder, "hf_device_map", None) or {}
         devices = [device for device in device_map.values() if device not in ("disk", "meta")]
         if devices or not device_map:

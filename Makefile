@@ -2,7 +2,8 @@
 # make app     set up, then serve a page to try the model on
 # make test    set up, then run all tests
 # make test-common     the common tests of transformers for its models, on ours
-# make test-lowest     model, loading and doors with the lowest versions that pyproject.toml allows
+# make test-lowest     model, loading and interfaces with the lowest versions that pyproject.toml allows
+# make test-integrations   the tests of integrations/, with Haystack and LangChain
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own
 # make test-browser    the tests of that page, in a Chromium (Debian: apt-get install chromium)
@@ -35,6 +36,10 @@ test: .venv/installed-dev
 test-quantized: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target build/torchao torchao
 	PYTHONPATH=build/torchao $(BIN)/python -m pytest tests/test_loading.py -k quantized
+
+test-integrations: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[haystack,langchain]"
+	HAYSTACK_TELEMETRY_ENABLED=False $(BIN)/python -m pytest tests/test_integrations.py
 
 test-browser: .venv/installed-browser
 	$(BIN)/python -m pytest -m browser -rs tests/browser

@@ -93,7 +93,22 @@ TABS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Serve a page to try the model on.", allow_abbrev=False)
+    args = parse_args(argv)
+    try:
+        serve(load_pipeline(args.model, args.base, args.revision))
+    except (InputError, OSError) as error:  # the latter where no port is free
+        print(f"app.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        usage="python app.py [--model CHECKPOINT]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
@@ -101,12 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.revision and not args.model:
         parser.error("--revision goes with --model, a repository id")
-    try:
-        serve(load_pipeline(args.model, args.base, args.revision))
-    except (InputError, OSError) as error:  # the latter where no port is free
-        print(f"app.py: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return args
 
 
 def serve(pipe: Any) -> None:

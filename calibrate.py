@@ -59,6 +59,15 @@ NOT_COVERED = (
     "heads that were fitted to these pairs, or chosen by them",
     "dependence: pairs that share a premise tell less than as many that do not",
 )
+ROUTES_NOT_COVERED = (
+    "other texts, or texts that nothing fits in another share than here",
+    "other categories, hypotheses or examples: `route` refuses to promise anything for them",
+    "each category by itself",
+    "`several=True`, where each category is decided on by itself",
+    "texts that are declined: some of them may have a category",
+    "routes or heads that were fitted to these texts, or chosen by them",
+    "dependence: texts of the same person tell less than as many of different ones",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,19 +106,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Calibrate a checkpoint.", allow_abbrev=False)
-    add = parser.add_argument
+    parser = argparse.ArgumentParser(
+        usage="python calibrate.py --model CHECKPOINT --data FILE [FILE ...] [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("what is calibrated, on what").add_argument
     add("--model", required=True, help="checkpoint: folder, or repository id with --output")
     add("--data", nargs="+", help="labelled pairs, as for train.py")
     add("--routes", type=Path, help="JSONL file of labelled texts: calibrates routes instead of pairs")
     add("--categories", type=Path, help="JSON file of their categories")
+    add = parser.add_argument_group("what is promised").add_argument
     add("--delta", type=float, default=0.1, help="probability that a promise fails (default: %(default)s)")
     add("--target_risk", type=float, default=0.1, help="share of wrong answers (default: %(default)s)")
+    add("--group_by", metavar="COLUMN", help="promise by each of its values too (default: by each of DATA)")
+    add("--measure", action="store_true", help="only say the risk where the checkpoint abstains now")
+    add = parser.add_argument_group("the checkpoint, and how it is run").add_argument
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--output", type=Path, help="new folder for the calibrated checkpoint (default: in place)")
-    add("--group_by", metavar="COLUMN", help="promise by each of its values too (default: by each of DATA)")
-    add("--measure", action="store_true", help="only say the risk where the checkpoint abstains now")
     add("--backend", choices=("torch", "onnx", "onnx-int8"), help="what runs the base (default: torch)")
     add("--batch_size", type=int, default=32, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
@@ -246,7 +262,7 @@ def write(
     return output
 
 
-def report(calibration: dict[str, Any], what: str = "pairs") -> str:
+def report(calibration: dict[str, Any], what: str = "pairs", not_covered: Sequence[str] = NOT_COVERED) -> str:
     """What is promised, and what is not."""
     lines = []
     for encoding, entry in calibration.items():
@@ -259,7 +275,7 @@ def report(calibration: dict[str, Any], what: str = "pairs") -> str:
         f"Each row is promised by itself, with probability {1 - entry['delta']:.0%} over the draw of "
         f"{what}:\nbelow its threshold at most the target share of the answers is wrong in the long run, on "
         f"{what}\ndrawn independently from where these came ({', '.join(entry['data'])}). Not covered:\n"
-        + "\n".join(f"- {left_open}" for left_open in NOT_COVERED)
+        + "\n".join(f"- {left_open}" for left_open in not_covered)
     )
     return "\n".join(lines)
 
@@ -285,7 +301,7 @@ def _calibrate_routes(args: argparse.Namespace) -> int:
     pipe = load_pipeline(args.model, args.base, args.revision, args.device)
     calibration = calibrate_routes(pipe, texts, labels, categories, args.routes.name, args.delta)
     encoding = pipe.encoding
-    print(report({encoding: calibration}, "routes"))
+    print(report({encoding: calibration}, "routes", ROUTES_NOT_COVERED))
     threshold = promised_threshold({encoding: calibration}, encoding, args.target_risk)
     routing = pipe.model.config.routing or {}
     entry = {**routing.get(encoding, UNFITTED), "threshold": threshold, "calibration": calibration}
@@ -335,7 +351,8 @@ def calibrate_routes(
     errors = np.array(best) != np.array(labels)
     uncertainty = np.array([routed["uncertainty"] for routed in routes])
     calibration = calibration_of(errors, uncertainty, best, [name], delta)
-    return {**calibration, "categories": known.digest(), "of": len(known.names)}
+    about = {"categories": known.digest(), "of": len(known.names), "heads": pipe.model.heads_digest()}
+    return {**calibration, **about}
 
 
 def _check_output(model: str, output: Path | None) -> None:

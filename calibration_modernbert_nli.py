@@ -6,8 +6,9 @@
                   "table": [{"target_risk": 0.05, "threshold": 0.21, "coverage": 0.48, "risk": 0.04}, …],
                   "quantiles": [0.01, …, 0.69], "labels": {"entailment": 0.34, …}}}
 
-A row promises that, of the answers accepted below its threshold, at most the share `target_risk` is wrong in
-the long run, with probability 1 - `delta` over the draw of the calibration pairs. Its threshold is null where
+A row promises, as a selective risk guarantee, that of the answers accepted below its threshold at most the
+share `target_risk` is wrong in the long run, with probability 1 - `delta` over the draw of the calibration
+pairs. Its threshold is null where
 that could not be promised; `coverage` and `risk` are what was measured there. `quantiles` are 101 of the
 uncertainty, from the least to the greatest; `labels` are the shares of the labels that were answered.
 

@@ -20,7 +20,7 @@ PROBLEM_TYPES = (None, "single_label_classification")
 DEFAULT_BASE = "answerdotai/ModernBERT-large"
 DEFAULT_BASE_REVISION = "45bb4654a4d5aaff24dd11d4781fa46d39bf8c13"
 
-# One class carries one `_auto_class`, so the config itself lists every door, whichever class does the saving.
+# One class carries one `_auto_class`, so the config itself lists all of them, whichever class saves it.
 AUTO_MAP = {
     "AutoConfig": "configuration_modernbert_nli.ModernBertNliConfig",
     "AutoModel": "modeling_modernbert_nli.ModernBertNliModel",
@@ -74,8 +74,8 @@ class ModernBertNliConfig(PretrainedConfig):
             parameters up to a width of 1,024.
         abstention_type (`"error"` or `"opinion"`, *optional*, defaults to `"error"`):
             What the abstention head predicts: `"error"`, from the NLI head's hidden vector and logits, if it
-            errs, as the published one does; `"opinion"`, from the states, the label itself. An answer is
-            uncertain to which this second opinion gives little probability. For alignment alone.
+            errs, as the published one does; `"opinion"`, from the states, the label itself, as an auxiliary
+            classifier: an answer is uncertain to which it gives little probability. For alignment alone.
         abstention_hidden_size (`int`, *optional*):
             Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
             else 80.

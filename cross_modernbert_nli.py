@@ -21,14 +21,16 @@ class Side(NamedTuple):
 
     Args:
         tokens (`torch.Tensor` of shape `(texts, tokens, alignment_size)`): Projected, padded.
-        present (`torch.BoolTensor` of shape `(texts, tokens)`): False for padding.
+        share (`torch.Tensor` of shape `(texts, tokens)`): Of each token in its text's mean, 0 for padding.
+        least (`torch.Tensor` of shape `(texts, tokens)`): 0, and the smallest number for padding.
         compared (`torch.Tensor` of shape `(texts, tokens, comparison_size)`): Their own part of a comparison.
-        offered (`torch.Tensor` of shape `(texts, tokens, comparison_size)`): Their part in the comparisons of
-            the other side's tokens.
+        offered (`torch.Tensor` of shape `(texts, tokens, alignment_size + comparison_size)`): The tokens, and
+            their part in the comparisons of the other side's.
     """
 
     tokens: torch.Tensor
-    present: torch.Tensor
+    share: torch.Tensor
+    least: torch.Tensor
     compared: torch.Tensor
     offered: torch.Tensor
 
@@ -51,39 +53,46 @@ def prepare(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) ->
         present (`torch.BoolTensor` of shape `(texts, tokens)`): False for padding.
     """
     linear = head.comparison[0]
+    share = present.to(tokens.dtype) / present.sum(dim=1, keepdim=True).clamp(min=1)
+    least = torch.zeros_like(share).masked_fill(~present, torch.finfo(tokens.dtype).min)
     if not shares(head):
-        return Side(tokens, present, tokens[..., :0], tokens[..., :0])
+        return Side(tokens, share, least, tokens[..., :0], tokens[..., :0])
     of_x, of_y, of_difference, _ = linear.weight.chunk(4, dim=1)
     compared = functional.linear(tokens, of_x + of_difference, linear.bias)
-    return Side(tokens, present, compared, functional.linear(tokens, of_y - of_difference))
+    offered = torch.cat([tokens, functional.linear(tokens, of_y - of_difference)], dim=-1)
+    return Side(tokens, share, least, compared, offered)
 
 
 def cross(head: AlignmentHead, premises: Side, hypotheses: Side) -> torch.Tensor:
     """What `AlignmentHead.forward` makes of each pair, (premises, hypotheses, hidden_size)."""
-    scale = head.sharpness.exp() * premises.tokens.shape[-1] ** -0.5
     x, y = premises.tokens, hypotheses.tokens
-    # (premises, hypotheses, tokens of the premise, tokens of the hypothesis)
-    scores = (x.flatten(0, 1) @ y.flatten(0, 1).T).view(*x.shape[:2], *y.shape[:2]).transpose(1, 2) * scale
-    least = torch.finfo(scores.dtype).min
-    to_hypothesis = scores.masked_fill(~hypotheses.present[None, :, None, :], least).softmax(dim=-1)
-    to_premise = scores.masked_fill(~premises.present[:, None, :, None], least).softmax(dim=-2)
-    by_premise = Side(*(part[:, None] for part in premises))  # so that the pairs' dimensions line up
-    by_hypothesis = Side(*(part[None] for part in hypotheses))
-    of_premises = _features(head, by_premise, by_hypothesis, to_hypothesis)
-    of_hypotheses = _features(head, by_hypothesis, by_premise, to_premise.mT)
-    pairs = scores.shape[:2]
-    pooled = [
-        head.pool(features.flatten(0, 1), present.expand(*pairs, -1).flatten(0, 1))
-        for features, present in (
-            (of_premises, by_premise.present),
-            (of_hypotheses, by_hypothesis.present),
-        )
-    ]
-    return head.aggregation(torch.cat(pooled, dim=-1)).view(*pairs, -1)
+    (count, x_tokens, size), (others, y_tokens, _) = x.shape, y.shape
+    scale = head.sharpness.exp() * size**-0.5
+    # (premises, tokens of the premise, hypotheses, tokens of the hypothesis)
+    scores = ((x * scale).flatten(0, 1) @ y.flatten(0, 1).T).view(count, x_tokens, others, y_tokens)
+    to_hypothesis = (scores + hypotheses.least).softmax(dim=-1)
+    to_premise = (scores + premises.least[:, :, None, None]).softmax(dim=1)
+    # Matrix products without copies of what the pairs share.
+    from_hypothesis = to_hypothesis.permute(2, 0, 1, 3).reshape(others, count * x_tokens, y_tokens)
+    met = (from_hypothesis @ hypotheses.offered).view(others, count, x_tokens, -1).transpose(0, 1)
+    of_premises = _pooled(head, premises, met, 1)
+    from_premise = to_premise.permute(0, 2, 3, 1).reshape(count, others * y_tokens, x_tokens)
+    met = (from_premise @ premises.offered).view(count, others, y_tokens, -1)
+    of_hypotheses = _pooled(head, hypotheses, met, 0)
+    return head.aggregation(torch.cat([*of_premises, *of_hypotheses], dim=-1))
 
 
-def _features(head: AlignmentHead, side: Side, other: Side, attention: torch.Tensor) -> torch.Tensor:
-    """The comparisons of a side's tokens, (premises, hypotheses, tokens, comparison_size)."""
+def _pooled(head: AlignmentHead, side: Side, met: torch.Tensor, at: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The comparisons of a side's tokens with what they met, (premises, hypotheses, tokens, …), pooled.
+
+    Args:
+        at (`int`): The dimension of the pairs in which the side has 1.
+    """
+    tokens, share, least, compared, _ = (part.unsqueeze(at) for part in side)
     of_product = head.comparison[0].weight.chunk(4, dim=1)[3]
-    products = functional.linear(side.tokens * (attention @ other.tokens), of_product)
-    return head.comparison[1:](products + attention @ other.offered + side.compared)
+    counterparts, offered = met.split([tokens.shape[-1], compared.shape[-1]], dim=-1)
+    products = functional.linear(tokens * counterparts, of_product)
+    features = head.comparison[1:](products + offered + compared)
+    mean = (share.unsqueeze(dim=-2) @ features).squeeze(dim=-2)
+    maximum = (features + least.unsqueeze(dim=-1)).amax(dim=-2)
+    return mean, maximum * (share.amax(dim=-1, keepdim=True) > 0)  # of a text without tokens: 0

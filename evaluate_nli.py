@@ -1,10 +1,12 @@
 """Evaluate NLI models on sets of labelled pairs: tables, pictures, and all figures as JSON.
 
     python evaluate_nli.py --models checkpoints/quickstart --sets test.jsonl --output_dir runs/evaluation
-    python evaluate_nli.py --models checkpoints/quickstart tasksource/ModernBERT-large-nli \
-        --sets mnli mnli_mismatched snli anli_r1 anli_r2 anli_r3 wanli lingnli finecat hans --speed
-    python evaluate_nli.py --models ours=runs/seed-1,runs/seed-2 answerdotai/ModernBERT-Large-Instruct \
-        'cross-encoder/nli-MiniLM2-L6-H768?kind=cross-encoder' --sets snli
+    python evaluate_nli.py --models checkpoints/quickstart tasksource/ModernBERT-large-nli \\
+        --sets mnli mnli_mismatched snli anli_r1 anli_r2 anli_r3 wanli lingnli finecat hans --speed \\
+        --output_dir runs/evaluation
+    python evaluate_nli.py --models ours=runs/seed-1,runs/seed-2 answerdotai/ModernBERT-Large-Instruct \\
+        'cross-encoder/nli-MiniLM2-L6-H768?kind=cross-encoder' --sets snli \\
+        --output_dir runs/evaluation
 
 A model is `[name=]checkpoint[,checkpoint...][?option=value&...]`, several checkpoints being its seeds:
 
@@ -66,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        usage="python evaluate_nli.py --models MODEL [...] --sets SET [...] --output_dir FOLDER [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--models", nargs="+", required=True, metavar="MODEL", help="what to evaluate")
@@ -75,6 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--predictions", type=Path, default=Path("runs/evaluation"), help="default: %(default)s")
     add("--batch_size", type=int, default=32, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add("--tables_only", nargs="+", default=[], metavar="NAME", help="models that the pictures leave out")
     add("--speed", action="store_true", help="measure throughput and memory too: run nothing else meanwhile")
     add("--speed_pairs", type=int, default=512, help="of the first set (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -109,6 +115,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     models = [parse_model(text) for text in args.models]
     sources = [to_measure_on(text) for text in args.sets]
     _require_names([model.name for model in models], "models")
+    if unknown := set(args.tables_only) - {model.name for model in models}:
+        raise ValueError(f"`--tables_only {unknown.pop()}` is none of the models by its name.")
+    if len(args.tables_only) == len(models):
+        raise ValueError("`--tables_only` leaves no model for the pictures.")
     _require_names([parse_source(source).name for source in sources], "sets")
     seeds = {model.name: list(contestants(model, args.device)) for model in models}
     sets = {parse_source(source).name: load_pairs(source) for source in sources}
@@ -143,7 +153,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             row = {"model": model.name, "set": name, "encoding": encoding}
             results["results"].append({**row, **results_of(of_seeds)})
             shown = f"{model.name}, {encoding}" if encoding else model.name
-            drawn[shown, name] = of_seeds[0]
+            if model.name not in args.tables_only:
+                drawn[shown, name] = of_seeds[0]
             if "temperature" in first.noted:
                 temperatures[shown] = first.noted["temperature"]
         results["models"][model.name] = {

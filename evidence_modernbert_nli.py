@@ -25,7 +25,6 @@ try:
         inner_counts,
         kept,
         named,
-        passage_states,
         token_count,
     )
     from .sentences_modernbert_nli import Span, Splitter
@@ -41,7 +40,6 @@ except ImportError:  # imported from the folder of these files, not through `tru
         inner_counts,
         kept,
         named,
-        passage_states,
         token_count,
     )
     from sentences_modernbert_nli import Span, Splitter
@@ -61,7 +59,8 @@ RULES: dict[str, Any] = {
     "abstain_from": None,  # the uncertainty; None: as the heads abstain on pairs
     "unsupported": {"words": 1.0, "coverage": 0.0, "threshold": 0.11},
 }
-_PASSAGES_AT_ONCE = 512
+_TOKENS_AT_ONCE = 2**15  # of passages and claims, in every pair
+_CLAIMS_AT_ONCE = 32
 _CANDIDATES = 12  # looked at for the best few that do not overlap
 
 
@@ -238,17 +237,35 @@ def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tens
     return features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
 
 
+@torch.no_grad()
 def _judge_states(
     model: Any, states: TokenStates, claims: TokenStates, passages: Sequence[Span]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    probs, uncertainty = [], []
-    for start in range(0, len(passages), _PASSAGES_AT_ONCE):
-        some = passage_states(states, passages[start : start + _PASSAGES_AT_ONCE])
-        rows = torch.cartesian_prod(torch.arange(len(claims)), torch.arange(len(some))).flip(dims=[1])
-        output = model.classify(some, claims, rows)
-        probs.append(output.logits.float().cpu().softmax(dim=-1).view(len(claims), len(some), -1))
-        uncertainty.append(output.uncertainty.float().cpu().view(len(claims), len(some)))
-    return torch.cat(probs, dim=1), torch.cat(uncertainty, dim=1)
+    """Each sentence is projected once for all passages, each passage prepared once for all claims."""
+    sentences, said = model.kept(states), model.kept(claims)
+    lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
+    longest = max(len(text.tokens) for text in said)
+    probs = torch.empty(len(said), len(passages), model.config.num_labels)
+    uncertainty = torch.empty(len(said), len(passages))
+    order = sorted(range(len(passages)), key=lengths.__getitem__)
+    for first in range(0, len(said), _CLAIMS_AT_ONCE):
+        some = model.prepare(said[first : first + _CLAIMS_AT_ONCE])
+        columns = slice(first, first + _CLAIMS_AT_ONCE)
+        at = 0
+        while at < len(order):
+            rows = [order[at]]
+            while (at := at + 1) < len(order) and (
+                (len(rows) + 1) * len(some.vectors) * (lengths[order[at]] + longest) <= _TOKENS_AT_ONCE
+            ):
+                rows.append(order[at])
+            texts = []
+            for row in rows:
+                inside = sentences[slice(*passages[row])]
+                texts.append(inside[0]._replace(tokens=torch.cat([text.tokens for text in inside])))
+            output = model.judge_every(model.prepare(texts), some)
+            probs[columns, rows] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
+            uncertainty[columns, rows] = output.uncertainty.float().T.cpu()
+    return probs, uncertainty
 
 
 def _judge_texts(

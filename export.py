@@ -44,7 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Export a checkpoint as ONNX graphs.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        usage="python export.py --model CHECKPOINT --output FOLDER [--int8] [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--model", required=True, help="checkpoint: folder or repository id")
     add("--output", type=Path, required=True, metavar="FOLDER", help="new folder for it and its graphs")

@@ -205,7 +205,7 @@ ABSTENTION_HEADS: dict[str, type[nn.Module]] = {"error": ErrorHead, "opinion": O
 
 
 def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """What an opinion makes of given answers: log-probabilities that they are right and wrong, (batch, 2).
+    """The disagreement with an opinion: log-probabilities that answers are right and wrong, (batch, 2).
 
     Args:
         opinion (`torch.Tensor` of shape `(batch, num_labels)`): Logits of an `OpinionHead`.

@@ -36,7 +36,7 @@ class ModernBertNliOutput(ModelOutput):
         abstention_logits (`torch.FloatTensor` of shape `(batch, 2)`): Of confident, uncertain.
         uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards.
         opinion_logits (`torch.FloatTensor` of shape `(batch, num_labels)`, *optional*):
-            Of an abstention head that has an opinion of its own on the labels.
+            Of an abstention head that is an auxiliary classifier, with an opinion of its own on the labels.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The base's own, where asked for.
     """
 

@@ -254,13 +254,6 @@ def token_places(tokenizer: Any, text: str) -> list[Span] | None:
     return [tuple(place) for place in encoded["offset_mapping"]]
 
 
-def passage_states(states: TokenStates, passages: Sequence[Span]) -> TokenStates:
-    """The states of passages of consecutive texts, `TokenStates` with one text for each passage."""
-    offsets = states.offsets.tolist()
-    parts = [states.states[offsets[start] : offsets[stop]] for start, stop in passages]
-    return TokenStates.gather(parts or [states.states[:0]], states.source)[: len(parts)]
-
-
 def inner(states: TokenStates, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens of all texts in a layer in float32, and whose each is, without the first and last of each text.
 

@@ -27,12 +27,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import HfArgumentParser, set_seed
+from transformers import set_seed
 
 from configuration_modernbert_nli import LABELS
 from modeling_modernbert_nli import ModernBertNliModel
 from train import load_sources, new_model, state_maker
-from training.arguments import DataArguments, HeadArguments, StageArguments
+from training.arguments import DataArguments, HeadArguments, StageArguments, parser_of
 from training.data import Pairs, require_three_way, summary
 from training.look import require_matplotlib
 from training.pilot import Scores, find_suspects, folds_by_premise, thin, write_results
@@ -41,6 +41,9 @@ from training.trainers import NliTrainer, TrainingDiverged, predict
 
 _RESULTS = {"scores.jsonl", "suspects.csv", "histogram.png", "histogram.svg", "kept"}
 _NOT_HERE = {"abstention_data", "held_out", "teacher", "resume"}  # options of train.py without a meaning here
+# Of stage 2, and of a teacher: they come with what pilot heads share with others, and change nothing here.
+_NOT_SHOWN = {"abstention_epochs", "abstention_type", "abstention_weight", "target_risk"}
+_NOT_SHOWN |= {"teacher_labels", "teacher_trust_remote_code", "alpha", "beta"}
 
 
 @dataclass
@@ -53,7 +56,10 @@ class PilotArguments(DataArguments):
     bins: int = field(default=20, metadata={"help": "Bins of the histogram."})
     most_per_bin: float = field(
         default=0.1,
-        metadata={"help": "Most that a bin of easy pairs keeps, as a share of all pairs of its label."},
+        metadata={
+            "metavar": "SHARE",
+            "help": "Most that a bin of easy pairs keeps, as a share of all pairs of its label.",
+        },
     )
     suspects: int = field(default=500, metadata={"help": "Most rows of suspects.csv."})
 
@@ -70,8 +76,7 @@ class PilotStageArguments(StageArguments):
 
 def main(argv: list[str] | None = None) -> None:
     """Score, thin, and write the results."""
-    parser = HfArgumentParser((PilotArguments, HeadArguments, PilotStageArguments))
-    pilot, head, args = parser.parse_args_into_dataclasses(sys.argv[1:] if argv is None else argv)
+    pilot, head, args = parse_args(sys.argv[1:] if argv is None else argv)
     folder = Path(args.output_dir)
     _check(pilot, head, args, folder)
 
@@ -101,6 +106,15 @@ def main(argv: list[str] | None = None) -> None:
         print(report(scores, kept, suspects))
         print(f"\nSaved in {folder}. Look through suspects.csv, then:")
         print(f"    {_next_command(folder, pilot, head, sources)}")
+
+
+def parse_args(argv: list[str]) -> tuple[PilotArguments, HeadArguments, PilotStageArguments]:
+    """Options to arguments."""
+    groups = (PilotArguments, HeadArguments, PilotStageArguments)
+    usage = "python pilot.py --train_data train.jsonl [...] [--output_dir runs/pilot] [option ...]"
+    parser = parser_of(*groups, usage=usage, description=__doc__, without=_NOT_HERE | _NOT_SHOWN)
+    pilot, head, args = parser.parse_args_into_dataclasses(argv)
+    return pilot, head, args
 
 
 def out_of_fold(

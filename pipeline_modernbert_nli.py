@@ -217,7 +217,12 @@ class NliAbstentionPipeline(Pipeline):
         encoding = "separate" if kept else self.encoding
         entry = (self.model.config.routing or {}).get(encoding, UNFITTED)
         if target_risk is not None:
-            threshold = promised(entry, encoding, known, target_risk)
+            if several:
+                raise ValueError(
+                    "`target_risk` is the share of texts that get a wrong category: with `several` there may "
+                    "be more than one. Give a `threshold`."
+                )
+            threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
         elif threshold is None:
             threshold = FITS if several else entry["threshold"]
         results = []

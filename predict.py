@@ -15,6 +15,7 @@ The output has all rows and columns of the input, in order, and for each row
     label, confidence       the most probable label and its probability
     abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
     p_entailment, p_neutral, p_contradiction
+    truncated               whether the end of the premise was beyond the window, and not read
     error                   why the pair could not be judged; all of the above are then null
 
 With `--check`, answers of one sentence or more are checked against sources however long (`check` of the
@@ -104,8 +105,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Judge pairs of texts, or abstain.", allow_abbrev=False)
-    add = parser.add_argument
+    parser = argparse.ArgumentParser(
+        usage='python predict.py "PREMISE" "HYPOTHESIS" [option ...]\n'
+        "       python predict.py --input pairs.csv --output decisions.jsonl [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("what is judged").add_argument
     add("premise", nargs="?", help="what is known")
     add("hypothesis", nargs="?", help="what is to be judged")
     add("--input", type=Path, help="file of pairs: .jsonl, .csv or .parquet")
@@ -114,9 +121,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--premise_column", metavar="NAME", help="default: premise; with --check: source")
     add("--hypothesis_column", metavar="NAME", help="default: hypothesis; with --check: answer")
     add("--overwrite", action="store_true", help="replace an existing OUTPUT")
-    add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
-    add("--base", help="folder or repository id to take the checkpoint's base encoder from")
-    add("--revision", help="commit or branch of the checkpoint's repository")
+    add("--json", action="store_true", help="print the decision on a pair as a JSON object")
+    add = parser.add_argument_group("which answers are given").add_argument
     add("--threshold", type=float, help="abstain from this uncertainty upwards (default: the checkpoint's)")
     add("--target_risk", type=float, help="share of wrong answers that a calibrated checkpoint is to keep")
     add(
@@ -125,6 +131,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="what that is promised for: pairs like those of 'calibration', or of a group of these "
         "(default: text of a kind never seen, where the checkpoint promises anything for that)",
     )
+    add = parser.add_argument_group("the checkpoint, and how it is run").add_argument
+    add("--model", help="checkpoint: folder or repository id (default: the one in this repository)")
+    add("--base", help="folder or repository id to take the checkpoint's base encoder from")
+    add("--revision", help="commit or branch of the checkpoint's repository")
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     add(
@@ -132,7 +142,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=("torch", "onnx", "onnx-int8"),
         help="what runs the base: of the last two the graphs that export.py wrote (default: torch)",
     )
-    add("--json", action="store_true", help="print the decision on a pair as a JSON object")
     args = parser.parse_args(argv)
     args.premise_column = args.premise_column or ("source" if args.check else "premise")
     args.hypothesis_column = args.hypothesis_column or ("answer" if args.check else "hypothesis")
@@ -222,12 +231,15 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     ]
     for label, probability in decision["probs"].items():
         lines.append(f"  {label:<13} {probability:6.1%}  {'#' * round(40 * probability)}".rstrip())
+    if decision.get("truncated"):
+        lines.append("the end of the premise was beyond the window and not read: --check reads all of it")
     return "\n".join(lines)
 
 
 def _flat(decision: dict[str, Any]) -> dict[str, Any]:
     probabilities = {f"p_{label}": value for label, value in decision["probs"].items()}
-    return {**{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
+    whole = {"truncated": False}  # unless the decision says otherwise
+    return {**whole, **{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
 
 
 class Summary(NamedTuple):
@@ -417,8 +429,8 @@ class Work(NamedTuple):
 
 def _judged_columns(pipe: Any) -> dict[str, Any]:
     probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
-    names = ("label", "confidence", "abstain", "uncertainty", *probabilities)
-    not_numbers = {"label": pa.string(), "abstain": pa.bool_()}
+    names = ("label", "confidence", "abstain", "uncertainty", *probabilities, "truncated")
+    not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "truncated": pa.bool_()}
     return {**{name: not_numbers.get(name, pa.float64()) for name in names}, "error": pa.string()}
 
 

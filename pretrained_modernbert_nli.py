@@ -66,6 +66,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._state_cache, self._text_cache = StateCache(), StateCache()
         self._category_cache = StateCache(256 * 2**20)  # some 5,000 categories, prepared
         self._kept_for: tuple[Any, ...] | None = None  # the heads that projected what is in these two
+        self._digest_of: tuple[Any, str] = (None, "")  # their version, and the digest of what projects
         self.register_module("encoder", None)
 
     def attach_encoder(self, encoder: Any) -> None:

@@ -2,8 +2,11 @@
 
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --dry-run runs/page
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --tag v1
+    python push_to_hub.py --model EXPORTED --onnx --repo_id OWNER/NAME
     python push_to_hub.py --space OWNER/PAGE --repo_id OWNER/NAME --revision v1
     python push_to_hub.py --from-legacy task_heads.pt --output runs/converted
+
+`--onnx` publishes the graphs of a folder that export.py wrote beside its heads, in the same commit.
 
 `--dry-run` writes all that would go there into a folder, and says what the page lacks; nothing is sent. A
 page with gaps is not published. OWNER is an account or an organisation that the access token (from `hf auth
@@ -70,9 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Publish a checkpoint on the Hub, in one commit.", allow_abbrev=False
+        usage="python push_to_hub.py --model FOLDER --repo_id OWNER/NAME [--dry-run FOLDER] [option ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("what is published, and where").add_argument
     add("--model", type=Path, help="folder of the checkpoint")
     add("--repo_id", help="repository: OWNER/NAME")
     add("--base", help="folder to take the checkpoint's base encoder from, here and to verify")
@@ -82,10 +88,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=EVALUATION,
         help="folder of evaluate_nli.py (default: docs/results)",
     )
+    add("--onnx", action="store_true", help="publish the graphs that export.py put into that folder too")
     add("--dry-run", "--dry_run", type=Path, metavar="FOLDER", help="write it all there, and send nothing")
     add(
         "--space", metavar="OWNER/PAGE", help="publish the page of app.py there, for the checkpoint --repo_id"
     )
+    add = parser.add_argument_group("the repository and its commit").add_argument
     add("--private", action="store_true", help="create a private repository")
     add(
         "--revision", metavar="BRANCH", help="branch, created if need be; of --space: to show (default: main)"
@@ -93,10 +101,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--tag", help="name the commit, once it is verified; the page's snippets load it")
     add("--create_pr", action="store_true", help="open a pull request")
     add("--commit_message", metavar="TEXT", help="default: what is published, on which base")
+    add = parser.add_argument_group("heads in the published format").add_argument
     add("--from-legacy", "--from_legacy", type=Path, metavar="FILE", help="published heads, to convert")
-    add("--output", type=Path, metavar="FOLDER", help="with --from-legacy: new folder of the checkpoint")
-    add("--base_model", help="with --from-legacy: repository of their base (default: ModernBERT-large)")
-    add("--base_revision", metavar="COMMIT", help="with --from-legacy: its commit")
+    add("--output", type=Path, metavar="FOLDER", help="new folder of the checkpoint")
+    add("--base_model", help="repository of their base (default: ModernBERT-large)")
+    add("--base_revision", metavar="COMMIT", help="its commit")
     args = parser.parse_args(argv)
     if args.from_legacy:
         if not args.output or args.model or args.repo_id:
@@ -106,6 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--space goes with --repo_id, the checkpoint on the Hub, and neither --model nor --tag")
     if not args.space and (not args.model or not args.repo_id):
         parser.error("give --model FOLDER and --repo_id OWNER/NAME, or --from-legacy FILE --output FOLDER")
+    if args.onnx and not args.model:
+        parser.error("--onnx goes with --model, a folder that export.py wrote")
     if args.output or args.base_model or args.base_revision:
         parser.error("--output, --base_model and --base_revision go with --from-legacy")
     for option, value in {"--repo_id": args.repo_id, "--space": args.space or args.repo_id}.items():
@@ -125,7 +136,8 @@ def render_only(args: argparse.Namespace) -> str:
     _check_new(args.dry_run)
     with folder_aside(args.dry_run) as aside:
         gaps = prepare(args, aside)[1]
-    rows = [f"  {path.stat().st_size:>11,}  {path.name}" for path in sorted(args.dry_run.iterdir())]
+    files = [path for path in sorted(args.dry_run.rglob("*")) if path.is_file()]
+    rows = [f"  {path.stat().st_size:>11,}  {path.relative_to(args.dry_run)}" for path in files]
     lines = [f"To {args.repo_id}, in one commit (bytes, file):", *rows]
     if gaps:
         lines += ["", "The page has gaps, with which it would not be published:"]
@@ -191,7 +203,12 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
     ]
     revision = args.tag or (args.revision if not args.create_pr else None) or "main"
     page = render(folder, args.repo_id, revision, evaluation, examples)
-    (folder / "README.md").write_text(page.text, encoding="utf-8")
+    text = page.text
+    if args.onnx:
+        from publishing.graphs import add_graphs
+
+        text = f"{text.rstrip()}\n\n{add_graphs(args.model, pipe.model, folder, args.repo_id)}"
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return expected, page.gaps
 
 

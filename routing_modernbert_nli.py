@@ -16,7 +16,7 @@ lower of the two says why a route is declined.
                   "threshold": 0.8}}
 
 Without it, entailment alone decides. `calibrate.py --routes` adds `calibration` (see
-`calibration_modernbert_nli.py`), with the digest of the `categories` that it is for.
+`calibration_modernbert_nli.py`), with the digests of the `categories` and the `heads` that it is for.
 """
 
 import hashlib
@@ -229,11 +229,16 @@ def routes(decision: Decision, names: Sequence[str], threshold: float, several: 
     return results
 
 
-def promised(entry: Mapping[str, Any], encoding: str, categories: Categories, target_risk: float) -> float:
+def promised(
+    entry: Mapping[str, Any], encoding: str, categories: Categories, heads: str, target_risk: float
+) -> float:
     """The threshold that keeps a risk of wrong routes, for the categories that were calibrated.
 
+    Args:
+        heads (`str`): The digest of the heads that are to keep it.
+
     Raises:
-        ValueError: nothing was calibrated, or other categories, or not so low a risk.
+        ValueError: nothing was calibrated, or other categories or heads, or not so low a risk.
     """
     calibration = entry.get("calibration")
     if calibration is None:
@@ -247,6 +252,10 @@ def promised(entry: Mapping[str, Any], encoding: str, categories: Categories, ta
         raise ValueError(
             f"The routes of this checkpoint are calibrated for {calibration['of']} other categories, "
             f"hypotheses or examples: nothing is promised for these. Calibrate for them: {_HOW}"
+        )
+    if calibration["heads"] != heads:
+        raise ValueError(
+            f"The routes of this checkpoint are calibrated for other heads than these. Calibrate anew: {_HOW}"
         )
     return promised_threshold({encoding: calibration}, encoding, target_risk)
 

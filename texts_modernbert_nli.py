@@ -1,7 +1,7 @@
 """Texts encoded alone, each once: their states, and what the heads make of them, are kept for later pairs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -34,6 +34,14 @@ def _is_exporting() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_compiling()  # outside the graph, none is compiled
 
 
+def _parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    """As `module.parameters()`, which a router of one text after the other would wait for."""
+    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
+    for child in module._modules.values():
+        if child is not None:
+            yield from _parameters(child)
+
+
 class Known(NamedTuple):
     """Texts that are to meet many others: prepared for each head, and the vector of each."""
 
@@ -53,6 +61,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
     """Heads that know texts alone, and judge them without the encoder once they are known."""
 
     _kept_for: tuple[Any, ...] | None
+    _digest_of: tuple[Any, str]
 
     def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:
         """Encode texts alone, each distinct one once, for `classify`.
@@ -181,17 +190,13 @@ class ModernBertNliTexts(ModernBertNliHeads):
         self._require(states)
         if len(states) == 0:
             return []
-        each = [states.text(row) for row in range(len(states))]
-        tokens, _ = self._padded(each)
-        vectors = (
-            states.vectors
-            if states.vectors is not None
-            else torch.stack([mean_vector(text) for text in each])
-        )
-        vectors = nn.functional.normalize(vectors.to(tokens), dim=-1)
-        return [
-            Text(row[: len(text)], vector) for row, text, vector in zip(tokens, each, vectors, strict=True)
-        ]
+        if states.vectors is None:
+            flat = self._project([layer[None] for layer in states.states.unbind(dim=1)], "separate")[0]
+            vectors = torch.stack([mean_vector(states.text(row)) for row in range(len(states))])
+        else:
+            flat, vectors = states.states.to(self._heads_device, self.nli_output.weight.dtype), states.vectors
+        vectors = nn.functional.normalize(vectors.to(flat), dim=-1)
+        return [Text(*text) for text in zip(flat.split(states.lengths.tolist()), vectors, strict=True)]
 
     @torch.no_grad()
     def read(self, texts: Sequence[str], batch_size: int = 32, cut: bool = True) -> list[Text]:
@@ -238,7 +243,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         tokens, segments = [], []
         for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
             tokens.append(torch.cat([side.tokens for side in known.sides], dim=-1)[some])
-            segments.append(known.sides[0].present[some] * number)
+            segments.append((known.sides[0].share[some] > 0) * number)
         output = self._judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1))
         return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
 
@@ -345,7 +350,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
     def _heads_version(self) -> tuple[Any, ...] | None:
         """Another one after any change to the heads; `None` while they train, and each pass differs."""
         parts = (self.nli_hidden, self.nli_output, self.abstention_head)
-        parameters = [parameter for part in parts for parameter in part.parameters()]
+        parameters = [parameter for part in parts for parameter in _parameters(part)]
         if any(part.training for part in parts):
             return None
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
@@ -364,6 +369,9 @@ class ModernBertNliTexts(ModernBertNliHeads):
 
     def _projection_digest(self) -> str:
         """SHA-256 of the heads' weights that `project` uses: what is projected depends on no others."""
+        version = self._heads_version()
+        if version is not None and version == self._digest_of[0]:
+            return self._digest_of[1]
         digest = hashlib.sha256()
         for part in (self.nli_hidden, self.abstention_head):
             for name, tensor in part.state_dict().items():
@@ -371,4 +379,5 @@ class ModernBertNliTexts(ModernBertNliHeads):
                     digest.update(
                         name.encode() + tensor.cpu().float().contiguous().view(torch.uint8).numpy().tobytes()
                     )
-        return digest.hexdigest()
+        self._digest_of = version, digest.hexdigest()
+        return self._digest_of[1]

@@ -5,8 +5,7 @@
     python train.py recipe.yaml --seed 2        options of your own, in a file
 
 Without `--base_model` the embedded all-MiniLM-L6-v2 is used, and nothing is downloaded. The base runs once
-over the data; both stages read its states from a cache. An interrupted run goes on with `--resume`. All
-options: `python train.py --help`.
+over the data; both stages read its states from a cache. An interrupted run goes on with `--resume`.
 """
 
 import copy
@@ -66,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         TrainingDiverged: the loss became no number; what was saved before is left as it was.
     """
     argv = sys.argv[1:] if argv is None else argv
-    data, head, args = parse(argv)
+    data, head, args = parse(argv, __doc__)
     set_seed(args.seed)
     seconds: dict[str, float] = {}
     memory = MemoryWatch()

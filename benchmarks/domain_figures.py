@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from mix import EVALUATION, SOURCES
+from scipy.stats import mannwhitneyu
 
 from training.metrics import aurc, bootstrap_difference, max_prob_uncertainty, wrong
 
@@ -22,6 +23,7 @@ class Judged:
     uncertainty: np.ndarray
     max_prob: np.ndarray
     entailment: np.ndarray  # whether it is what was answered
+    odds: np.ndarray  # of entailment, as logarithms
     labels: np.ndarray
     tested: np.ndarray  # (pairs,): nobody learns from these
 
@@ -39,6 +41,7 @@ class Judged:
             of_all(lambda said: said["uncertainty"]),
             of_all(lambda said: max_prob_uncertainty(said["logits"])),
             of_all(lambda said: said["logits"].argmax(axis=-1) == 0),
+            of_all(lambda said: said["logits"][:, 0] - np.logaddexp.reduce(said["logits"][:, 1:], axis=-1)),
             of_all(lambda said: said["labels"])[0],
             of_all(lambda said: said["tested"])[0],
         )
@@ -54,6 +57,24 @@ class Judged:
         entailed = self.labels == 0
         of_both = (self.entailment[:, entailed].mean(axis=1), (~self.entailment[:, ~entailed]).mean(axis=1))
         return np.mean(of_both, axis=0).tolist()
+
+    @property
+    def auroc(self) -> list[float]:
+        """By seed, of telling what is entailed from what is not: 50 % where nothing of it is known."""
+        entailed = self.labels == 0
+        pairs = entailed.sum() * (~entailed).sum()
+        return [mannwhitneyu(odds[entailed], odds[~entailed]).statistic / pairs for odds in self.odds]
+
+    @property
+    def best_balanced(self) -> list[float]:
+        """By seed, the greatest share that a threshold on entailment reaches, chosen on these very pairs."""
+        entailed = self.labels == 0
+        found = []
+        for odds in self.odds:
+            right = entailed[np.argsort(-odds)]
+            of_both = np.cumsum(right) / right.sum() + 1 - np.cumsum(~right) / (~right).sum()
+            found.append(float(of_both.max() / 2))
+        return found
 
     def aurc_ratio(self) -> dict[str, float]:
         """AURC of the uncertainty to that of MaxProb, with its 95 % interval: pairs and seeds drawn anew."""
@@ -91,6 +112,7 @@ def figures_of(left_out: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[s
         for domain, names in domains().items():
             judged = Judged.read(left_out, names, encoding)
             rows[domain] = {"pairs": judged.errors.shape[1], **_shown(judged), "aurc": judged.aurc_ratio()}
+            rows[domain] |= {"auroc": _spread(judged.auroc), "best_balanced": _spread(judged.best_balanced)}
             if learnt[0]:
                 known, tested = Judged.read(learnt, names, encoding), judged.tested
                 rows[domain]["tested"] = {
@@ -98,12 +120,15 @@ def figures_of(left_out: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[s
                     "left_out": _spread((1 - judged.errors[:, tested].mean(axis=1)).tolist()),
                     "learnt": _spread((1 - known.errors[:, tested].mean(axis=1)).tolist()),
                 }
-        claims = [row["balanced"]["mean"] for domain, row in rows.items() if domain.startswith(CLAIMS)]
+        claims = [row for domain, row in rows.items() if domain.startswith(CLAIMS)]
         found[encoding] = {
             "domains": rows,
             "sets": set_figures(left_out, encoding),
             "average": statistics.mean(row["accuracy"]["mean"] for row in rows.values()),
-            "claims_balanced": statistics.mean(claims),
+            **{
+                f"claims_{key}": statistics.mean(row[key]["mean"] for row in claims)
+                for key in ("balanced", "best_balanced")
+            },
             "aurc_ratio": statistics.mean(row["aurc"]["ratio"] for row in rows.values()),
         }
     return found
@@ -152,6 +177,7 @@ def mix_table(results: dict[str, Any]) -> str:
         "Encoding",
         "Left-out domains",
         "Claims, balanced",
+        "by the best threshold",
         "AURC / MaxProb",
         *EVALUATION,
     )
@@ -159,7 +185,7 @@ def mix_table(results: dict[str, Any]) -> str:
     for mix, row in results["mixes"].items():
         for encoding, figures in row["encodings"].items():
             sets = [_percent(figures["sets"][name]["accuracy"]) for name in EVALUATION]
-            cells = [f"{figures['average']:.1%}", f"{figures['claims_balanced']:.1%}"]
+            cells = [f"{figures[key]:.1%}" for key in ("average", "claims_balanced", "claims_best_balanced")]
             cells += [f"{figures['aurc_ratio']:.3f}", *sets]
             lines.append("| " + " | ".join([mix, str(len(row["seeds"])), encoding, *cells]) + " |")
     return "\n".join(lines)
@@ -168,7 +194,10 @@ def mix_table(results: dict[str, Any]) -> str:
 def domain_table(results: dict[str, Any], mix: str, encoding: str) -> str:
     """A row for each domain: home mix, left out, learnt; how errors are ranked."""
     ours, home = (results["mixes"][name]["encodings"][encoding]["domains"] for name in (mix, "home"))
-    heads = ("Domain", "Pairs", "Home mix", "Left out", "Difference", "Balanced", "AURC / MaxProb", "Learnt")
+    heads = (
+        *("Domain", "Pairs", "Home mix", "Left out", "Difference", "Balanced", "AUROC"),
+        *("AURC / MaxProb", "Learnt"),
+    )
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for domain, row in ours.items():
         change = results["mixes"][mix]["differences"][encoding][domain]
@@ -180,7 +209,7 @@ def domain_table(results: dict[str, Any], mix: str, encoding: str) -> str:
             _percent(home[domain]["accuracy"]),
             _percent(row["accuracy"]),
             f"{100 * change['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
-            f"{home[domain]['balanced']['mean']:.1%} → {row['balanced']['mean']:.1%}",
+            *(f"{home[domain][key]['mean']:.1%} → {row[key]['mean']:.1%}" for key in ("balanced", "auroc")),
             f"{ratio['ratio']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})",
             f"{tested['left_out']['mean']:.1%} → {tested['learnt']['mean']:.1%}" if tested else "",
         ]

@@ -6,7 +6,9 @@
 DATA holds `train/`, `breadth/` and `eval/`. For each fold of `mix.py` both stages are trained on everything
 else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Of everything a
 part is enough: `--shares` of the weights at home, and of those elsewhere. What was judged is kept under
-`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`.
+`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`, and
+with `--checkpoint` into its configuration what can be promised for another domain: what a target risk then
+means there.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -31,6 +34,8 @@ from domain_figures import Judged, differences, domain_table, domains, figures_o
 from mix import EVALUATION, FOLDS, MIXES, SOURCES, WIDEST, Mix, Source, files  # noqa: E402
 
 import quickstart  # noqa: E402
+from calibrate import CALIBRATED, write  # noqa: E402
+from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
 from train import new_model  # noqa: E402
 from training.arguments import HeadArguments, StageArguments  # noqa: E402
 from training.cache import cache_states  # noqa: E402
@@ -58,14 +63,15 @@ def main() -> None:
     parser.add_argument("--mixes", nargs="+", default=[WIDEST], choices=list(MIXES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument(
-        "--shares", nargs=2, type=float, default=[0.15, 0.35], help="of the weights (default: 0.15 0.35)"
+        "--shares", nargs=2, type=float, default=[0.08, 0.2], help="of the weights (default: 0.08 0.2)"
     )
     parser.add_argument("--epochs", type=float, default=2.0, help="default: %(default)s")
     parser.add_argument("--name", default="domains", help="of the results")
+    parser.add_argument("--checkpoint", type=Path, help="that learnt from the last of the mixes")
     args = parser.parse_args()
     set_verbosity_error()
 
-    data = Data(args.data)
+    data = Data(args.data, HeadArguments(base_dtype="bfloat16"))
     runs = {
         mix: [
             judgements(Recipe(mix, args.shares[0], args.shares[1], args.epochs), seed, data)
@@ -91,6 +97,8 @@ def main() -> None:
         "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
         "mixes": mixes,
     }
+    if args.checkpoint:
+        store(mixes[args.mixes[-1]]["promise"], args.checkpoint)
     RESULTS.mkdir(exist_ok=True)
     write_aside(RESULTS / f"{args.name}.json", json.dumps(results, indent=2) + "\n")
     write_aside(RESULTS / f"{args.name}.md", text(results) + "\n")
@@ -111,6 +119,18 @@ def promise_of(mix: str, left_out: list[dict[str, Any]], encoding: str) -> dict[
     return domain_promise(arrays)
 
 
+def store(promises: dict[str, Any], checkpoint: Path) -> None:
+    """Put the promise for another domain beside that for pairs like calibration's."""
+    (heads,) = contestants(parse_model(str(checkpoint)))
+    assert isinstance(heads, Heads)
+    model = heads.pipe.model
+    calibration = {
+        encoding: {**entry, "domains": promises[encoding]} for encoding, entry in model.calibration.items()
+    }
+    model.set_calibration(calibration, model.config.abstention_threshold)
+    write({name: getattr(model.config, name) for name in CALIBRATED}, str(checkpoint), None, None)
+
+
 def text(results: dict[str, Any]) -> str:
     """All tables: the mixes beside each other, and the domains of each."""
     parts = [mix_table(results)]
@@ -128,9 +148,11 @@ def note(results: dict[str, Any]) -> str:
     return (
         "Accuracy, mean ± standard deviation over seeds; two-way sets: entailment or not. Difference: to the "
         "home mix, with its 95 % interval (paired bootstrap over seeds and pairs). Balanced: mean share told "
-        "right of what is entailed and of what is not, home mix → left out. Learnt: the fifth of a domain "
-        "that nobody learns from, judged by heads that know nothing of the domain → by heads that know the "
-        f"rest of it. Base `{results['base']['name']}`; {results['date']}, `{results['command']}`."
+        "right of what is entailed and of what is not, by the best threshold: by one that is chosen on the "
+        "very pairs. AUROC: of entailment, 50 % where nothing is known. Both: home mix → left out. Learnt: "
+        "the fifth of a domain that nobody learns from, judged by heads that know nothing of the domain → by "
+        f"heads that know the rest of it. Base `{results['base']['name']}`; {results['date']}, "
+        f"`{results['command']}`."
     )
 
 
@@ -156,21 +178,30 @@ class Recipe:
 
 
 class Data:
-    """Pairs of all sources and sets, and their states, each read once."""
+    """Pairs of all sources and sets, and their states, each read once.
 
-    def __init__(self, data: Path):
+    Args:
+        data (`Path`): Folder with `train/`, `breadth/` and `eval/`.
+        head (`HeadArguments`): What names the base.
+        part (`Callable`, *optional*): What is taken of each source, and of each evaluation set.
+    """
+
+    def __init__(self, data: Path, head: HeadArguments, part: Callable[[Pairs], Pairs] | None = None):
         paths = files(data, ROOT / "runs" / "quickstart")
-        self._model = new_model(HeadArguments(base_dtype="bfloat16"))
+        self.model = new_model(head)
         self._states: dict[str, PairStates] = {}
-        self.evaluation = {name: load_pairs(str(paths[name])) for name in EVALUATION}
-        loaded = [load_pairs(str(paths[source.name])) for source in SOURCES]
-        self.sources = {pairs.name: pairs for pairs in clean(loaded, list(self.evaluation.values()))}
+        evaluation = [load_pairs(str(paths[name])) for name in EVALUATION]
+        sources = clean([load_pairs(str(paths[source.name])) for source in SOURCES], evaluation)
+        self.evaluation = {pairs.name: part(pairs) if part else pairs for pairs in evaluation}
+        self.sources = {pairs.name: part(pairs) if part else pairs for pairs in sources}
+        # What tells the judgements of heads that learnt from a part from those of others.
+        self.identity = [len(pairs) for pairs in self.sources.values()] if part else []
 
     def states(self, name: str) -> PairStates:
         """Of an evaluation set, or of what can be learnt from a source."""
         if name not in self._states:
             pairs = self.evaluation[name] if name in self.evaluation else self.sources[name]
-            states = cache_states(self._model, pairs.whole, STATES)
+            states = cache_states(self.model, pairs.whole, STATES)
             self._states[name] = states if pairs.rows is None else states.take(pairs.rows)
         return self._states[name]
 
@@ -179,8 +210,12 @@ class Data:
         states = self.states(name)
         if name in self.evaluation:
             return states, np.ones(len(states), bool)
-        rows = np.sort(np.random.default_rng(0).permutation(len(states))[:MOST])
+        rows = self.judged_rows(name)
         return states.take(rows), tested(self.sources[name])[rows]
+
+    def judged_rows(self, name: str) -> np.ndarray:
+        """Which pairs of a source are judged."""
+        return np.sort(np.random.default_rng(0).permutation(len(self.sources[name]))[:MOST])
 
 
 def tested(pairs: Pairs) -> np.ndarray:
@@ -229,7 +264,7 @@ def judged_by(
 ) -> dict[str, Any]:
     """By set and encoding what heads say of it, from a file where there is one."""
     weights = recipe.weights(left_out)
-    identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST]
+    identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST, *data.identity]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     path = JUDGED / f"{recipe.mix.replace(' ', '-')}-{left_out}-{seed}-{digest}.npz"
     if not path.exists():

@@ -35,8 +35,9 @@ sys.path.insert(0, str(ROOT))
 
 import quickstart  # noqa: E402
 from configuration_modernbert_nli import LABELS  # noqa: E402
+from heads_modernbert_nli import label_loss  # noqa: E402
 from tokenization_modernbert_nli import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
-from training.data import Pairs, clean, load_pairs, require_three_way, summary  # noqa: E402
+from training.data import Pairs, clean, load_pairs, summary  # noqa: E402
 from training.resume import last_checkpoint, move_into, prepare_work_folder  # noqa: E402
 from training.trainers import LengthSampler  # noqa: E402
 
@@ -89,7 +90,14 @@ class Tokenised(Dataset):
 
 
 class FineTuner(Trainer):
-    """Trainer, with batches of like length."""
+    """Trainer, with batches of like length, and pairs that say no more than "not entailment"."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """As for heads: see `label_loss`."""
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = label_loss(outputs.logits, labels)
+        return (loss, outputs) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         lengths = (train_dataset or self.train_dataset).lengths
@@ -109,8 +117,6 @@ def main(argv: list[str] | None = None) -> None:
     set_verbosity_error()
     evaluation = [load_pairs(source, args.seed) for source in choices.evaluation]
     train = clean([load_pairs(source, args.seed) for source in choices.train], evaluation)
-    for part in train:
-        require_three_way(part)
     print(summary(train, evaluation))
 
     revision = choices.base_revision

@@ -1,4 +1,4 @@
-"""Render the figures of README.md and docs/results.md from the results files that the programs here wrote.
+"""Render what README.md and docs/ show: figures of results files, the outputs of snippets, the overview.
 
 python benchmarks/readme.py          write them
 python benchmarks/readme.py --check  say whether they are up to date (exit status 1 if not)
@@ -11,20 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import abstention  # noqa: E402
 import finecat  # noqa: E402
+import overview  # noqa: E402
 import peer_tables  # noqa: E402
 import promise  # noqa: E402
+import snippets  # noqa: E402
 import training_cost  # noqa: E402
 import unseen  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RESULTS = ROOT / "benchmarks" / "results"
 EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
 _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -33,6 +37,8 @@ _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re
 def rendered(page: str) -> str:
     """A page with its figures as the results files have them, or what to run where there are none yet."""
     blocks = {
+        "headline": lambda: _headline(_read(ROOT / "checkpoints" / "quickstart" / "results.json")),
+        "licences": lambda: _licences(_read(ROOT / "checkpoints" / "quickstart" / "results.json")),
         "quality": lambda: _quality(_read(ROOT / "checkpoints" / "quickstart" / "results.json")),
         "speed": lambda: _speed([_read(path) for path in sorted(RESULTS.glob("speed*.json"))]),
         "training": lambda: _training(_read(RESULTS / "training-cost.json")),
@@ -41,8 +47,15 @@ def rendered(page: str) -> str:
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
         "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
+        "domains": lambda: (RESULTS / "domains.md").read_text().strip(),
+        "ceiling": lambda: (RESULTS / "ceiling.md").read_text().strip(),
+        "larger_base": lambda: (RESULTS / "larger-base.md").read_text().strip(),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
+        "left_out": lambda: (RESULTS / "promise-domains-wide-separate.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
+        "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),
+        "passages": lambda: (RESULTS / "passages.md").read_text().strip(),
+        "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
         "peers": lambda: peer_tables.scoring(_peers()),
@@ -57,6 +70,12 @@ def rendered(page: str) -> str:
         return f"{found[1]}{figures}\n{found[4]}"
 
     return _BLOCK.sub(block, page)
+
+
+def with_outputs(page: str) -> str:
+    """A page whose snippets show what they print now."""
+    shown = [output for _, output in snippets.snippets(page) if output is not None]
+    return snippets.refreshed(page, snippets.run(page)) if shown else page
 
 
 def _measured(table: Callable[[dict[str, Any]], str]) -> str:
@@ -76,6 +95,26 @@ def _peers() -> dict[str, dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
+
+
+def _headline(results: dict[str, Any]) -> str:
+    """What matters most, in the encoding that the checkpoint uses unless told otherwise."""
+    lines = ["| Set | Pairs | Accuracy | Coverage | Selective accuracy | AURC |", "|---|---|---|---|---|---|"]
+    for name, encodings in results["over_seeds"].items():
+        figures = encodings[results["encoding"]]
+        shares = (f"{figures[key]['mean']:.1%}" for key in ("accuracy", "coverage", "selective_accuracy"))
+        pairs = results["evaluation"][name][results["encoding"]]["pairs"]
+        lines.append(f"| {name} | {pairs:,} | {' | '.join(shares)} | {figures['aurc']['mean']:.3f} |")
+    made = f"Mean over {len(results['seeds'])} seeds, {results['date']}, `{results['command']}`."
+    return "\n".join([*lines, "", made])
+
+
+def _licences(results: dict[str, Any]) -> str:
+    """Of what the quick start was trained on."""
+    rows = yaml.safe_load((ROOT / "model_card" / "datasets.yaml").read_text())
+    licences = {name: f"{row['title']}: {row['licence']}" for row in rows for name in row["names"]}
+    known = dict.fromkeys(licences.get(name, name) for name in results["train"])
+    return f"What the heads in `checkpoints/quickstart` were trained on, with licences: {'; '.join(known)}."
 
 
 def _quality(results: dict[str, Any]) -> str:
@@ -122,12 +161,15 @@ def _training(results: dict[str, Any]) -> str:
 def main() -> int:
     """Write or check."""
     before = {path: path.read_text() for path in PAGES}
-    after = {path: rendered(page) for path, page in before.items()}
-    if "--check" in sys.argv[1:]:
-        return int(after != before)
-    for path, page in after.items():
-        path.write_text(page)
-    return 0
+    after = {path: with_outputs(rendered(page)) for path, page in before.items()}
+    before[overview.PICTURE] = overview.PICTURE.read_text() if overview.PICTURE.exists() else ""
+    after[overview.PICTURE] = overview.picture()
+    changed = [path for path in after if after[path] != before[path]]
+    for path in changed:
+        print(path.relative_to(ROOT))
+        if "--check" not in sys.argv[1:]:
+            path.write_text(after[path])
+    return int("--check" in sys.argv[1:] and bool(changed))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -115,6 +116,12 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
         "zero-shot, 20 labels, 200 texts: ours / encoding the texts once": _ratio(
             ours, texts_once, repetitions
         ),
+        **{
+            f"one text, {len(names):,} known categories: route / the plain base's pass over it": _route_ratio(
+                nli, texts, names, repetitions
+            )
+            for names in (TOPICS, [f"{topic}, part {part}" for part in range(50) for topic in TOPICS])
+        },
         "joint pairs, all-MiniLM-L6-v2: heads / encoder": _head_ratio(model, tokenizer, pairs, repetitions),
         **_check_ratios(nli, peer, document, answer, repetitions, share=1),
     }
@@ -134,6 +141,8 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     document, answer = _document(pairs)
     passages, claims = [premise for premise, _ in pairs[:16]], [hypothesis for _, hypothesis in pairs[:16]]
     stored, claim = model.encode(passages), model.encode(claims[:1])
+    projected = model.project_states(stored)
+    known = model.prepare(model.kept(projected))  # for all claims to come, as routes know their categories
 
     def again() -> TokenStates:
         model.forget_texts()
@@ -143,6 +152,12 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
         return {
             "stored passages and a claim, ModernBERT-large: encoding again / judging states": _ratio(
                 again, lambda: model.classify(stored, claim), repetitions
+            ),
+            "projected passages and a claim, ModernBERT-large: encoding again / judging states": _ratio(
+                again, lambda: model.classify(projected, claim), repetitions
+            ),
+            "prepared passages and a claim, ModernBERT-large: encoding again / judging states": _ratio(
+                again, lambda: model.judge_every(known, model.prepare(model.kept(claim))), repetitions
             ),
             "joint pairs, ModernBERT-large: heads / encoder": _head_ratio(
                 model, tokenizer, pairs[:16], repetitions
@@ -156,6 +171,29 @@ def _document(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
     first = list(dict.fromkeys(premise.strip().rstrip(".") + "." for premise, _ in pairs))
     second = list(dict.fromkeys(hypothesis.strip().rstrip(".") + "." for _, hypothesis in pairs))
     return first[:200], second[:10]
+
+
+@torch.no_grad()
+def _route_ratio(nli: Any, texts: list[str], names: list[str], repetitions: int) -> dict[str, Any]:
+    """Medians over texts that were never seen, in turn: `route`, and tokenizer and encoder alone."""
+    nli.model.forget_texts()
+    nli.route(texts[0], names)
+
+    def plain(text: str) -> None:
+        nli.model.encoder(**nli.tokenizer(text, return_tensors="pt"))
+
+    programs: tuple[Callable[[str], Any], ...] = (lambda text: nli.route(text, names), plain)
+    medians: list[list[float]] = [[], []]
+    for start in range(1, repetitions + 1):
+        seconds: list[list[float]] = [[], []]
+        for text in texts[start::repetitions]:
+            for times, program in zip(seconds, programs, strict=True):
+                begin = time.perf_counter()
+                program(text)
+                times.append(time.perf_counter() - begin)
+        for found, times in zip(medians, seconds, strict=True):
+            found.append(statistics.median(times))
+    return {**ratio(*medians), "seconds": [statistics.median(found) for found in medians]}
 
 
 @torch.no_grad()

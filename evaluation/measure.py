@@ -4,6 +4,7 @@ import statistics
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from configuration_modernbert_nli import LABELS
 from evaluation.predictions import Predictions
@@ -97,8 +98,7 @@ class _Judged:
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
     """Softmax, (pairs, classes), in double precision."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    return softmax(logits.astype(np.float64), axis=-1)
 
 
 def _mean(seeds: list[Figures]) -> Figures:

@@ -165,7 +165,7 @@ def render(
 
 def shipped_code(folder: Path) -> list[dict[str, Any]]:
     """Each file of Python in a folder: its name, its size and its SHA-256."""
-    contents = {path.name: path.read_bytes() for path in sorted(folder.rglob("*.py"))}
+    contents = {path.name: path.read_bytes() for path in sorted(folder.rglob("*_modernbert_nli.py"))}
     return [
         {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in contents.items()

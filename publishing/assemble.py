@@ -46,7 +46,8 @@ def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]
     for path in optional:
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    for name in ("LICENSE", "handler.py"):  # the latter is what Inference Endpoints call
+        shutil.copyfile(ROOT / name, folder / name)
     return config
 
 

@@ -44,6 +44,8 @@ from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 settings.register_profile("without deadline", deadline=None)  # no test asserts wall-clock time
 settings.load_profile("without deadline")
 
+HANGS = 3600  # seconds after which a process is held to hang, not to be slow: no test is about time
+
 # Of the tests in test_common.py, which are not ours: no other marker is known.
 _THEIR_MARKERS = (
     *("accelerate_tests", "torch_compile_test", "slow", "order"),
@@ -270,7 +272,7 @@ def fresh(function: Callable[..., Any], *args: Any, home: str | os.PathLike, **e
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS,
     )
     assert process.returncode == 0, process.stderr[-6000:]
     return json.loads(process.stdout.splitlines()[-1])

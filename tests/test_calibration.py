@@ -15,13 +15,14 @@ import pytest
 from conftest import PAIRS, ROOT, make_model, rows, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from promises import answered, calibrated, calibrator, entry, judged_rows
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
 import calibrate
 import pipeline_modernbert_nli
 import predict
 from calibration_modernbert_nli import ENOUGH, drift_from
-from configuration_modernbert_nli import ModernBertNliConfig
+from configuration_modernbert_nli import LABELS, ModernBertNliConfig
 from modeling_modernbert_nli import ModernBertNliModel
 from page.promise import choice, limit
 from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
@@ -29,20 +30,6 @@ from training.data import Pairs
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import promise
-
-LABELS = ["entailment", "neutral", "contradiction"]
-
-
-def entry(thresholds: dict[float, float | None], scores=None) -> dict:
-    """A calibration for an encoding with these thresholds by target."""
-    scores = np.linspace(0.1, 0.6, 500) if scores is None else scores
-    found = calibration_of(np.zeros(len(scores)), scores, (LABELS * len(scores))[: len(scores)], ["set"])
-    table = [
-        {"target_risk": target, "threshold": threshold, "coverage": None, "risk": None}
-        for target, threshold in thresholds.items()
-    ]
-    return {**found, "table": table}
-
 
 # The promise ------------------------------------------------------------------------------------------------
 
@@ -57,7 +44,7 @@ def test_the_binomial_tail_is_exact(accepted, wrong, risk):
 
 def test_the_binomial_tail_is_that_of_scipy():
     """Also for numbers whose terms are too small to be numbers."""
-    binom = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra").binom
+    binom = pytest.importorskip("scipy.stats").binom
     for accepted, wrong, risk in [
         (50_000, 5_200, 0.1),
         (200_000, 39_000, 0.2),
@@ -216,18 +203,10 @@ def test_what_is_no_calibration_is_refused(calibration):
 @pytest.fixture(scope="module")
 def nli(tiny_modernbert):
     """Calibrated so that targets of 10, 20 and 30 % accept 0, 1 and 2 of `PAIRS`, in each encoding."""
-    model = make_model(tiny_modernbert, "separate")
-    plain, calibration = model.as_pipeline(), {}
-    for encoding in ("separate", "joint"):
-        doubts = sorted(result["uncertainty"] for result in plain(PAIRS, encoding=encoding))
-        thresholds = {0.05: None, 0.1: doubts[0], 0.2: doubts[1], 0.3: doubts[2]}
-        calibration[encoding] = entry(thresholds)
-    model.set_calibration(calibration, 0.5)
-    return model.as_pipeline()
-
-
-def answered(results) -> int:
-    return sum(not result["abstain"] for result in results)
+    return calibrated(
+        tiny_modernbert,
+        lambda doubts: entry({0.05: None, 0.1: doubts[0], 0.2: doubts[1], 0.3: doubts[2]}),
+    )
 
 
 def test_a_target_risk_is_a_threshold(nli):
@@ -455,7 +434,7 @@ def test_a_drift_is_seen_and_its_absence_is_not():
 
 def test_the_figures_of_a_drift_are_those_of_scipy():
     """Kolmogorov-Smirnov up to what 101 quantiles leave out, chi-square exactly."""
-    stats = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra")
+    stats = pytest.importorskip("scipy.stats")
     draw = np.random.default_rng(1)
     for shape, count in ((2, 300), (2.2, 1000), (3, 100)):
         known, here = draw.beta(2, 5, 3000), draw.beta(shape, 5, count)
@@ -506,27 +485,19 @@ def test_results_and_pairs_are_compared_alike(nli):
 @pytest.fixture(scope="module")
 def held_out(checkpoints, tiny_modernbert, tmp_path_factory) -> str:
     """A file of pairs, of which the checkpoint `separate` judges the less certain half by chance."""
-    load = ModernBertNliModel.from_pretrained
-    pipe = load(checkpoints["separate"], base_model_name_or_path=tiny_modernbert).as_pipeline()
-    pairs = rows(300)
-    results = pipe([(row["premise"], row["hypothesis"]) for row in pairs])
-    draw, middle = np.random.default_rng(0), np.median([result["uncertainty"] for result in results])
-    for row, result in zip(pairs, results, strict=True):
+    judged = judged_rows(checkpoints["separate"], tiny_modernbert, 300)
+    draw, middle = np.random.default_rng(0), np.median([result["uncertainty"] for _, result in judged])
+    for row, result in judged:
         by_chance = result["uncertainty"] > middle
         row["label"] = str(draw.choice(LABELS)) if by_chance else result["label"]
-    return write(tmp_path_factory.mktemp("held-out") / "held_out.jsonl", pairs)
+    return write(tmp_path_factory.mktemp("held-out") / "held_out.jsonl", [row for row, _ in judged])
 
 
 @pytest.fixture
 def command(checkpoints, tiny_modernbert, held_out, tmp_path):
     """A copy of the checkpoint, and a function that calibrates it."""
     folder = Path(shutil.copytree(checkpoints["separate"], tmp_path / "checkpoint"))
-
-    def run(**options) -> int:
-        given = {"model": str(folder), "data": held_out, "base": tiny_modernbert, "device": "cpu", **options}
-        return calibrate.main([word for key, value in given.items() for word in (f"--{key}", str(value))])
-
-    return folder, run
+    return folder, calibrator(folder, held_out, tiny_modernbert)
 
 
 def test_a_checkpoint_is_calibrated_in_place(command, tiny_modernbert, capsys):

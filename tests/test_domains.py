@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PAIRS, ROOT, make_model, rows, write
+from conftest import PAIRS, ROOT, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from promises import answered, calibrated, calibrator, entry, judged_rows, table
 
 import calibrate
 import predict
@@ -52,8 +53,7 @@ def test_a_table_is_consistent(seed, count, pairs, spread, steps):
         target, threshold = row["target_risk"], row["threshold"]
         broken = [name for name, arrays in domains.items() if breaks(*arrays, threshold, target)]
         assert row["broken"] == len(broken) / count <= 0.1
-    entry = {**pairs_entry(), "domains": found}
-    ModernBertNliConfig(calibration={"joint": entry})  # is not refused
+    ModernBertNliConfig(calibration={"joint": {**entry(), "domains": found}})  # is not refused
 
 
 @settings(max_examples=60)
@@ -144,24 +144,6 @@ def test_the_benchmark_reads_domains_and_foreign_ones(tmp_path, monkeypatch, cap
 # Asked for --------------------------------------------------------------------------------------------------
 
 
-def pairs_entry(count: int = 500, groups=None) -> dict:
-    """A calibration whose heads are always right."""
-    labels = (list(LABELS) * count)[:count]
-    return calibration_of(np.zeros(count), np.linspace(0.1, 0.6, count), labels, ["set"], groups=groups)
-
-
-def table(thresholds: dict[float, float | None], **further) -> list[dict]:
-    shown = {"coverage": 0.5, "risk": 0.01, **further}
-    return [
-        {
-            "target_risk": target,
-            "threshold": threshold,
-            **(shown if threshold is not None else dict.fromkeys(shown)),
-        }
-        for target, threshold in thresholds.items()
-    ]
-
-
 def domains_entry(thresholds: dict[float, float | None]) -> dict:
     """A promise over nine domains with these thresholds by target."""
     found = domain_promise(some_domains(0, 9, 100, 0))
@@ -171,22 +153,14 @@ def domains_entry(thresholds: dict[float, float | None]) -> dict:
 @pytest.fixture(scope="module")
 def nli(tiny_modernbert):
     """New kinds of text accept 0, 1, pairs like calibration's 1, 2, a group's 2, 3 of `PAIRS` at 10, 20 %."""
-    model = make_model(tiny_modernbert, "separate")
-    plain, calibration = model.as_pipeline(), {}
-    for encoding in ("separate", "joint"):
-        doubts = sorted(result["uncertainty"] for result in plain(PAIRS, encoding=encoding))
-        calibration[encoding] = {
-            **pairs_entry(),
-            "table": table({0.01: None, 0.05: doubts[0], 0.1: doubts[1], 0.2: doubts[2]}),
+    return calibrated(
+        tiny_modernbert,
+        lambda doubts: {
+            **entry({0.01: None, 0.05: doubts[0], 0.1: doubts[1], 0.2: doubts[2]}),
             "groups": {"news": {"n": 200, "table": table({0.1: doubts[2], 0.2: 1.0})}},
             "domains": domains_entry({0.05: None, 0.1: doubts[0], 0.2: doubts[1]}),
-        }
-    model.set_calibration(calibration, model.config.abstention_threshold)
-    return model.as_pipeline()
-
-
-def answered(results) -> int:
-    return sum(not result["abstain"] for result in results)
+        },
+    )
 
 
 @pytest.mark.parametrize("encoding", ["separate", "joint"])
@@ -265,7 +239,7 @@ BROKEN = [
 def test_a_broken_promise_is_refused_on_loading(changed, complaint):
     """What is wrong with it is said."""
     with pytest.raises(ValueError, match=complaint):
-        ModernBertNliConfig(calibration={"separate": {**pairs_entry(), **changed}})
+        ModernBertNliConfig(calibration={"separate": {**entry(), **changed}})
 
 
 # Groups -----------------------------------------------------------------------------------------------------
@@ -309,15 +283,12 @@ def test_the_interval_is_that_of_clopper_and_pearson():
 @pytest.fixture(scope="module")
 def held_out(checkpoints, tiny_modernbert, tmp_path_factory) -> str:
     """400 pairs: those of the genre "easy" are labelled as the checkpoint judges them, others by chance."""
-    load = ModernBertNliModel.from_pretrained
-    pipe = load(checkpoints["separate"], base_model_name_or_path=tiny_modernbert).as_pipeline()
-    pairs = rows(400)
-    results = pipe([(row["premise"], row["hypothesis"]) for row in pairs])
+    judged = judged_rows(checkpoints["separate"], tiny_modernbert, 400)
     draw = np.random.default_rng(0)
-    for number, (row, result) in enumerate(zip(pairs, results, strict=True)):
+    for number, (row, result) in enumerate(judged):
         row["genre"] = "easy" if number % 4 else "hard"
         row["label"] = result["label"] if number % 4 else str(draw.choice(LABELS))
-    return write(tmp_path_factory.mktemp("held-out") / "held_out.jsonl", pairs)
+    return write(tmp_path_factory.mktemp("held-out") / "held_out.jsonl", [row for row, _ in judged])
 
 
 @pytest.fixture
@@ -325,16 +296,10 @@ def command(checkpoints, tiny_modernbert, held_out, tmp_path):
     """A copy of the checkpoint that has a promise over domains, and a function that calibrates it."""
     folder = Path(shutil.copytree(checkpoints["separate"], tmp_path / "checkpoint"))
     config = json.loads((folder / "config.json").read_text())
-    before = {**pairs_entry(), "domains": domains_entry({0.1: 0.3})}
+    before = {**entry(), "domains": domains_entry({0.1: 0.3})}
     config |= {"calibration": {"separate": before}, "abstention_threshold": 0.99}
     (folder / "config.json").write_text(json.dumps(config))
-
-    def run(*flags, **options) -> int:
-        given = {"model": folder, "data": held_out, "base": tiny_modernbert, "device": "cpu", **options}
-        words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
-        return calibrate.main([*words, *flags])
-
-    return folder, run
+    return folder, calibrator(folder, held_out, tiny_modernbert)
 
 
 def test_a_checkpoint_is_calibrated_by_group(command, tiny_modernbert, capsys):

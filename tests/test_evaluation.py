@@ -315,6 +315,20 @@ def test_a_known_set_means_what_one_measures_on(name):
     assert to_measure_on(split) == split
 
 
+def test_models_that_stand_in_the_tables_alone(evaluated, tmp_path, capsys):
+    """`--tables_only` leaves them out of the pictures, and nothing else."""
+    argv = list(evaluated["argv"])
+    argv[argv.index("--output_dir") + 1] = str(tmp_path)
+    assert main([*argv, "--tables_only", "published", "ce"]) == 0
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["results"] == evaluated["results"]
+    sizes = [(folder / "risk_coverage.png").stat().st_size for folder in (tmp_path, evaluated["out"])]
+    assert sizes[0] < sizes[1]
+    capsys.readouterr()
+    assert main([*argv, "--tables_only", "nobody"]) == 2
+    assert "`--tables_only nobody` is none of the models" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("models", "complaint"),
     [

@@ -128,9 +128,9 @@ def test_blocks_change_nothing(tiny, monkeypatch, size):
 
 @pytest.mark.parametrize("claim", [FACT, "The lighthouse of Arven was painted red in 1911."])
 def test_a_fact_is_found_in_any_length_of_other_text(quick, claim):
-    """At the end of 200, 2,000 and 20,000 characters: the same verdict, and the fact is the evidence."""
+    """At the end of 200 to 200,000 characters: the same verdict, and the fact is the evidence."""
     results = []
-    for length in (200, 2_000, 20_000):
+    for length in (200, 2_000, 20_000, 200_000):
         filler = (FILLER * (length // len(FILLER) + 1))[:length]
         results.append(quick.check(claim, f"{filler.rpartition('. ')[0]}. {FACT}"))
     assert len({result["verdict"] for result in results}) == 1
@@ -169,6 +169,36 @@ def test_memory_is_flat(tiny, monkeypatch):
         assert max(nbytes for nbytes, _ in held) < 2 * 500 * 3 * 64 * 2 * 3
         assert max(texts for _, texts in held) <= 3
     assert bests[1] >= bests[0] - 1e-3
+
+
+def test_ten_megabytes_are_read_in_small_blocks(tiny):
+    """From a generator too, which is asked for the next source only when it is needed."""
+    sentence = "It rained on the harbour and " * 6 + "it rained. "
+    text = sentence * (10 * 2**20 // len(sentence) + 1)
+    asked = []
+
+    def sources():
+        for name in ("one", "two"):
+            asked.append(name)
+            yield name, text
+
+    reader = Reader(tiny.model, [1, 3], encode=False)
+    blocks = reader.blocks(sources())
+    characters = end = 0
+    for block in blocks:
+        new = block.sentences[block.carried :]
+        assert sum(one.span[1] - one.span[0] for one in new) <= passages_modernbert_nli.BLOCK
+        first = [one.span for one in new if one.source == 0]
+        for start, stop in first:
+            assert start >= end
+            characters, end = characters + stop - start, stop
+        if len(first) < len(new):
+            break
+        assert asked == ["one"]
+    assert asked == ["one", "two"]
+    assert end == len(text.rstrip())
+    assert characters == pytest.approx(len(text), rel=0.02)  # all but the spaces between sentences
+    assert [one.read for one in reader.reads] == [1.0, 1.0]
 
 
 def test_what_the_caller_leaves_out_is_told(tiny):

@@ -7,7 +7,7 @@ import sys
 import zipfile
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS, ROOT
 
 pytest.importorskip("setuptools", reason="setuptools, which builds the wheel, is not installed")
 
@@ -22,7 +22,11 @@ def test_the_wheel_holds_what_others_import(tmp_path):
         shutil.copytree(ROOT / path, source / path)
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:

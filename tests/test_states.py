@@ -136,6 +136,50 @@ def test_states_are_saved_and_mapped(separate, tmp_path):
     assert len(loaded[4:]) == 0
 
 
+@torch.no_grad()
+def test_projected_texts_are_saved_too(separate, tmp_path):
+    """Fewer bytes, the same answers, in every place that takes states; raw layers stay what they were."""
+    raw = separate.encode([*PREMISES, "nobody is outside"])
+    separate.project_states(raw, batch_size=3).save(tmp_path / "projected.safetensors")
+    projected = TokenStates.load(tmp_path / "projected.safetensors")
+    assert projected.states.nbytes + projected.vectors.nbytes < raw.states.nbytes / 2
+    assert projected.lengths.tolist() == raw.lengths.tolist()
+    claim = separate.encode("Somebody eats.")
+    expected = separate.classify(raw, claim)
+    for sides in ((projected, claim), (projected, separate.project_states(claim))):
+        found = separate.classify(*sides)
+        torch.testing.assert_close(found.logits, expected.logits, atol=5e-3, rtol=0)
+        torch.testing.assert_close(found.uncertainty, expected.uncertainty, atol=5e-3, rtol=0)
+    some = separate.classify(projected[[3, 1]], claim).logits
+    torch.testing.assert_close(some, expected.logits[[3, 1]], atol=5e-3, rtol=0)
+    nli = separate.as_pipeline()
+    for one, other in zip(nli.route(projected, CATEGORIES), nli.route(raw, CATEGORIES), strict=True):
+        assert one["uncertainty"] == pytest.approx(other["uncertainty"], abs=5e-3)
+    twice = separate.project_states(projected)
+    assert torch.equal(twice.states, projected.states)
+
+
+def test_projected_texts_of_changed_heads_are_refused(separate):
+    """Heads that project otherwise would read numbers that mean nothing to them; raw layers fit all heads."""
+    raw = separate.encode(PREMISES)
+    projected = separate.project_states(raw)
+    changed = copy.deepcopy(separate)
+    changed.classify(projected, raw)
+    with torch.no_grad():
+        changed.nli_output.weight.mul_(2)  # reads no states
+        changed.classify(projected, raw)
+        changed.nli_hidden.projection[0].weight.mul_(2)
+    with pytest.raises(StatesMismatch, match="'heads'"):
+        changed.classify(projected, raw)
+    with pytest.raises(StatesMismatch, match="'heads'"):
+        changed.as_pipeline().route(projected, CATEGORIES)
+    changed.classify(raw, raw)
+    with pytest.raises(ValueError, match=r"call `eval\(\)` first"):
+        changed.train().project_states(raw)
+    with pytest.raises(ValueError, match="no texts"):
+        separate.project_states(separate.encode([]))
+
+
 def test_states_of_another_model_are_refused(separate, tiny_modernbert, tmp_path):
     """Another base, revision or choice of layers: both are named."""
     states = separate.encode(PREMISES)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, make_model, rows, write
+from conftest import HANGS, ROOT, make_model, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -444,7 +444,7 @@ def test_two_processes_share_the_cache_and_train_the_same_heads(tiny_modernbert,
             [*command, str(ROOT / "train.py"), *argv("two", 4)],
             stdout=log,
             stderr=log,
-            timeout=120,
+            timeout=HANGS,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     assert done.returncode == 0, (tmp_path / "log").read_text()[-5000:]

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import reach
+from conftest import HANGS, reach
 from huggingface_hub import HfApi, constants
 from loopback_hub import Fault, LoopbackHub
 
@@ -131,7 +131,7 @@ def test_somebody_else_commits_in_between(own_hub, folder):
 def test_two_pushes_race(own_hub, tmp_path):
     """Of two whose commits arrive together one lands, whole; the other is told."""
     HfApi().create_repo(REPO)
-    own_hub.before_commit = threading.Barrier(2, timeout=60).wait
+    own_hub.before_commit = threading.Barrier(2, timeout=HANGS).wait
     folders = [write(tmp_path / name, name) for name in ("one", "two")]
     outcomes: dict[Path, object] = {}
 

@@ -1,7 +1,9 @@
 """The options of `train.py`: on the command line, in a YAML or JSON file of the same keys, or both."""
 
+import argparse
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 import quickstart
 
+TRAINER = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 RECIPES = Path(__file__).resolve().parent / "recipes"
 # What may differ between a run and its resumption: it changes where things are, not what is computed.
 _FREE_TO_CHANGE = {"state_cache", "cache_dir", "max_cache_gb", "base_folder"}
@@ -36,6 +39,8 @@ _STAGE_KEYS = (
 class DataArguments:
     """What to learn from."""
 
+    _argument_group_name = "data"
+
     train_data: list[str] = field(
         metadata={
             "help": "JSONL, CSV or Parquet files, Hub datasets as id, id:split or id/config:split, or known "
@@ -55,8 +60,9 @@ class DataArguments:
     held_out: float = field(
         default=0.05,
         metadata={
+            "metavar": "SHARE",
             "help": "Share of the premises kept from stage 1: two thirds for the temperature and stage 2, "
-            "the rest for the promise."
+            "the rest for the promise.",
         },
     )
     max_train_pairs: int | None = field(
@@ -82,6 +88,8 @@ class DataArguments:
 @dataclass
 class HeadArguments:
     """What to train."""
+
+    _argument_group_name = "heads and their base"
 
     base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the frozen base."})
     base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
@@ -112,8 +120,8 @@ class HeadArguments:
     abstention_type: str = field(
         default="opinion",
         metadata={
-            "help": "What the abstention head learns: an opinion of its own, from all pairs, or the NLI "
-            "head's errors, from held-out pairs. A CLS head has no opinion.",
+            "help": "What the abstention head learns: the labels, as an auxiliary classifier with an opinion "
+            "of its own, from all pairs; or the NLI head's errors, from held-out pairs, as for a CLS head.",
             "choices": ["error", "opinion"],
         },
     )
@@ -144,7 +152,12 @@ class HeadArguments:
 
 @dataclass
 class StageArguments(TrainingArguments):
-    """Arguments of Trainer, with defaults for small heads; stage 2 shares all but its epochs."""
+    """Arguments of Trainer, with defaults for small heads; stage 2 shares all but its epochs.
+
+    `--help` shows those that have a help text here.
+    """
+
+    _argument_group_name = "training"
 
     output_dir: str = field(default="runs/nli", metadata={"help": "Where the checkpoint goes."})
     resume: bool = field(default=False, metadata={"help": "Go on where an interrupted run of this was."})
@@ -161,9 +174,10 @@ class StageArguments(TrainingArguments):
     )
     abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
     num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
-    per_device_train_batch_size: int = 64
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs in a batch."})
     per_device_eval_batch_size: int = 256
-    learning_rate: float = 1e-3
+    seed: int = field(default=42, metadata={"help": "Of all that is random."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate after the warm-up."})
     weight_decay: float = 0.01
     warmup_steps: float = 0.06
     lr_scheduler_type: str = "cosine"
@@ -178,20 +192,89 @@ class StageArguments(TrainingArguments):
     ddp_find_unused_parameters: bool = False
 
 
-def parse(argv: list[str]) -> tuple[DataArguments, HeadArguments, StageArguments]:
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """An option by one name, and its default where that says something."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.nargs == 0 or isinstance(action.default, bool):
+            return ", ".join(action.option_strings[:1] if action.nargs != 0 else action.option_strings)
+        value = action.metavar or action.dest.rsplit("_", 1)[-1].upper()
+        if action.choices:
+            value = "{" + ",".join(map(str, action.choices)) + "}"
+        return f"{action.option_strings[0]} {value}" + " ..." * (action.nargs == "+")
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(action.default)})"
+        return super()._get_help_string(action)
+
+
+def parser_of(*groups: Any, usage: str, description: str | None, without: Collection[str] = ()) -> Any:
+    """A parser of dataclasses of options, `StageArguments` or a kind of it being the last.
+
+    Its help shows the options that these classes give a help text, and leaves Trainer's others to a link.
+
+    Args:
+        *groups (`type`): The dataclasses.
+        usage, description (`str`): What `--help` begins with.
+        without (`Collection[str]`, *optional*): Options that have no meaning here: not shown either.
+    """
+    parser = HfArgumentParser(
+        groups,
+        usage=usage,
+        description=description,
+        epilog=f"All other arguments of Trainer are options too: {TRAINER}",
+        formatter_class=_Formatter,
+    )
+    theirs = {option.name: option for option in fields(TrainingArguments)}
+    options = [field for group in groups for field in fields(group)]
+    hidden = {
+        option.name
+        for option in options
+        if "help" not in option.metadata or option is theirs.get(option.name)
+    }
+    for action in parser._actions:
+        if action.dest in hidden.union(without):
+            action.help = argparse.SUPPRESS
+    return parser
+
+
+def parse(
+    argv: list[str], description: str | None = None
+) -> tuple[DataArguments, HeadArguments, StageArguments]:
     """Options to arguments. Those of `--recipe NAME_OR_FILE`, or of a file given first, give way to others.
+
+    `description` is what `--help` says first.
 
     Raises:
         ValueError: no such recipe, or an option that does not exist.
     """
     if argv and argv[0].endswith((".yaml", ".yml", ".json")):
         argv = ["--recipe", *argv]
+    argv = [
+        part for word in argv for part in (word.split("=", 1) if word.startswith("--recipe=") else [word])
+    ]
     if "--recipe" in argv:
         place = argv.index("--recipe")
         if place + 1 == len(argv):
             raise ValueError("`--recipe` needs a name or a file.")
         argv = [*_recipe(argv[place + 1]), *argv[:place], *argv[place + 2 :]]
-    return HfArgumentParser((DataArguments, HeadArguments, StageArguments)).parse_args_into_dataclasses(argv)
+    groups = (DataArguments, HeadArguments, StageArguments)
+    usage = (
+        "python train.py --train_data train.jsonl [--eval_data test.jsonl] [option ...]\n"
+        "       python train.py --recipe NAME_OR_FILE [option ...]"
+    )
+    parser = parser_of(*groups, usage=usage, description=description)
+    known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME_OR_FILE",
+        help=f"Options from a YAML or JSON file, or one of {known}; others on the command line count more.",
+    )
+    *arguments, _ = parser.parse_args_into_dataclasses(argv)  # the last would have the recipe, which is read
+    return tuple(arguments)
 
 
 def _recipe(name: str) -> list[str]:

@@ -4,6 +4,7 @@ The figures of selective prediction are those of the published metric in `metric
 """
 
 import numpy as np
+from scipy.special import softmax
 
 from metrics.selective_prediction.selective_prediction import aurc, coverage_at_risk, figures, risk_coverage
 from training.data import NOT_ENTAILMENT
@@ -34,8 +35,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def max_prob_uncertainty(logits: np.ndarray) -> np.ndarray:
     """1 - the largest softmax probability, (n,), as in Hendrycks & Gimpel 2017 (arXiv:1610.02136)."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return 1 - shifted.max(axis=-1) / shifted.sum(axis=-1)
+    return 1 - softmax(logits, axis=-1).max(axis=-1)
 
 
 def threshold_for_risk(errors: np.ndarray, uncertainty: np.ndarray, target_risk: float) -> float:

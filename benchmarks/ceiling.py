@@ -1,0 +1,231 @@
+"""The ceiling of heads on a frozen encoder: the same encoder fine-tuned as a whole, on the same pairs.
+
+    python benchmarks/ceiling.py --data DATA
+
+DATA holds `train/`, `breadth/` and `eval/`. Both learn from a part of the mix `all` without the domains of
+one fold: heads as in `domains.py`, the whole encoder as in `fine_tuned.py`, at the learning rate that is best
+on held-out pairs after a fifth of its training. One seed; about an hour on one core. What was judged is kept
+under `runs/domains`. Writes `benchmarks/results/ceiling.json` and `.md`.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, set_seed
+from transformers.utils.logging import set_verbosity_error
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from domain_figures import Judged, domains  # noqa: E402
+from domains import HELD_OUT, JUDGED, RESULTS, Data, Recipe, judged_by, of_fold, tested  # noqa: E402
+from fine_tuned import Arguments, FineTuner, Tokenised  # noqa: E402
+from mix import EVALUATION, SOURCES  # noqa: E402
+
+import quickstart  # noqa: E402
+from tokenization_modernbert_nli import load_tokenizer, max_pair_length  # noqa: E402
+from training.arguments import HeadArguments  # noqa: E402
+from training.data import Pairs  # noqa: E402
+from training.metrics import bootstrap_difference, wrong  # noqa: E402
+from training.resume import write_aside  # noqa: E402
+
+SHARE = 0.1  # of the pairs of each source are learnt from
+LEFT_OUT, LEARNT = (
+    1,
+    0,
+)  # folds: of which nothing is learnt, of which a part is judged that nobody learns from
+SEED, EPOCHS = 1, 3.0
+RATES = (3e-5, 1e-4, 3e-4)
+NAMES = ("heads, separate", "heads, joint", "fine-tuned")
+
+
+def main() -> None:
+    """Train both, judge, and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/, breadth/ and eval/")
+    args = parser.parse_args()
+    set_verbosity_error()
+    data = Data(args.data, HeadArguments(base_dtype="bfloat16"), _part)
+    recipe = Recipe("all", 1.0, 1.0, EPOCHS)
+    names = [*EVALUATION, *of_fold(LEFT_OUT), *of_fold(LEARNT)]
+    said = judged_by(recipe, LEFT_OUT, SEED, data, names)
+    learnt = [data.sources[name] for name in recipe.weights(LEFT_OUT)]
+    learnt = [
+        pairs.take(np.flatnonzero(~tested(pairs))) if _fold(pairs.name) is not None else pairs
+        for pairs in learnt
+    ]
+    rates, logits = _fine_tuned(learnt, {name: _judged(data, name) for name in names})
+    runs = {
+        NAMES[0]: {name: said[name]["separate"] for name in names},
+        NAMES[1]: {name: said[name]["joint"] for name in names},
+        NAMES[2]: {name: {**said[name]["joint"], "logits": logits[name]} for name in names},
+    }
+    results = {
+        "date": date.today().isoformat(),
+        "command": "python benchmarks/ceiling.py --data DATA",
+        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "seed": SEED,
+        "epochs": EPOCHS,
+        "pairs": sum(map(len, learnt)),
+        "held_out_accuracy": rates,
+        "rows": rows(runs),
+    }
+    write_aside(RESULTS / "ceiling.json", json.dumps(results, indent=2) + "\n")
+    write_aside(RESULTS / "ceiling.md", text(results) + "\n")
+    print(text(results))
+
+
+def _part(pairs: Pairs) -> Pairs:
+    """All of what is only judged; of the rest a share, whose states are those of the whole file."""
+    if pairs.name in EVALUATION or _fold(pairs.name) == LEFT_OUT:
+        return pairs
+    rows = np.random.default_rng(0).permutation(len(pairs))[: round(SHARE * len(pairs))]
+    if _fold(pairs.name) == LEARNT:
+        rows = np.union1d(rows, np.flatnonzero(tested(pairs))[:400])
+    rows = np.sort(rows)
+    known = rows if pairs.rows is None else pairs.rows[rows]
+    return replace(pairs.take(rows), origin=pairs.whole, rows=known)
+
+
+def _fold(name: str) -> int | None:
+    return next(source.fold for source in SOURCES if source.name == name)
+
+
+def _judged(data: Data, name: str) -> Pairs:
+    """The pairs of `Data.judged`, in its order."""
+    return data.evaluation[name] if name in EVALUATION else data.sources[name].take(data.judged_rows(name))
+
+
+def _fine_tuned(
+    learnt: list[Pairs], judged: dict[str, Pairs]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Held-out accuracy by learning rate; by set, logits of the encoder trained at the best of them."""
+    kept = JUDGED / f"fine-tuned-{LEFT_OUT}-{SEED}-{sum(map(len, learnt))}.npz"
+    if not kept.exists():
+        masks = [pairs.held_out(HELD_OUT, SEED) for pairs in learnt]
+        fitted, held = (
+            [pairs.take(np.flatnonzero(mask)) for pairs, mask in zip(learnt, sides, strict=True)]
+            for sides in ([~mask for mask in masks], masks)
+        )
+        labels = np.concatenate([pairs.labels for pairs in held])
+        few = [pairs.take(np.arange(0, len(pairs), 5)) for pairs in fitted]
+        rates = {}
+        for rate in RATES:
+            logits = np.concatenate(_logits(_trained(few, rate), held))
+            rates[f"{rate:g}"] = float((~wrong(logits, labels)).mean())
+            print(f"learning rate {rate:g}: {rates[f'{rate:g}']:.1%} of held-out pairs are right", flush=True)
+        trainer = _trained(fitted, float(max(rates, key=lambda rate: rates[rate])))
+        by_set = dict(zip(judged, _logits(trainer, list(judged.values())), strict=True))
+        aside = kept.with_suffix(".new.npz")
+        np.savez(aside, rates=json.dumps(rates), **by_set)  # type: ignore[arg-type]
+        aside.replace(kept)
+    with np.load(kept) as stored:
+        return json.loads(str(stored["rates"])), {name: stored[name] for name in judged}
+
+
+def _trained(pairs: list[Pairs], rate: float) -> FineTuner:
+    """The whole encoder, trained on pairs."""
+    set_seed(SEED)
+    folder = quickstart.embedded_folder(quickstart.BASE, None) or quickstart.BASE
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
+    tokenizer = load_tokenizer(folder, model.config)
+    work = JUDGED / f"fine-tuned-{rate:g}.trainer"
+    arguments = Arguments(
+        output_dir=str(work),
+        num_train_epochs=EPOCHS,
+        learning_rate=rate,
+        seed=SEED,
+        save_strategy="no",
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    tokens = Tokenised(pairs, tokenizer, max_pair_length(model.config, tokenizer))
+    trainer = FineTuner(
+        model=model, args=arguments, train_dataset=tokens, data_collator=DataCollatorWithPadding(tokenizer)
+    )
+    trainer.train()
+    shutil.rmtree(work, ignore_errors=True)
+    return trainer
+
+
+@torch.no_grad()
+def _logits(trainer: FineTuner, sets: Sequence[Pairs]) -> list[np.ndarray]:
+    """Of each set, (n, 3)."""
+    found, model = [], trainer.model.eval()
+    for pairs in sets:
+        tokens = Tokenised([pairs], trainer.data_collator.tokenizer, model.config.max_position_embeddings)
+        order = np.argsort(tokens.lengths, kind="stable")
+        rows = []
+        for part in np.array_split(order, max(1, len(order) // 64)):
+            batch = trainer.data_collator([tokens[row] for row in part])
+            batch.pop("labels")
+            with torch.autocast("cpu", torch.bfloat16):
+                rows.append(model(**batch).logits.float().numpy())
+        found.append(np.concatenate(rows)[order.argsort()])
+    return found
+
+
+def rows(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each set and domain: what each gets right, and what fine-tuning gains on heads of joint encoding."""
+    kinds = [("evaluation set", name, [name]) for name in EVALUATION]
+    for kind, fold in (("left out", LEFT_OUT), ("learnt", LEARNT)):
+        inside = {source.domain for source in SOURCES if source.fold == fold}
+        kinds += [(kind, domain, names) for domain, names in domains().items() if domain in inside]
+    found = []
+    for kind, title, names in kinds:
+        judged = {name: Judged.read([said], names, "") for name, said in _by_encoding(runs).items()}
+        mask = judged[NAMES[0]].tested if kind == "learnt" else slice(None)
+        right = {name: 1 - of.errors[:, mask] for name, of in judged.items()}
+        found.append(
+            {
+                "kind": kind,
+                "name": title,
+                "pairs": right[NAMES[0]].shape[1],
+                "accuracy": {name: float(of.mean()) for name, of in right.items()},
+                "difference": float(right[NAMES[2]].mean() - right[NAMES[1]].mean()),
+                "interval": bootstrap_difference(right[NAMES[2]], right[NAMES[1]]),
+            }
+        )
+    return found
+
+
+def _by_encoding(runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """As `Judged.read` takes what is said in one encoding."""
+    return {run: {name: {"": of} for name, of in said.items()} for run, said in runs.items()}
+
+
+def text(results: dict[str, Any]) -> str:
+    """A row for each set and domain."""
+    lines = [
+        "| Set or domain | | Pairs | " + " | ".join(NAMES) + " | Fine-tuned - heads, joint |",
+        "|---" * (4 + len(NAMES)) + "|",
+    ]
+    for row in results["rows"]:
+        low, high = row["interval"]
+        cells = [row["name"], row["kind"], f"{row['pairs']:,}"]
+        cells += [f"{row['accuracy'][name]:.1%}" for name in NAMES]
+        cells += [f"{100 * row['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"]
+        lines.append("| " + " | ".join(cells) + " |")
+    rates = ", ".join(f"{share:.1%} at {rate}" for rate, share in results["held_out_accuracy"].items())
+    note = (
+        f"`{results['base']['name']}`; {results['pairs']:,} pairs, {results['epochs']:g} epochs, seed "
+        f"{results['seed']}. Learning rate of fine-tuning by accuracy on held-out pairs after a fifth of the "
+        f"training: {rates}. Left out: no pair of the domain was learnt. Learnt: a part of the domain that "
+        f"nobody learns from. {results['date']}, `{results['command']}`."
+    )
+    return "\n".join([*lines, "", note])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What stands in front of the service: the size of a request, who may ask, and a line for each answer.
+
+Pure ASGI, so that a body is refused while it comes in, before anything has read it.
+"""
+
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+OPEN_TO_ALL = ("/health",)  # of who may ask: a load balancer knows no token
+
+log = logging.getLogger("modernbert_nli.serve")
+
+
+class Guard:
+    """Refuses by 413 and 401; notes method, path, status and seconds of everything, and never a text.
+
+    Args:
+        app (`ASGIApp`): What is guarded.
+        max_body (`int`): Bytes.
+        token (`str`, *optional*): What clients have to know.
+        noted (`Callable`, *optional*): Told path, status and seconds of each answer.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body: int,
+        token: str | None,
+        noted: Callable[[str, int, float], None] = lambda *_: None,
+    ):
+        self.app, self.max_body, self.token, self.noted = app, max_body, token, noted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope)
+            if refusal is None:
+                await self.app(scope, self._counted(receive), noting)
+            else:
+                await refusal(scope, receive, noting)
+        finally:
+            seconds = time.perf_counter() - start
+            self.noted(scope["path"], status, seconds)
+            line = {"method": scope["method"], "path": scope["path"], "status": status}
+            log.info(json.dumps({**line, "seconds": round(seconds, 4)}))
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        if self.token and scope["path"] not in OPEN_TO_ALL:
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+                detail = "This service asks for `Authorization: Bearer TOKEN`."
+                return JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": "Bearer"})
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.max_body:
+            return JSONResponse({"detail": self._too_large}, 413)
+        return None
+
+    @property
+    def _too_large(self) -> str:
+        return f"A request has at most {self.max_body:,} bytes."
+
+    def _counted(self, receive: Receive) -> Receive:
+        """A body of unknown length, up to where it is too long."""
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message: Any = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_body:
+                raise HTTPException(413, self._too_large)
+            return message
+
+        return counted

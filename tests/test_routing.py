@@ -1,0 +1,257 @@
+"""Routes: the best of all categories, whether it is declined and why, and what is promised of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+
+import calibrate
+import routing_modernbert_nli
+from load_model import load_modernbert_nli
+from quickstart import CHECKPOINT
+from routing_modernbert_nli import JUDGED, UNFITTED, Decision, as_categories, routes
+
+FITTED = {
+    "similarity": 13.0,
+    "entailment": 0.1,
+    "contrast": 0.4,
+    "offset": -1.0,
+    "slope": 0.25,
+    "threshold": 0.8,
+}
+ANIMALS = {"cats": "This is about cats.", "dogs": "This is about dogs.", "fish": "This is about fish."}
+TEXTS = ["the cat sleeps", "my dog runs in the park", "two people talk"]
+
+
+@pytest.fixture
+def separate(tiny_modernbert):
+    return make_model(tiny_modernbert, "separate")
+
+
+@pytest.fixture(scope="module")
+def quick(minilm):
+    model, _ = load_modernbert_nli(str(CHECKPOINT), base=minilm)
+    return model.as_pipeline(device="cpu")
+
+
+def one(fits, among, **options):
+    (result,) = routes(Decision(torch.tensor([fits]), torch.tensor([among])), "ab", **options)
+    return result
+
+
+def test_the_reason_says_which_of_the_two_it_is():
+    """Two that fit alike are too close to call; a best one that does not fit is nothing."""
+    close = one([0.9, 0.9], [0.5, 0.5], threshold=0.5, several=False)
+    assert (close["category"], close["reason"]) == (None, "too close to call: 'a' or 'b'")
+    nothing = one([0.1, 0.05], [0.9, 0.1], threshold=0.5, several=False)
+    assert (nothing["category"], nothing["reason"]) == (None, "nothing fits: 'a' comes nearest")
+    both = one([0.9, 0.8], [0.5, 0.5], threshold=0.5, several=True)
+    assert (both["category"], both["categories"], both["reason"]) == ("a", ["a", "b"], None)
+    neither = one([0.1, 0.2], [0.5, 0.5], threshold=0.5, several=True)
+    assert (neither["category"], neither["categories"]) == (None, [])
+    assert neither["reason"] == "nothing fits: 'b' comes nearest"
+
+
+def test_ties_go_to_the_first_and_a_threshold_itself_declines():
+    """The order of the categories decides, and abstention begins at the threshold."""
+    assert one([0.8, 0.8], [0.5, 0.5], threshold=0.7, several=False)["category"] == "a"
+    at = one([0.5, 0.1], [1.0, 0.0], threshold=0.5, several=False)
+    assert (at["uncertainty"], at["category"], at["confidence"]) == (0.5, None, None)
+
+
+def test_similarity_counts_as_fitted(separate):
+    """With its weight alone the ranking is that of the cosine; examples and names are part of it."""
+    separate.config.routing = {"separate": {**FITTED, "entailment": 0.0, "contrast": 0.0}}
+    nli = separate.as_pipeline()
+    vectors = torch.stack([text.vector for text in separate.read(["the cat sleeps", *ANIMALS.values()])])
+    names = torch.stack([text.vector for text in separate.read(list(ANIMALS))])
+    described = routing_modernbert_nli.describe(vectors[1:], names, [vectors[:0]] * 3)
+    expected = dict(zip(ANIMALS, (described @ vectors[0]).tolist(), strict=True))
+    ranking = nli.route("the cat sleeps", ANIMALS)["ranking"]
+    assert [name for name, _ in ranking] == sorted(expected, key=expected.get, reverse=True)
+
+
+def test_examples_sharpen(separate):
+    """A text that is an example of a category gains probability there, and others are refused."""
+    separate.config.routing = {"separate": {**FITTED, "entailment": 0.0, "contrast": 0.0}}
+    nli = separate.as_pipeline()
+    text = "my dog runs in the park"
+    before = dict(nli.route(text, ANIMALS)["ranking"])
+    after = dict(nli.route(text, ANIMALS, examples={"fish": [text]})["ranking"])
+    assert after["fish"] > before["fish"]
+    assert nli.route(text, ANIMALS, examples={})["ranking"] == list(before.items())
+    for wrong in ({"birds": [text]}, {"fish": text}, [text]):
+        with pytest.raises(ValueError, match=r"maps categories to lists|are a list of texts"):
+            nli.route(text, ANIMALS, examples=wrong)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_states_instead_of_texts(separate, several):
+    """What `encode` and `project_states` made of texts is routed as the texts are."""
+    separate.config.routing = {"separate": FITTED}
+    nli = separate.as_pipeline()
+    expected = nli.route(TEXTS, ANIMALS, several=several)
+    raw = separate.encode(TEXTS)
+    for states in (raw, separate.project_states(raw)):
+        found = nli.route(states, ANIMALS, several=several)
+        assert [route["category"] for route in found] == [route["category"] for route in expected]
+        for one_route, other in zip(found, expected, strict=True):
+            assert one_route["uncertainty"] == pytest.approx(other["uncertainty"], abs=5e-3)
+
+
+def test_of_many_categories_the_most_similar_are_judged(separate):
+    """All are ranked, 32 have scores, and these are what a pair alone has."""
+    separate.config.routing = {"separate": FITTED}
+    nli = separate.as_pipeline()
+    names = [f"{noun} number {number}" for noun in ("cats", "dogs") for number in range(JUDGED)]
+    found = nli.route(TEXTS, names, threshold=1.0)
+    for text, route in zip(TEXTS, found, strict=True):
+        assert sorted(name for name, _ in route["ranking"]) == sorted(names)
+        assert len(route["scores"]) == JUDGED
+        assert route["category"] == route["ranking"][0][0]
+        for name in list(route["scores"])[::10]:
+            alone = nli(text, f"This is about {name}.")
+            assert route["scores"][name]["probs"] == pytest.approx(alone["probs"], abs=1e-4)
+    separate.config.routing = None  # entailment alone decides: then all of them are judged
+    assert len(nli.route(TEXTS[0], names)["scores"]) == len(names)
+
+
+def test_every_text_meets_every_category_as_a_pair_would(separate):
+    """Texts and categories of all lengths together: padding and company change nothing."""
+    texts = ["ü", *TEXTS, "the dog " * 40]
+    categories = {str(number): "is it so " * number + "?" for number in range(6)}
+    nli = separate.as_pipeline()
+    found = nli.route(texts, categories)
+    pairs = [(text, hypothesis) for text in texts for hypothesis in categories.values()]
+    alone = iter(nli(pairs))
+    for route in found:
+        for score in route["scores"].values():
+            expected = next(alone)
+            assert score["probs"] == pytest.approx(expected["probs"], abs=1e-4)
+            assert score["uncertainty"] == pytest.approx(expected["uncertainty"], abs=1e-4)
+
+
+@pytest.mark.parametrize("heads", ["cls", "alignment"])
+def test_heads_that_read_both_texts_together(tiny_modernbert, heads):
+    """A joint checkpoint and the published CLS head route by their own pairs."""
+    nli = make_model(tiny_modernbert, heads).as_pipeline()
+    for text in TEXTS:
+        route = nli.route(text, ANIMALS, threshold=1.0)
+        scores = {name: nli(text, hypothesis) for name, hypothesis in ANIMALS.items()}
+        entailed = {name: score["probs"]["entailment"] for name, score in scores.items()}
+        assert route["category"] == max(entailed, key=entailed.get)
+        assert route["confidence"] <= max(entailed.values()) + 1e-4
+    assert all(route["category"] is None for route in nli.route(TEXTS, ANIMALS, threshold=0.0))
+
+
+def test_joint_routes_with_similarity(tiny_modernbert):
+    """Heads that know both encodings: entailment from pairs, similarity from texts alone."""
+    model = make_model(tiny_modernbert, "separate")
+    model.config.routing = {"joint": FITTED}
+    nli = model.as_pipeline(encoding="joint")
+    route = nli.route(TEXTS[0], ANIMALS, threshold=1.0, examples={"fish": ["a fish"]})
+    pairs = nli([(TEXTS[0], hypothesis) for hypothesis in ANIMALS.values()])
+    assert [score["probs"] for score in route["scores"].values()] == [pair["probs"] for pair in pairs]
+    assert route["category"] == route["ranking"][0][0]
+
+
+def test_a_category_that_abstains_is_not_passed_over(quick):
+    """As it was in 85 % of answers and more: one that surely does not fit was named, as sure of *that*."""
+    nli = type(quick)(model=quick.model, tokenizer=quick.tokenizer, threshold=0.05, device="cpu")
+    categories = {
+        "delivery": "This asks where a parcel is.",
+        "music": "This asks to play a song.",
+        "weather": "This asks about the weather.",
+    }
+    route = nli.route("Where is my parcel? It should have come on Monday.", categories, threshold=1.0)
+    assert route["scores"]["delivery"]["abstain"]
+    assert route["category"] == "delivery"
+
+
+# The promise ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Texts that say their category, one in ten of them that of another."""
+    draw = np.random.default_rng(0)
+    names = list(ANIMALS)
+    rows = []
+    for number in range(400):
+        name = names[draw.integers(3)]
+        said = names[draw.integers(3)] if number % 10 == 0 else name
+        rows.append({"text": f"{said} number {number}", "label": name})
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "categories.json").write_text(json.dumps(ANIMALS))
+    return tmp_path
+
+
+def calibrated(folder, base, *more):
+    words = ["--routes", folder / "texts.jsonl", "--categories", folder / "categories.json", "--base", base]
+    return calibrate.main(list(map(str, ["--model", folder / "checkpoint", *words, *more])))
+
+
+def test_a_risk_of_wrong_routes_is_promised(labelled, tiny_modernbert, capsys, monkeypatch):
+    """For the categories that were calibrated, of whatever order, and the heads; nothing else changes."""
+    model = make_model(tiny_modernbert, "separate")
+    model.config.routing = {"separate": FITTED}
+    model.save_pretrained(labelled / "checkpoint")
+    before = json.loads((labelled / "checkpoint" / "config.json").read_text())
+    assert calibrated(labelled, tiny_modernbert, "--target_risk", "0.9") == 0
+    out = capsys.readouterr().out
+    assert "400 routes" in out
+    assert "texts that nothing fits in another share" in out
+    assert "premise" not in out
+    after = json.loads((labelled / "checkpoint" / "config.json").read_text())
+    assert {key for key in after if after[key] != before.get(key)} == {"routing"}
+    assert {**after["routing"]["separate"], **FITTED, "calibration": None} == {**FITTED, "calibration": None}
+
+    nli = load_modernbert_nli(str(labelled / "checkpoint"), base=tiny_modernbert)[0].as_pipeline()
+    rows = [json.loads(line) for line in (labelled / "texts.jsonl").read_text().splitlines()]
+    table = after["routing"]["separate"]["calibration"]["table"]
+    targets = [row["target_risk"] for row in table if row["threshold"] is not None]
+    for target in targets[-1:]:
+        found = nli.route([row["text"] for row in rows], ANIMALS, target_risk=target)
+        answered = [
+            (a["category"], row["label"]) for a, row in zip(found, rows, strict=True) if a["category"]
+        ]
+        assert np.mean([name != label for name, label in answered]) <= target
+    turned = dict(reversed(ANIMALS.items()))
+    with pytest.raises(ValueError, match="3 other categories, hypotheses or examples"):
+        nli.route(TEXTS, list(ANIMALS), target_risk=0.1, hypothesis_template="It is on {}.")
+    with pytest.raises(ValueError, match="with `several` there may be more than one"):
+        nli.route(TEXTS, ANIMALS, target_risk=0.1, several=True)
+    assert as_categories(turned).digest() == as_categories(ANIMALS).digest()
+    with torch.no_grad():
+        nli.model.nli_output.weight.mul_(2)
+    with pytest.raises(ValueError, match="calibrated for other heads"):
+        nli.route(TEXTS, ANIMALS, target_risk=0.9)
+
+
+@pytest.mark.parametrize(
+    ("texts", "categories", "complaint"),
+    [
+        ('{"text": "a"}\n', '["a", "b"]', "line 1: expected"),
+        ("", '["a", "b"]', "holds no texts"),
+        ('{"text": "a", "label": "a"}\n', "{", "is no JSON file of categories"),
+        ('{"text": "a", "label": "a"}\n', "[]", "maps each category to its hypothesis"),
+    ],
+)
+def test_routes_that_cannot_be_calibrated(tmp_path, tiny_modernbert, capsys, texts, categories, complaint):
+    """The file and the line are named, and the checkpoint stays as it was."""
+    make_model(tiny_modernbert, "separate").save_pretrained(tmp_path / "checkpoint")
+    before = (tmp_path / "checkpoint" / "config.json").read_bytes()
+    (tmp_path / "texts.jsonl").write_text(texts)
+    (tmp_path / "categories.json").write_text(categories)
+    assert calibrated(tmp_path, tiny_modernbert) == 2
+    assert complaint in capsys.readouterr().err
+    assert (tmp_path / "checkpoint" / "config.json").read_bytes() == before
+
+
+def test_an_entry_that_cannot_be_meant_is_refused(separate):
+    """By the configuration, before anything is routed."""
+    for wrong in ({"separate": {}}, {"separate": {**UNFITTED, "threshold": 2}}, {"neither": UNFITTED}, []):
+        with pytest.raises(ValueError, match="routing"):
+            type(separate.config)(**{**separate.config.to_dict(), "routing": wrong})

@@ -1,0 +1,317 @@
+"""serve.py: a real server on loopback, and its queue and limits with a model that waits for us."""
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+import quickstart
+from handler import EndpointHandler
+from predict import load_pipeline
+from serve import about, parse_args
+from serving.queue import Closed, Job, ModelQueue, QueueFull
+from serving.service import create_app
+from serving.settings import Settings
+
+PAIRS = [
+    {"premise": f"{count} men are playing guitar on stage.", "hypothesis": "People are making music."}
+    for count in range(2, 66)
+]
+SECRET = "The zyzzyva sleeps"
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return load_pipeline()
+
+
+@contextmanager
+def served(pipe, **settings) -> Iterator[httpx.Client]:
+    """A client of a real server in a thread."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(pipe, Settings(**settings), {"base": "x"}), port=0, log_level="warning")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def client(pipe) -> Iterator[httpx.Client]:
+    with served(pipe) as client:
+        yield client
+
+
+class Waiting:
+    """A pipeline that answers when it may, and notes what it was asked at once."""
+
+    def __init__(self) -> None:
+        self.may, self.busy, self.batches = threading.Event(), threading.Event(), []
+
+    def __call__(self, pairs, **options):
+        self.batches.append(pairs)
+        self.busy.set()
+        assert self.may.wait(60)
+        return [{"label": premise, "abstain": False} for premise, _ in pairs]
+
+
+def same(found: dict, expected: dict) -> None:
+    """But for the rounding that another batch brings."""
+    for key, value in expected.items():
+        assert found[key] == (pytest.approx(value, abs=1e-4) if isinstance(value, float) else value), key
+
+
+def test_pairs(client, pipe):
+    """The pipeline's answers, in order, with its options."""
+    answer = client.post("/judge", json={"pairs": PAIRS[:5], "threshold": 0.0})
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert all(result["abstain"] for result in results)
+    expected = pipe([(pair["premise"], pair["hypothesis"]) for pair in PAIRS[:5]], threshold=0.0)
+    for found, of_pipe in zip(results, expected, strict=True):
+        same(found, {key: of_pipe[key] for key in ("label", "confidence", "abstain", "uncertainty")})
+
+
+def test_routes_and_checks(client, pipe):
+    """As `route` and `check` of the pipeline."""
+    categories = {"delivery": "This is about a delivery.", "music": "This is about music."}
+    question = {"texts": ["Where is my parcel?", "I like jazz."], "categories": categories}
+    routed = client.post("/route", json=question).json()["results"]
+    for found, expected in zip(routed, pipe.route(question["texts"], categories), strict=True):
+        same(found, {key: expected[key] for key in ("category", "uncertainty", "reason")})
+    question = {"answer": "It opened in 1932. It is red.", "sources": {"a": "The bridge opened in 1932."}}
+    checked, expected = client.post("/check", json=question).json(), pipe.check(**question)
+    same(checked, {key: expected[key] for key in ("verdict", "confidence", "read")})
+    assert [of["text"] for of in checked["sentences"]] == ["It opened in 1932.", "It is red."]
+
+
+def test_many_clients_at_once(client, pipe):
+    """Each gets its own answer."""
+
+    def ask(pair: dict) -> dict:
+        return client.post("/judge", json={"pairs": [pair]}).json()["results"][0]
+
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(ask, PAIRS))
+    expected = pipe([(pair["premise"], pair["hypothesis"]) for pair in PAIRS])
+    for found, of_pipe in zip(answers, expected, strict=True):
+        same(found, {key: of_pipe[key] for key in ("label", "confidence", "uncertainty")})
+
+
+def test_who_waits_together_is_judged_together():
+    """Up to a batch; others have their own options."""
+    pipe = Waiting()
+    with served(pipe, batch_size=8) as client, ThreadPoolExecutor(16) as clients:
+
+        def ask(number: int) -> str:
+            question = {"pairs": [{"premise": str(number), "hypothesis": "x"}]}
+            extra = {"threshold": 0.5} if number == 9 else {}
+            return client.post("/judge", json={**question, **extra}).json()["results"][0]["label"]
+
+        first = clients.submit(ask, 0)
+        assert pipe.busy.wait(60)
+        rest = [clients.submit(ask, number) for number in range(1, 13)]
+        wait_until(client, 12)
+        pipe.may.set()
+        assert [answer.result() for answer in [first, *rest]] == [str(number) for number in range(13)]
+        told = client.get("/metrics").text
+    sizes = sorted(len(batch) for batch in pipe.batches)
+    assert (sizes[0], sum(sizes)) == (1, 13)
+    assert 1 < sizes[-1] <= 8
+    assert [("9", "x")] in pipe.batches
+    assert 'modernbert_nli_requests_total{path="/judge",status="200"} 13.0' in told
+    assert "modernbert_nli_batch_items_count" in told
+
+
+def test_a_full_queue_and_no_time_left():
+    """429 with the time to come back, and 504; who is in the queue is answered all the same."""
+    pipe = Waiting()
+    question = {"pairs": [{"premise": "a", "hypothesis": "b"}]}
+    with served(pipe, max_waiting=1) as client, ThreadPoolExecutor(4) as clients:
+        waiting = [clients.submit(client.post, "/judge", json=question)]
+        assert pipe.busy.wait(60)
+        waiting.append(clients.submit(client.post, "/judge", json=question))
+        wait_until(client, 1)
+        refused = client.post("/judge", json=question)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        pipe.may.set()
+        assert [answer.result().status_code for answer in waiting] == [200, 200]
+    pipe = Waiting()
+    with served(pipe, timeout=0.05) as client:
+        late = client.post("/judge", json=question)
+        assert late.status_code == 504
+        pipe.may.set()
+        assert client.get("/health").json()["waiting"] == 0
+
+
+def wait_until(client: httpx.Client, count: int) -> None:
+    while client.get("/health").json()["waiting"] < count:
+        pass
+
+
+def test_what_is_too_large(pipe):
+    """413: by what the header says, by what comes in without one, and by the number of pairs."""
+    with served(pipe, max_body=2000, max_pairs=3) as client:
+        large = json.dumps({"pairs": [{"premise": "x" * 3000, "hypothesis": "y"}]}).encode()
+        assert client.post("/judge", content=large).status_code == 413
+        chunks = (large[start : start + 500] for start in range(0, len(large), 500))
+        assert client.post("/judge", content=chunks).status_code == 413
+        many = [{"premise": "a", "hypothesis": "b"}] * 4
+        answer = client.post("/judge", json={"pairs": many})
+        assert answer.status_code == 413
+        assert "at most 3 items" in answer.json()["detail"]
+        assert client.post("/judge", json={"pairs": many[:3]}).status_code == 200
+
+
+def test_a_token(pipe):
+    """Who does not know it learns no more than that the service is there."""
+    with served(pipe, token="s3cret") as client:
+        assert client.get("/health").status_code == 200
+        for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "s3cret"}):
+            for path in ("/docs", "/metrics", "/openapi.json"):
+                assert client.get(path, headers=headers).status_code == 401
+        known = {"Authorization": "Bearer s3cret"}
+        assert client.post("/judge", json={"pairs": PAIRS[:1]}, headers=known).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "question", "problem"),
+    [
+        ("/judge", {"pairs": []}, "at least 1 item"),
+        ("/judge", {"pairs": [{"premise": SECRET}]}, "Field required"),
+        ("/judge", {"pairs": [{"premise": SECRET, "hypothesis": 3}]}, "valid string"),
+        ("/judge", {"pairs": PAIRS[:1], "treshold": 0.5}, "Extra inputs"),
+        ("/judge", {"pairs": PAIRS[:1], "threshold": 1.5}, "less than or equal to 1"),
+        ("/judge", {"pairs": PAIRS[:1], "encoding": "mixed"}, "encoding"),
+        ("/judge", {"pairs": PAIRS[:1], "threshold": 0.5, "target_risk": 0.1}, "target_risk"),
+        ("/route", {"texts": ["a"], "categories": {}}, "categor"),
+        ("/check", {"answer": "", "sources": "a"}, "answer"),
+        ("/check", {"answer": "It is.", "sources": []}, "source"),
+    ],
+)
+def test_bad_questions(client, path, question, problem):
+    """422, and what is wrong, without what was asked."""
+    answer = client.post(path, json=question)
+    assert answer.status_code == 422, answer.text
+    assert problem in answer.text
+    assert SECRET not in answer.text
+
+
+def test_no_json_and_no_such_path(client):
+    """Are told apart from each other."""
+    assert client.post("/judge", content=b"\x00{").status_code == 422
+    assert client.post("/nothing", json={}).status_code == 404
+    assert client.get("/judge").status_code == 405
+
+
+def test_the_log_has_a_line_for_each_answer_and_no_text(client, caplog):
+    """JSON, of known keys."""
+    with caplog.at_level(logging.INFO, "modernbert_nli.serve"):
+        client.post("/judge", json={"pairs": [{"premise": SECRET, "hypothesis": SECRET}]})
+        client.post("/judge", json={"pairs": [{"premise": SECRET}]})
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "modernbert_nli.serve"]
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/judge", 200),
+        ("POST", "/judge", 422),
+    ]
+    assert SECRET not in caplog.text
+
+
+def test_openapi_and_health(client):
+    """What is offered is described."""
+    assert set(client.get("/openapi.json").json()["paths"]) == {"/judge", "/route", "/check", "/health"}
+    assert client.get("/health").json() == {"status": "ok", "waiting": 0, "base": "x"}
+
+
+def run(test: Callable) -> None:
+    asyncio.run(test())
+
+
+def test_one_bad_job_spoils_no_other():
+    """Jobs that ran together run alone when one fails."""
+
+    def work(items: list[int]) -> list[int]:
+        if 3 in items:
+            raise ValueError("three")
+        return [2 * item for item in items]
+
+    async def test() -> None:
+        queue = ModelQueue(10, 10)
+        asked = [queue.ask(Job(work, [number], "alike")) for number in range(5)]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert [results[number] for number in (0, 1, 2, 4)] == [[0], [2], [4], [8]]
+        assert isinstance(results[3], ValueError)
+        await queue.close()
+        with pytest.raises(Closed):
+            await queue.ask(Job(work, [1]))
+
+    run(test)
+
+
+def test_who_waits_when_it_closes_is_told():
+    """What is being judged is finished."""
+    may = threading.Event()
+
+    def work(items: list[int]) -> list[int]:
+        assert may.wait(60)
+        return items
+
+    async def test() -> None:
+        queue = ModelQueue(1, 1)
+        first = asyncio.create_task(queue.ask(Job(work, [1])))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(queue.ask(Job(work, [2])))
+        while len(queue) != 1:
+            await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await queue.ask(Job(work, [3]))
+        closing = asyncio.create_task(queue.close())
+        await asyncio.sleep(0)
+        may.set()
+        await closing
+        assert await first == [1]
+        with pytest.raises(Closed):
+            await second
+
+    run(test)
+
+
+def test_the_command(pipe):
+    """Its limits are those of the settings."""
+    args = parse_args(["--max_pairs", "5"])
+    assert (args.max_pairs, args.timeout, args.host) == (5, Settings().timeout, "127.0.0.1")
+    with pytest.raises(SystemExit):
+        parse_args(["--timeout", "0"])
+    assert about(pipe)["base"] == pipe.model.config.base_model_name_or_path
+
+
+def test_the_handler_of_a_checkpoint(pipe):
+    """As Inference Endpoints call it: the folder once, then a dict for each request."""
+    base = {"base_model_name_or_path": str(quickstart.base_folder())}
+    handler = EndpointHandler(str(quickstart.CHECKPOINT), model_kwargs=base)
+    pair = {"premise": "A man plays guitar on stage.", "hypothesis": "A man is making music."}
+    same(handler({"inputs": pair}), {"label": pipe(pair)["label"]})
+    both = handler({"inputs": [pair, pair], "parameters": {"threshold": 0.0}})
+    assert [result["abstain"] for result in both] == [True, True]
+    routed = handler({"inputs": {"text": "Where is my parcel?", "categories": ["parcels", "music"]}})
+    assert set(routed["scores"]) == {"parcels", "music"}
+    checked = handler({"inputs": {"answer": "It is red.", "sources": "The bridge is red."}})
+    assert checked["verdict"] in ("supported", "contradicted", "not supported", "uncertain")
+    for wrong in ({}, {"inputs": "a text"}, {"inputs": None}):
+        with pytest.raises(ValueError, match="`inputs` is a pair"):
+            handler(wrong)

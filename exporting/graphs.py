@@ -98,7 +98,8 @@ class PairGraph(nn.Module):
         token_type_ids: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         inputs = self.model._base_inputs(input_ids, attention_mask, token_type_ids, None)
-        output, _ = self.model._judge_jointly(inputs, whole=False)
+        tokens, where, _ = self.model._read_pairs(inputs, "joint", whole=False)
+        output = self.model._judge(tokens, where)
         return tuple(output[name] for name in JUDGEMENT)
 
 

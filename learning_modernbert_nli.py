@@ -154,7 +154,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
             classes.append(int(label))
         else:
             raise ValueError(
-                f"label {row}: {label!r} is none of {', '.join(sorted(label2id, key=lambda name: label2id[name]))}, their numbers, {_OTHER[0]}, true "
+                f"label {row}: {label!r} is none of {', '.join(names)}, their numbers, {_OTHER[0]}, true "
                 "(entailed) and false (not entailed)."
             )
     return torch.tensor(classes)

@@ -58,6 +58,7 @@ def rendered(page: str) -> str:
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
+        "adapt": lambda: (RESULTS / "adapt.md").read_text().strip(),
         "peers": lambda: peer_tables.scoring(_peers()),
         "costs": lambda: peer_tables.costs(_peers()),
     }

@@ -81,7 +81,7 @@ def share_right(pipe, pairs, labels, **options) -> float:
 
 
 def test_it_learns_and_does_not_forget(nli, mine):
-    """Better on pairs of the new kind that it has not seen, in both encodings, and as good as ever at home."""
+    """Better on unseen pairs of the new kind, in both encodings, and as good as ever at home."""
     new, old = own_pairs(100, seed=7), rows(100, seed=1)
     home = [(row["premise"], row["hypothesis"]) for row in old], [row["label"] for row in old]
     for encoding in ("separate", "joint"):

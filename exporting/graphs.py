@@ -147,7 +147,7 @@ def export_graph(model: ModernBertNliModel, kind: str, graph: Graph, path: Path)
     shapes = {
         name: {axis: dimensions[size] for axis, size in axes.items()} for name, axes in graph.axes.items()
     }
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             graph.module.eval(),
             kwargs=graph.inputs,
@@ -186,7 +186,7 @@ def _example(model: ModernBertNliModel, tokens: int) -> torch.Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what the exporter says of its own steps, of packages that it does not need and of its plans."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -1,8 +1,8 @@
 """A graph to int8: the weights of the base's matrix products and embeddings; the heads stay as they are.
 
 Products are quantised block by block, and so are the activations that meet them (`MatMulNBits`). The usual
-dynamic quantisation has one scale for the activations of a whole batch: with it a text was judged otherwise
-in other company, and a pair in 16 otherwise than in float32. `benchmarks/onnx.py` measures what is left.
+dynamic quantisation has one scale for the activations of a whole batch, so that a text is judged otherwise in
+other company. `benchmarks/onnx_graphs.py` measures how far the decisions are from those of float32.
 """
 
 import json
@@ -20,7 +20,7 @@ from onnx_modernbert_nli import METADATA
 KINDS = ("encoder", "pair")
 BLOCK = 16  # weights that share a scale
 INT8_COMPUTE = 4  # `accuracy_level` of MatMulNBits: activations may be rounded to int8
-LARGE = 256  # rows from which a table of embeddings is worth it
+LARGE = 1000  # rows from which a table of embeddings is worth it
 
 
 def quantize(graph: Path, path: Path) -> None:

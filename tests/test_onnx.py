@@ -24,6 +24,7 @@ import onnxruntime
 import calibrate
 import export
 import predict
+from exporting import quantize
 from exporting.graphs import OPSET, EncoderGraph, HeadsGraph, PairGraph
 from modeling_modernbert_nli import ModernBertNliModel
 from onnx_modernbert_nli import GraphMismatch
@@ -42,8 +43,10 @@ def exported(request, tiny_bert, tiny_modernbert, tmp_path_factory) -> tuple[Pat
 
 @pytest.fixture(scope="module")
 def with_int8(tiny_bert, tmp_path_factory) -> Path:
-    """A checkpoint with graphs of both precisions."""
-    return export_model(tiny_bert, tmp_path_factory.mktemp("int8"), "--int8")[0]
+    """A checkpoint with graphs of both precisions, its few embeddings quantised too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantize, "LARGE", 100)
+        return export_model(tiny_bert, tmp_path_factory.mktemp("int8"), "--int8")[0]
 
 
 def export_model(base: str, place: Path, *options: str) -> tuple[Path, ModernBertNliModel]:

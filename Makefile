@@ -3,7 +3,8 @@
 # make test    set up, then run all tests
 # make test-common     the common tests of transformers for its models, on ours
 # make test-lowest     model, loading and interfaces with the lowest versions that pyproject.toml allows
-# make test-integrations   the tests of integrations/ and of Ray, with Haystack, LangChain and Ray
+# make test-integrations   the tests of integrations/, with Haystack and LangChain
+# make test-ray        the tests of a Ray cluster of two nodes on this machine
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own
 # make test-browser    the tests of that page, in a Chromium (Debian: apt-get install chromium)
@@ -19,7 +20,8 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export DEMO_PREMISE := $(value PREMISE)
 export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 
-.PHONY: demo app test test-quantized test-browser test-common test-lowest test-integrations check clean
+.PHONY: demo app test test-quantized test-browser test-common test-lowest test-integrations test-ray \
+	check clean
 
 demo: .venv/installed
 	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"
@@ -38,9 +40,12 @@ test-quantized: .venv/installed-dev
 	PYTHONPATH=build/torchao $(BIN)/python -m pytest tests/test_loading.py -k quantized
 
 test-integrations: .venv/installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[haystack,langchain,ray]"
-	HAYSTACK_TELEMETRY_ENABLED=False RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest \
-		tests/test_integrations.py tests/test_ray.py
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[haystack,langchain]"
+	HAYSTACK_TELEMETRY_ENABLED=False $(BIN)/python -m pytest tests/test_integrations.py
+
+test-ray: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]"
+	RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest tests/test_ray.py
 
 test-browser: .venv/installed-browser
 	$(BIN)/python -m pytest -m browser -rs tests/browser

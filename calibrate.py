@@ -4,6 +4,7 @@
     python calibrate.py --model CHECKPOINT --data a.jsonl b.csv --target_risk 0.05 --output CALIBRATED
     python calibrate.py --model CHECKPOINT --data held_out.jsonl --group_by genre
     python calibrate.py --model CHECKPOINT --data hundred_pairs.jsonl --measure
+    python calibrate.py --model EXPORTED --backend onnx-int8 --data held_out.jsonl
 
 The pairs are judged in every encoding that the heads know. What can be promised goes into the checkpoint's
 config.json, and nothing else of it changes: `nli(pairs, target_risk=0.05)` then abstains so that at most 5 %
@@ -24,6 +25,9 @@ calibrates the decision of `route` for these categories instead: with `target_ri
 that at most 5 % of the texts routed are routed wrongly. A line of the one file is {"text": …, "label": …}, a
 label that is no category meaning that nothing fits; the other holds a hypothesis by category, or a list of
 names.
+
+`--backend` judges by the graphs that `export.py` wrote. Those in int8 have a promise and a threshold of their
+own, beside them: nothing that holds for float32 is changed.
 
 DATA is what `train.py` reads: JSONL, CSV or Parquet files, or Hub datasets, with premise, hypothesis and
 label. Neither the heads nor a choice among them may have seen it. No remote code is ever run.
@@ -78,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.routes:
             return _calibrate_routes(args)
         pairs = load(args.data, args.group_by)
-        pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+        pipe = load_pipeline(args.model, args.base, args.revision, args.device, args.backend)
         own = pipe.model.config.encoding
         judged = judge(pipe, pairs, [own] if args.measure else None, args.batch_size)
         print(risk_now(judged[own], pipe.threshold))
@@ -93,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threshold = promised_threshold(calibration, pipe.model.config.encoding, args.target_risk)
         pipe.model.set_calibration(calibration, threshold)
         changes = {name: getattr(pipe.model.config, name) for name in CALIBRATED}
-        folder = write(changes, args.model, args.revision, args.output)
+        folder = write(changes, args.model, args.revision, args.output, args.backend == "onnx-int8")
         print(f"\n{folder}: calibrated. It abstains from an uncertainty of {threshold:.3g} upwards.")
         return 0
     except (InputError, OSError, ValueError) as error:
@@ -122,6 +126,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--base", help="folder or repository id to take the checkpoint's base encoder from")
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--output", type=Path, help="new folder for the calibrated checkpoint (default: in place)")
+    add("--backend", choices=("torch", "onnx", "onnx-int8"), help="what runs the base (default: torch)")
     add("--batch_size", type=int, default=32, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     args = parser.parse_args(argv)
@@ -130,6 +135,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} lies between 0 and 1, not {getattr(args, name)}")
     if bool(args.data) == bool(args.routes) or bool(args.routes) != bool(args.categories):
         parser.error("give --data for pairs, or --routes and --categories for routes")
+    if args.routes and args.backend:
+        parser.error("--backend goes with --data")
     if args.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {args.batch_size}")
     return args
@@ -236,11 +243,14 @@ def risk_now(judged: Judged, threshold: float) -> str:
     )
 
 
-def write(changes: dict[str, Any], model: str, revision: str | None, output: Path | None) -> Path:
+def write(
+    changes: dict[str, Any], model: str, revision: str | None, output: Path | None, int8: bool = False
+) -> Path:
     """Put what was calibrated into the checkpoint, or into a copy of it, all at once. Returns its folder."""
     folder = Path(model)
+    write_into = _write_int8 if int8 else _write_config
     if output is None:
-        _write_config(folder, changes)
+        write_into(folder, changes)
         return folder
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -248,7 +258,7 @@ def write(changes: dict[str, Any], model: str, revision: str | None, output: Pat
         folder = Path(snapshot_download(model, revision=revision))
     with folder_aside(output) as aside:
         shutil.copytree(folder, aside, dirs_exist_ok=True)  # what links point to, not the links
-        _write_config(aside, changes)
+        write_into(aside, changes)
     return output
 
 
@@ -357,6 +367,12 @@ def _write_config(folder: Path, changes: dict[str, Any]) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config.update(changes)
     write_aside(path, json.dumps(config, indent=2, sort_keys=True) + "\n")  # as transformers writes it
+
+
+def _write_int8(folder: Path, changes: dict[str, Any]) -> None:
+    from onnx_modernbert_nli import FOLDER, INT8_PROMISE
+
+    write_aside(folder / FOLDER / INT8_PROMISE, json.dumps(changes, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

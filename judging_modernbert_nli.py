@@ -13,11 +13,13 @@ try:
     from .configuration_modernbert_nli import ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
+    from .onnx_modernbert_nli import OnnxEncoder
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
+    from onnx_modernbert_nli import OnnxEncoder
     from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
 
 Encoding = Literal["joint", "separate"]
@@ -80,6 +82,8 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
             inputs (`dict`): What the base's tokenizer returns, for pairs (joint) or for texts (separate).
             encoding (`"joint"` or `"separate"`): Which layers.
         """
+        if isinstance(self.encoder, OnnxEncoder):
+            return self.encoder.states(inputs, encoding)
         inputs = {
             key: value for key, value in inputs.items() if key != "token_type_ids" or self._takes_token_types
         }
@@ -89,6 +93,13 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
         self, inputs: dict[str, Any], encoding: str, whole: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         return layer_states(self.encoder, self.config.encoder_layers[encoding], inputs, self._hooked, whole)
+
+    def _judge_by_graph(self, inputs: dict[str, Any]) -> ModernBertNliOutput:
+        """Pairs in one sequence, through encoder and heads at once, where a graph has both."""
+        logits, abstention_logits = (part.to(self._heads_device) for part in self.encoder.judge_pairs(inputs))
+        uncertainty = self.uncertainty(logits, abstention_logits)
+        judged = {"logits": logits, "abstention_logits": abstention_logits, "uncertainty": uncertainty}
+        return ModernBertNliOutput(**judged)
 
     def _project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """States to what the heads make of each token alone, side by side, (batch, tokens, size)."""

@@ -20,12 +20,14 @@ try:
     from .configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from .heads_modernbert_nli import label_loss
     from .judging_modernbert_nli import Encoding, ModernBertNliOutput
+    from .onnx_modernbert_nli import OnnxEncoder
     from .opening_modernbert_nli import OpeningMixin
     from .texts_modernbert_nli import ModernBertNliTexts
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
     from heads_modernbert_nli import label_loss
     from judging_modernbert_nli import Encoding, ModernBertNliOutput
+    from onnx_modernbert_nli import OnnxEncoder
     from opening_modernbert_nli import OpeningMixin
     from texts_modernbert_nli import ModernBertNliTexts
 
@@ -128,10 +130,13 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             tokens = self._plain_pass(inputs)
             return tokens[:, 0] if mode == "embed" else tokens
 
-        tokens, where, last_hidden_state = self._read_pairs(inputs, encoding, whole=mode is None)
-        output = self._judge(tokens, where)
-        if mode is None and last_hidden_state is None:
-            last_hidden_state = self._plain_pass(inputs)
+        if isinstance(self.encoder, OnnxEncoder) and self._chosen(encoding) == "joint":
+            output, last_hidden_state = self._judge_by_graph(inputs), None
+        else:
+            tokens, where, last_hidden_state = self._read_pairs(inputs, encoding, whole=mode is None)
+            output = self._judge(tokens, where)
+            if mode is None and last_hidden_state is None:
+                last_hidden_state = self._plain_pass(inputs)
         if mode == "nli":
             return output.logits
         if mode == "abstention":

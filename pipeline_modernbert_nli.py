@@ -120,7 +120,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             self.tokenizer = self.model.tokenizer
         check_tokenizer(self.tokenizer, self.model.config)
         # `pipeline(model_kwargs=...)` gives these to the tokenizer too, which would save them.
-        for key in ("encoder", "base_model_name_or_path", "base_model_revision"):
+        for key in ("encoder", "backend", "base_model_name_or_path", "base_model_revision"):
             self.tokenizer.init_kwargs.pop(key, None)
         if self.model._tokenizer is None:
             self.model._tokenizer = self.tokenizer  # what `model.encode` would otherwise load again

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.input is None:
-            pipe = load_pipeline(args.model, args.base, args.revision, args.device)
+            pipe = load_pipeline(args.model, args.base, args.revision, args.device, args.backend)
             args.threshold = _threshold(pipe, args)
             show = check_pair if args.check else judge_pair
             print(show(pipe, args.premise, args.hypothesis, args.threshold, args.json))
@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_output(args.input, args.output, args.overwrite)
         table = open_table(args.input, columns)
         with processes() as those:
-            pipe = load_pipeline(args.model, args.base, args.revision, args.device or those.device)
+            device = args.device or those.device
+            pipe = load_pipeline(args.model, args.base, args.revision, device, args.backend)
             args.threshold = _threshold(pipe, args)
             options = (args.threshold, args.batch_size, args.overwrite)
             work = CHECK if args.check else JUDGE
@@ -144,6 +145,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--revision", help="commit or branch of the checkpoint's repository")
     add("--batch_size", type=int, default=BATCH_SIZE, help="default: %(default)s")
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
+    add(
+        "--backend",
+        choices=("torch", "onnx", "onnx-int8"),
+        help="what runs the base: of the last two the graphs that export.py wrote (default: torch)",
+    )
     add = parser.add_argument_group("a cluster").add_argument
     add("--engine", choices=["ray"], help="who shares out the work (default: this process, or torchrun)")
     add("--address", help="of a Ray cluster, such as auto (default: Ray is started here)")
@@ -161,8 +167,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if args.address or args.workers or args.gpus:
             parser.error("--address, --workers and --gpus go with --engine ray")
         args.input, args.output = (path and Path(path) for path in (args.input, args.output))
-    elif not args.input or args.target_risk is not None:
-        parser.error("--engine ray takes --input and --output, and a --threshold instead of a --target_risk")
+    elif not args.input or args.target_risk is not None or args.backend:
+        parser.error(
+            "--engine ray takes --input and --output, no --target_risk (but --threshold), no --backend"
+        )
     if args.revision and not args.model:
         parser.error("--revision goes with --model, a repository id")
     if args.threshold is not None and not 0 <= args.threshold <= 1:
@@ -177,9 +185,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_pipeline(
-    model: str | None = None, base: str | None = None, revision: str | None = None, device: str | None = None
+    model: str | None = None,
+    base: str | None = None,
+    revision: str | None = None,
+    device: str | None = None,
+    backend: str | None = None,
 ) -> Any:
-    """The pipeline of a checkpoint (by default that of this repository), with this repository's classes."""
+    """The pipeline of a checkpoint (by default that of this repository), with this repository's classes.
+
+    Args:
+        model, base, revision, device, backend (`str`, *optional*): As on the command line.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
     from transformers import PretrainedConfig
     from transformers.utils.logging import disable_progress_bar
 
@@ -198,8 +217,10 @@ def load_pipeline(
         own = (values.get("base_model_name_or_path"), values.get("base_model_revision"))
         if base := base or quickstart.embedded_folder(*own):
             location["base_model_name_or_path"] = base
-        return ModernBertNliModel.from_pretrained(model, **location).as_pipeline(device=device)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last for an unknown device
+        loaded = ModernBertNliModel.from_pretrained(model, backend=backend, **location)
+        return loaded.as_pipeline(device=device)
+    # an AssertionError for an unknown device, an ImportError for a backend that is not installed
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
 
 
@@ -368,9 +389,10 @@ def judge_pairs(
 
 
 def _fingerprint(model: Any) -> str:
-    """Of all that decides on the results: the configuration and every weight, the base's included."""
+    """Of all that decides on the results: the configuration and every weight, or graph, of the base too."""
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(getattr(model.encoder, "digest", str)().encode())  # of graphs
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.float().cpu().contiguous().numpy())

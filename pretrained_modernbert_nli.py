@@ -19,6 +19,7 @@ try:
     from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from .encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
     from .home_modernbert_nli import FILE, Home, summariser
+    from .onnx_modernbert_nli import BACKENDS, Backend, OnnxEncoder, int8_promise
     from .states_modernbert_nli import StateCache
     from .tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
@@ -26,6 +27,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
     from encoder_modernbert_nli import check_encoder, install_hooks, load_encoder
     from home_modernbert_nli import FILE, Home, summariser
+    from onnx_modernbert_nli import BACKENDS, Backend, OnnxEncoder, int8_promise
     from states_modernbert_nli import StateCache
     from tokenization_modernbert_nli import TokenizerMismatch, check_tokenizer, load_tokenizer
 
@@ -75,7 +77,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._digest_of: tuple[Any, str] = (None, "")  # their version, and the digest of what projects
         self.register_module("encoder", None)
 
-    def attach_encoder(self, encoder: PreTrainedModel) -> None:
+    def attach_encoder(self, encoder: Any) -> None:
         """Take a loaded encoder as the frozen base."""
         check_encoder(encoder, self.config)
         self.encoder = encoder.requires_grad_(False).eval()
@@ -223,6 +225,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         *model_args: Any,
         config: Any = None,
         encoder: PreTrainedModel | None = None,
+        backend: Backend | None = None,
         **kwargs: Any,
     ) -> Any:
         """Load heads from a checkpoint and their base from its own repository.
@@ -231,6 +234,9 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path (`str`): Checkpoint of the heads: repository id or folder.
             config (`PretrainedConfig` or `str`, *optional*): To use instead of the checkpoint's.
             encoder (`PreTrainedModel`, *optional*): The base, already loaded, to be used as it is.
+            backend (`"torch"`, `"onnx"` or `"onnx-int8"`, *optional*, defaults to `"torch"`):
+                What runs the base: with ONNX Runtime the graphs in the checkpoint's folder `onnx/`, which
+                `export.py` writes. See `onnx_modernbert_nli.py`.
             **kwargs: As in transformers. `dtype`, `device_map`, `attn_implementation`, `quantization_config`
                 concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads;
                 `base_model_name_or_path`, `base_model_revision` say where to take the base from this time.
@@ -238,7 +244,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         Raises:
             OSError: the checkpoint or its base cannot be reached or read.
             ValueError: the heads and the base do not belong together, or the heads are incomplete.
+            ImportError: a backend is not installed.
         """
+        if backend not in (None, *BACKENDS):
+            raise ValueError(f"`backend` must be one of {', '.join(BACKENDS)}, got {backend!r}.")
+        graphs = backend in BACKENDS[1:]
+        if graphs and encoder is not None:
+            raise ValueError(f"`backend={backend!r}` takes the place of the base: give no `encoder` with it.")
         return_info = kwargs.pop("output_loading_info", False)
         placement = {key: kwargs.pop(key) for key in _PLACEMENT_ARGUMENTS if key in kwargs}
         for_base = {key: kwargs.pop(key) for key in _BASE_ARGUMENTS if key in kwargs}
@@ -261,13 +273,18 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         if config._attn_implementation is not None:  # where the auto classes put the argument
             for_base.setdefault("attn_implementation", config._attn_implementation)
 
-        loaded_here = encoder is None
-        if encoder is None:
+        loaded_here = encoder is None and not graphs
+        if encoder is None and not graphs:
             encoder = load_encoder(config, **for_base, **placement, **hub)
         dtype = {key: value for key, value in placement.items() if "dtype" in key}
         model, info = cls._load_heads(
             pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
         )
+        if graphs:
+            int8, name = backend == "onnx-int8", str(pretrained_model_name_or_path)
+            encoder = OnnxEncoder(model.config, model.heads_digest(), name, int8, **location)
+            for key, value in int8_promise(name, **location).items() if int8 else ():
+                setattr(model.config, key, value)
         model._place_beside(encoder)
         model._heads_source = [(pretrained_model_name_or_path, location)]
         model._remember_base(hub, pin=loaded_here)
@@ -311,7 +328,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             parameter.data = parameter.data.clone()
         return model, info
 
-    def _place_beside(self, encoder: PreTrainedModel) -> None:
+    def _place_beside(self, encoder: Any) -> None:
         device_map = getattr(encoder, "hf_device_map", None) or {}
         devices = [device for device in device_map.values() if device not in ("disk", "meta")]
         if devices or not device_map:

@@ -2,8 +2,11 @@
 
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --dry-run runs/page
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --tag v1
+    python push_to_hub.py --model EXPORTED --onnx --repo_id OWNER/NAME
     python push_to_hub.py --space OWNER/PAGE --repo_id OWNER/NAME --revision v1
     python push_to_hub.py --from-legacy task_heads.pt --output runs/converted
+
+`--onnx` publishes the graphs of a folder that export.py wrote beside its heads, in the same commit.
 
 `--dry-run` writes all that would go there into a folder, and says what the page lacks; nothing is sent. A
 page with gaps is not published. OWNER is an account or an organisation that the access token (from `hf auth
@@ -85,6 +88,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=EVALUATION,
         help="folder of evaluate_nli.py (default: docs/results)",
     )
+    add("--onnx", action="store_true", help="publish the graphs that export.py put into that folder too")
     add("--dry-run", "--dry_run", type=Path, metavar="FOLDER", help="write it all there, and send nothing")
     add(
         "--space", metavar="OWNER/PAGE", help="publish the page of app.py there, for the checkpoint --repo_id"
@@ -111,6 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--space goes with --repo_id, the checkpoint on the Hub, and neither --model nor --tag")
     if not args.space and (not args.model or not args.repo_id):
         parser.error("give --model FOLDER and --repo_id OWNER/NAME, or --from-legacy FILE --output FOLDER")
+    if args.onnx and not args.model:
+        parser.error("--onnx goes with --model, a folder that export.py wrote")
     if args.output or args.base_model or args.base_revision:
         parser.error("--output, --base_model and --base_revision go with --from-legacy")
     for option, value in {"--repo_id": args.repo_id, "--space": args.space or args.repo_id}.items():
@@ -130,7 +136,8 @@ def render_only(args: argparse.Namespace) -> str:
     _check_new(args.dry_run)
     with folder_aside(args.dry_run) as aside:
         gaps = prepare(args, aside)[1]
-    rows = [f"  {path.stat().st_size:>11,}  {path.name}" for path in sorted(args.dry_run.iterdir())]
+    files = [path for path in sorted(args.dry_run.rglob("*")) if path.is_file()]
+    rows = [f"  {path.stat().st_size:>11,}  {path.relative_to(args.dry_run)}" for path in files]
     lines = [f"To {args.repo_id}, in one commit (bytes, file):", *rows]
     if gaps:
         lines += ["", "The page has gaps, with which it would not be published:"]
@@ -196,7 +203,12 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
     ]
     revision = args.tag or (args.revision if not args.create_pr else None) or "main"
     page = render(folder, args.repo_id, revision, evaluation, examples)
-    (folder / "README.md").write_text(page.text, encoding="utf-8")
+    text = page.text
+    if args.onnx:
+        from publishing.graphs import add_graphs
+
+        text = f"{text.rstrip()}\n\n{add_graphs(args.model, pipe.model, folder, args.repo_id)}"
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return expected, page.gaps
 
 

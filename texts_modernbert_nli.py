@@ -251,11 +251,12 @@ class ModernBertNliTexts(ModernBertNliHeads):
     def states_source(self) -> dict[str, Any]:
         """What makes this model's states: those of another base, revision or choice of layers do not fit."""
         config = self.config
-        return {
+        source: dict[str, Any] = {
             "base": config.base_model_name_or_path,
             "revision": config.base_model_revision,
             "layers": list(config.encoder_layers.get("separate", [])),
         }
+        return {**source, "precision": "int8"} if getattr(self.encoder, "int8", False) else source
 
     @_outside_the_graph
     def _text_pairs(

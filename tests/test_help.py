@@ -7,7 +7,18 @@ import shlex
 import pytest
 from conftest import ROOT
 
-COMMANDS = ("app", "calibrate", "evaluate_nli", "index", "pilot", "predict", "push_to_hub", "serve", "train")
+COMMANDS = (
+    "app",
+    "calibrate",
+    "evaluate_nli",
+    "export",
+    "index",
+    "pilot",
+    "predict",
+    "push_to_hub",
+    "serve",
+    "train",
+)
 
 NEEDS = {"app": "gradio", "serve": "fastapi"}  # without which they end at once, saying what to install
 

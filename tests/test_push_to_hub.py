@@ -385,3 +385,35 @@ def test_options_that_do_not_go_together(options, complaint, capsys):
     with pytest.raises(SystemExit):
         push_to_hub.main(options.split())
     assert complaint in capsys.readouterr().err
+
+
+def test_graphs_beside_the_heads(own_hub, checkpoint, results, tiny_modernbert, tmp_path, capsys):
+    """`--onnx` publishes those of the folder, with a section of the card; refused if of other heads."""
+    onnx = pytest.importorskip("onnx")
+    from onnx_modernbert_nli import METADATA, graph_identity
+
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "exported"))
+    model = make_model(tiny_modernbert, "separate")
+    model.config.base_model_name_or_path, model.config.base_model_revision = (
+        BASE,
+        own_hub.repos[BASE].refs["main"],
+    )
+    command = ["--model", folder, "--onnx", "--repo_id", "testers/graphs", "--evaluation", results]
+    status, said = run(capsys, *command, "--dry-run", tmp_path / "page")
+    assert status == 2
+    assert "has no graphs" in said
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "int8.json").write_text("{}")
+    (folder / "onnx" / "model.py").write_text("")
+    for heads in ("of others", model.heads_digest()):
+        graph = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
+        identity = json.dumps(graph_identity(model.config, heads))
+        onnx.helper.set_model_props(graph, {METADATA: identity})
+        onnx.save_model(graph, folder / "onnx" / "encoder.onnx")
+        status, said = run(capsys, *command, "--dry-run", tmp_path / "page")
+        assert status == (2 if heads == "of others" else 0), said
+        assert ("is not of the heads beside it" in said) == (heads == "of others")
+    assert {path.name for path in (tmp_path / "page/onnx").iterdir()} == {"encoder.onnx", "int8.json"}
+    card = (tmp_path / "page/README.md").read_text()
+    assert "| `onnx/encoder.onnx` | float32 |" in card
+    assert 'model="testers/graphs", trust_remote_code=True, model_kwargs={"backend": "onnx"}' in card

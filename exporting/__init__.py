@@ -1,0 +1,1 @@
+"""A checkpoint as graphs that run without PyTorch."""

@@ -94,6 +94,8 @@ class ModernBertNliConfig(PretrainedConfig):
             By encoding, how `route` decides: see `routing_modernbert_nli.py`.
         adaptation (`dict`, *optional*):
             What is known of heads that `nli.adapt` made: see `learning_modernbert_nli.py`.
+        adapter (`dict`, *optional*):
+            Which layers of the base have a low-rank update for NLI: see `adapter_modernbert_nli.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
             Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
             Taken from `encoder_config` where it knows them.
@@ -124,6 +126,7 @@ class ModernBertNliConfig(PretrainedConfig):
         evidence: dict[str, Any] | None = None,
         routing: dict[str, dict[str, Any]] | None = None,
         adaptation: dict[str, Any] | None = None,
+        adapter: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
         initializer_range: float = 0.02,
@@ -171,6 +174,7 @@ class ModernBertNliConfig(PretrainedConfig):
         check_routing(routing, ENCODINGS)
         self.routing = routing
         self.adaptation = adaptation
+        self.adapter = adapter
         self.initializer_range = initializer_range
         self.sep_token_id = (
             sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")

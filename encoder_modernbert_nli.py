@@ -95,7 +95,7 @@ _OWN_SHAPES = ("longformer", "xlnet", "canine", "funnel", "led", "big_bird")
 
 def install_hooks(encoder: PreTrainedModel, layers: Sequence[int]) -> bool:
     """Let `layer_states` see the outputs of these layers; false where they cannot be told apart."""
-    stack = _layer_stack(encoder)
+    stack = layer_stack(encoder)
     if stack is None or encoder.config.model_type in _OWN_SHAPES:
         return False
     for layer in sorted(set(layers)):
@@ -115,7 +115,8 @@ def _record(layer: int, _module: nn.Module, _args: Any, output: Any) -> None:
             raise _Stop
 
 
-def _layer_stack(encoder: PreTrainedModel) -> nn.ModuleList | None:
+def layer_stack(encoder: PreTrainedModel) -> nn.ModuleList | None:
+    """The blocks of a base, or `None` where they cannot be told."""
     depth = encoder.config.num_hidden_layers
     stacks = [
         module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == depth
@@ -124,7 +125,12 @@ def _layer_stack(encoder: PreTrainedModel) -> nn.ModuleList | None:
 
 
 def layer_states(
-    encoder: PreTrainedModel, layers: Sequence[int], inputs: dict[str, Any], hooked: bool, whole: bool
+    encoder: PreTrainedModel,
+    layers: Sequence[int],
+    inputs: dict[str, Any],
+    hooked: bool,
+    whole: bool,
+    learns: bool = False,
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
     """Run the frozen encoder and keep the states of some layers.
 
@@ -135,13 +141,14 @@ def layer_states(
         inputs (`dict`): Arguments of the encoder's forward.
         hooked (`bool`): What `install_hooks` returned.
         whole (`bool`): Run all layers. Otherwise those above the last one needed are left out.
+        learns (`bool`, *optional*): Let a loss flow back, into an adapter.
 
     Returns:
         One tensor of shape (batch, tokens, hidden_size) for each layer, and `last_hidden_state` if all layers
         ran.
     """
     depth = encoder.config.num_hidden_layers
-    with torch.no_grad():
+    with torch.set_grad_enabled(learns):
         if set(layers) == {depth}:
             last = encoder(**inputs).last_hidden_state
             return [last] * len(layers), last

@@ -92,10 +92,11 @@ def summariser(heads: Mapping[str, torch.Tensor], config: Any) -> str:
     digest = hashlib.sha256(f"{config.head_type} {sorted(config.encoder_layers.items())}".encode())
     for name, tensor in sorted(heads.items()):
         part = name.split(".")
-        before = part[0] == "nli_hidden" or (
+        reads = part[0] == "nli_hidden" or (
             part[0] == "abstention_head" and config.abstention_type == "opinion"
         )
-        if before and config.head_type != "cls" and part[1] not in ("aggregation", "output"):
+        before = reads and config.head_type != "cls" and part[1] not in ("aggregation", "output")
+        if before or part[0] == "adapter":
             values = tensor.detach().cpu().float().contiguous().reshape(-1)
             digest.update(name.encode() + values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

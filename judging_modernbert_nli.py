@@ -10,12 +10,14 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 try:
+    from .adapter_modernbert_nli import LowRankAdapter, applied
     from .configuration_modernbert_nli import ModernBertNliConfig
     from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
     from .onnx_modernbert_nli import OnnxEncoder
     from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
+    from adapter_modernbert_nli import LowRankAdapter, applied
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
@@ -63,6 +65,7 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
         self.nli_hidden: Any = HEADS[config.head_type](config)
         self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
         self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
+        self.adapter: Any = LowRankAdapter(**config.adapter) if config.adapter else None
         random = encoder is None and not _without_encoder
         if random:
             encoder = AutoModel.from_config(config.encoder_config)
@@ -92,7 +95,13 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
     def _run_encoder(
         self, inputs: dict[str, Any], encoding: str, whole: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        return layer_states(self.encoder, self.config.encoder_layers[encoding], inputs, self._hooked, whole)
+        layers, learns = (
+            self.config.encoder_layers[encoding],
+            self.adapter is not None and self.adapter.trains,
+        )
+        with applied(self.adapter):
+            states, last = layer_states(self.encoder, layers, inputs, self._hooked, whole, learns)
+        return states, None if self.adapter is not None else last  # of the plain base, or not at all
 
     def _judge_by_graph(self, inputs: dict[str, Any]) -> ModernBertNliOutput:
         """Pairs in one sequence, through encoder and heads at once, where a graph has both."""

@@ -33,6 +33,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
 
 if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
     from .adaptation_modernbert_nli import adapted  # noqa: F401
+    from .adapter_modernbert_nli import applied  # noqa: F401
     from .calibration_modernbert_nli import StaleCalibration  # noqa: F401
     from .cloze_modernbert_nli import ClozeClassifier  # noqa: F401
     from .coverage_modernbert_nli import best_matches  # noqa: F401
@@ -163,6 +164,8 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
         Returns:
             `dict`: `nli`, and `opinion` of an abstention head that has one.
         """
+        if isinstance(self.encoder, OnnxEncoder):
+            raise ValueError("A graph gives no summaries: load the checkpoint without `backend` to adapt it.")
         inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, None)
         tokens, where, _ = self._read_pairs(inputs, encoding, whole=False)
         where = None if where is None else where.to(tokens.device)

@@ -75,6 +75,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
 
 if TYPE_CHECKING:  # never run: releases such as transformers 5.0 copy what this file names, and go no further
     from .adaptation_modernbert_nli import adapted  # noqa: F401
+    from .adapter_modernbert_nli import applied  # noqa: F401
     from .coverage_modernbert_nli import best_matches  # noqa: F401
     from .fitting_modernbert_nli import fit_routing  # noqa: F401
     from .heads_modernbert_nli import label_loss  # noqa: F401

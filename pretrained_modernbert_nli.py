@@ -61,7 +61,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = False  # nothing flows back through the encoder
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     # Small, and confidences are calibrated in float32.
-    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head"]
+    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head", "adapter"]
 
     def __init__(self, config: ModernBertNliConfig):
         super().__init__(config)
@@ -86,6 +86,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._keys_to_ignore_on_save = {f"encoder.{key}" for key in encoder.state_dict()}
         self._no_split_modules = set(self._no_split_modules or ()) | set(encoder._no_split_modules or ())
         layers = {layer for layers in self.config.encoder_layers.values() for layer in layers}
+        if getattr(self, "adapter", None) is not None:
+            self.adapter.install(encoder)
         self._hooked = install_hooks(encoder, sorted(layers))
         self.forget_texts()
         self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters

@@ -256,6 +256,8 @@ class ModernBertNliTexts(ModernBertNliHeads):
             "revision": config.base_model_revision,
             "layers": list(config.encoder_layers.get("separate", [])),
         }
+        if self.adapter is not None:
+            source["adapter"] = self.adapter.digest()
         return {**source, "precision": "int8"} if getattr(self.encoder, "int8", False) else source
 
     @_outside_the_graph

@@ -34,6 +34,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from calibration_modernbert_nli import promised_threshold
 from configuration_modernbert_nli import LABELS
 from modeling_modernbert_nli import ModernBertNliModel
+from training.adapter import train_adapter
 from training.arguments import DataArguments, HeadArguments, StageArguments, identity, parse
 from training.cache import cache_states, missing_bytes, recomputed_states
 from training.calibration import calibration_of
@@ -83,6 +84,9 @@ def main(argv: list[str] | None = None) -> None:
         if args.process_index == 0:
             prepare_work_folder(work, {**identity(data, head, args), **sizes, "start": start}, args.resume)
 
+    if head.adapter:
+        with _timed(seconds, "adapter"):
+            train_adapter(model, [_not_held_out(pairs, data, args) for pairs in train], head, args, work)
     with _timed(seconds, "states"):
         states_of = state_maker(model, [*train, *further, *evaluation], data, args)
         fitted, held_out, unseen, sources = _split(states_of, train, data, head, args)
@@ -163,6 +167,10 @@ def load_sources(data: DataArguments, args: StageArguments) -> tuple[list[Pairs]
 
 def _sizes(sources: list[Pairs]) -> dict[str, int]:
     return {pairs.name: len(pairs) for pairs in sources}
+
+
+def _not_held_out(pairs: Pairs, data: DataArguments, args: StageArguments) -> Pairs:
+    return pairs.take(np.flatnonzero(~pairs.held_out(data.held_out, args.seed)))
 
 
 def state_maker(

@@ -20,6 +20,8 @@ _FREE_TO_CHANGE = {"state_cache", "cache_dir", "max_cache_gb", "base_folder"}
 _STAGE_KEYS = (
     "num_train_epochs",
     "abstention_epochs",
+    "adapter_epochs",
+    "adapter_learning_rate",
     "encodings_in_turn",
     "early_stopping_patience",
     "per_device_train_batch_size",
@@ -140,6 +142,15 @@ class HeadArguments:
         default=0.1,
         metadata={"help": "Most wrong answers, as a share of those given, that the threshold allows."},
     )
+    adapter: str | None = field(
+        default=None,
+        metadata={
+            "help": "lora: a low-rank update of the base, on for NLI alone, learns too, in a stage before "
+            "the others.",
+            "choices": ["lora"],
+        },
+    )
+    adapter_rank: int = field(default=16, metadata={"help": "Rank of that update."})
     teacher: str | None = field(
         default=None,
         metadata={"help": "A sequence classifier, Hub id or folder, whose logits are learnt too."},
@@ -179,6 +190,8 @@ class StageArguments(TrainingArguments):
         default=False,
         metadata={"help": "Learn a batch in one encoding, the next in another: an epoch costs half as much."},
     )
+    adapter_epochs: float = field(default=2.0, metadata={"help": "Epochs of the adapter's stage."})
+    adapter_learning_rate: float = field(default=5e-4, metadata={"help": "Learning rate of that stage."})
     abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
     num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs in a batch."})

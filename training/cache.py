@@ -184,6 +184,7 @@ class _Job:
             config.encoder_layers[self.encoding],
             str(model.encoder.dtype),
             window,
+            *([model.adapter.digest()] if model.adapter is not None else []),
         ]
         digest = hashlib.sha256(json.dumps(identity).encode())
         digest.update(_tokenizer_identity(model.tokenizer))

@@ -95,13 +95,17 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
     def _run_encoder(
         self, inputs: dict[str, Any], encoding: str, whole: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        layers, learns = (
-            self.config.encoder_layers[encoding],
-            self.adapter is not None and self.adapter.trains,
-        )
+        layers = self.config.encoder_layers[encoding]
+        if self.adapter is None:
+            return layer_states(self.encoder, layers, inputs, self._hooked, whole)
+        if torch.compiler.is_compiling():
+            raise ValueError(
+                "A base with an adapter cannot be compiled or exported: train heads without one."
+            )
         with applied(self.adapter):
-            states, last = layer_states(self.encoder, layers, inputs, self._hooked, whole, learns)
-        return states, None if self.adapter is not None else last  # of the plain base, or not at all
+            learns = self.adapter.trains
+            states, _ = layer_states(self.encoder, layers, inputs, self._hooked, whole=False, learns=learns)
+        return states, None  # the last states are to be those of the plain base
 
     def _judge_by_graph(self, inputs: dict[str, Any]) -> ModernBertNliOutput:
         """Pairs in one sequence, through encoder and heads at once, where a graph has both."""

@@ -155,6 +155,20 @@ def main(argv: list[str] | None = None) -> None:
         print(f"Saved in {output}. Measure it: python evaluate_nli.py --models {output} --sets FILE")
 
 
+@torch.no_grad()
+def accuracy_of(folder: Path, source: str) -> float:
+    """Share of the pairs of a source that a model told right which was saved here."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = load_tokenizer(str(folder), model.config)
+    pairs = Tokenised([load_pairs(source)], tokenizer, max_pair_length(model.config, tokenizer))
+    order, right = np.argsort(pairs.lengths, kind="stable"), 0
+    for rows in np.split(order, range(0, len(order), 64)[1:]):
+        batch = tokenizer.pad([pairs[row] for row in rows], return_tensors="pt")
+        labels = batch.pop("labels")
+        right += int((model(**batch).logits.argmax(dim=-1) == labels).sum())
+    return right / len(pairs)
+
+
 def _save(model: Any, tokenizer: Any, results: dict[str, Any], aside: Path, output: Path) -> None:
     """All files aside, then each into place."""
     model.float().save_pretrained(aside)

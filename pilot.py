@@ -19,8 +19,8 @@ labelled ones of its source, or among those that `cap=` or `--max_train_pairs` l
 pairs and those of `--eval_data` are left out, as by train.py, whose cache of encoder states is used.
 
 `--unlabelled` instead of `--train_data` chooses typical pairs of every kind that trained heads tell apart
-among them (`--init_from`, by default those of this repository), and writes `to_label.csv`, with an empty column
-for labels: what is filled in by then is labelled data for `nli.adapt`, train.py and calibrate.py.
+among them (`--init_from`, by default those of this repository), and writes `to_label.csv`, with an empty
+column for labels: what is filled in by then is labelled data for `nli.adapt`, train.py and calibrate.py.
 """
 
 import copy

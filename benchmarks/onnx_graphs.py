@@ -10,9 +10,9 @@ PAIRS are JSONL files with `premise`, `hypothesis` and `label`, of which 5,000 a
 pairs a second, one pair's latency, memory, in `onnx-speed.json`. `--modernbert` takes the geometry of
 ModernBERT-base with random weights, which it exports first (`onnx-speed-modernbert.json`).
 
-The peer is a classifier of pairs on the same base in CrossEncoder's own loop; by ONNX Runtime it runs the
-graph that its `backend="onnx"` would run, which needs optimum and with it an older transformers, with the
-dynamic quantisation that it offers as int8. Run `--speed` while nothing else runs.
+The peer is a classifier of pairs on the same base in CrossEncoder's own loop; by ONNX Runtime it runs a graph
+as its `backend="onnx"` does, without optimum, which that needs, and the dynamic quantisation that it offers
+as int8. Run `--speed` while nothing else runs.
 """
 
 import argparse

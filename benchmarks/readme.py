@@ -53,6 +53,7 @@ def rendered(page: str) -> str:
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),
+        "lora": lambda: (RESULTS / "lora.md").read_text().strip(),
         "adapt": lambda: (RESULTS / "adapt.md").read_text().strip(),
         "peers": lambda: peer_tables.scoring(_peers()),
         "costs": lambda: peer_tables.costs(_peers()),

@@ -123,7 +123,7 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
             for names in (TOPICS, [f"{topic}, part {part}" for part in range(50) for topic in TOPICS])
         },
         "joint pairs, all-MiniLM-L6-v2: heads / encoder": _head_ratio(model, tokenizer, pairs, repetitions),
-        **_check_ratios(nli, peer, document, answer, repetitions, share=1),
+        **_check_ratios(nli, peer, document, answer, repetitions, share=8),
     }
 
 
@@ -162,7 +162,7 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
             "joint pairs, ModernBERT-large: heads / encoder": _head_ratio(
                 model, tokenizer, pairs[:16], repetitions
             ),
-            **_check_ratios(nli, peer, document, answer, min(repetitions, 2), share=64),
+            **_check_ratios(nli, peer, document, answer, min(repetitions, 2), share=256),
         }
 
 

@@ -343,14 +343,13 @@ def test_checkpoints_that_would_not_work(checkpoint, results, tmp_path, capsys):
 
 
 def test_the_quick_start_is_verified_with_its_embedded_base(own_hub, tmp_path, capsys):
-    """The command of the README, on a Hub that does not have the base; its gaps are filled by a fixture."""
+    """The commands of the documentation, on a Hub that lacks the base; a fixture fills the page's gaps."""
     import quickstart
 
     base = {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION}
     results = write_evaluation(tmp_path / "results", evaluation(base, "checkpoints/quickstart"))
-    (block,) = [
-        block for block in snippets((ROOT / "README.md").read_text(), "bash") if "push_to_hub.py" in block
-    ]
+    page = (ROOT / "docs" / "publishing.md").read_text()
+    (block,) = [block for block in snippets(page, "bash") if "push_to_hub.py --model" in block]
     commands = [shlex.split(line)[2:] for line in block.splitlines()]
     (dry_run,) = [command for command in commands if "--dry-run" in command]
     dry_run[dry_run.index("--model") + 1] = str(quickstart.CHECKPOINT)

@@ -138,6 +138,10 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
 
     def _judgement(self, hidden: torch.Tensor, opinion: torch.Tensor | None = None) -> ModernBertNliOutput:
         """Hidden vectors, and the abstention head's opinion if it has one, to logits and uncertainty."""
+        if torch.is_autocast_enabled(hidden.device.type):
+            # In eight bits, many pairs would be equally uncertain.
+            with torch.autocast(hidden.device.type, enabled=False):
+                return self._judgement(hidden.float(), None if opinion is None else opinion.float())
         logits = self.nli_output(hidden)
         if opinion is not None:
             abstention_logits = doubt(opinion, logits.argmax(dim=-1))

@@ -44,10 +44,13 @@ from exporting.graphs import OPSET, quiet  # noqa: E402
 from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from onnx_modernbert_nli import BACKENDS, FOLDER  # noqa: E402
 from predict import load_pipeline  # noqa: E402
+from training.resume import write_aside  # noqa: E402
 
 COUNT, BATCH_SIZE = 5000, 32
+RESULTS = ROOT / "benchmarks" / "results"
 SPEED_PAIRS, SINGLE_PAIRS = 600, 200
-PRECISION = {"torch": "float32", "onnx": "float32", "onnx-int8": "int8"}
+BF16 = "torch bf16"  # a way to run it, beside the backends
+PRECISION = {"torch": "float32", BF16: "bfloat16", "onnx": "float32", "onnx-int8": "int8"}
 
 
 def main() -> None:
@@ -87,9 +90,56 @@ def main() -> None:
         "torch": torch.__version__,
         **found,
     }
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    write_aside(RESULTS / f"{name}.json", json.dumps(results, indent=2) + "\n")
+    print((speed_table if args.speed else decisions_table)(results))
+
+
+def decisions_table(results: dict[str, Any]) -> str:
+    """A row for each encoding and backend."""
+    shares = ("label agrees", "label and abstention agree", "accuracy", "coverage")
+    lines = [
+        "| Encoding | Backend | Label agrees | Label and abstention agree | Accuracy | Coverage | "
+        "Largest difference of a probability |",
+        "|---" * 7 + "|",
+    ]
+    for encoding, rows in results["encodings"].items():
+        for backend, row in rows.items():
+            cells = [encoding, f"`{backend}`", *(f"{row[key]:.2%}" for key in shares)]
+            lines.append(f"| {' | '.join(cells)} | {row['largest difference of a probability']:.1e} |")
+    return "\n".join([*lines, "", f"{results['pairs']:,} pairs; {_made(results)}"])
+
+
+def speed_table(results: dict[str, Any]) -> str:
+    """A row for each way to run ours: pairs in batches, one pair, beside CrossEncoder in the same run."""
+    lines = [
+        "| Ours | Pairs a second | One pair, ms: median, p99 | CrossEncoder on | Batches: its time / ours | "
+        "One pair: its time / ours |",
+        "|---" * 6 + "|",
+    ]
+    for name, row in results["rows"].items():
+        own = [
+            f"{row['pairs a second']:.0f}",
+            f"{row['one pair, median ms']:.1f}, {row['one pair, p99 ms']:.1f}",
+        ]
+        for names, ratios in results["ratios"].items():
+            peer, _, ours = names.partition(" / ")
+            if ours == name:
+                found = (_ratio(ratios[key]) for key in ("pairs", "one pair"))
+                cells = [name.removeprefix("ours, "), *own, peer.removeprefix("CrossEncoder, "), *found]
+                lines.append(f"| {' | '.join(cells)} |")
+    memory = ", ".join(f"`{name}` {size:.0f}" for name, size in results["peak MB of a process"].items())
+    note = f"{results['pairs']:,} pairs; peak memory of a process that judges 64 pairs, MB: {memory}. "
+    return "\n".join([*lines, "", note + _made(results)])
+
+
+def _ratio(row: dict[str, float]) -> str:
+    return f"{row['ratio']:.2f}"
+
+
+def _made(results: dict[str, Any]) -> str:
+    return (
+        f"{results['threads']} threads, torch {results['torch']}, {results['date']}, `{results['command']}`."
+    )
 
 
 def read(paths: list[Path], count: int) -> list[tuple[str, str, str]]:
@@ -171,8 +221,8 @@ def speed(
         f"CrossEncoder, {backend}": predict for backend, predict in peers.items()
     }
     encodings: list[str] = []
-    for backend in BACKENDS:
-        pipe = load_pipeline(str(folder), base, backend=backend, device="cpu")
+    for backend in PRECISION:
+        pipe = _pipeline(folder, base, backend)
         encodings = list(pipe.model.config.encoder_layers)
         for encoding in encodings:
             programs[f"ours, {backend}, {encoding}"] = partial(fresh, pipe, encoding)
@@ -191,7 +241,7 @@ def speed(
         for name in programs
     }
     ratios = {}
-    for backend in BACKENDS:
+    for backend in PRECISION:
         for encoding in encodings:
             ours = f"ours, {backend}, {encoding}"
             same = [name for name in peers if PRECISION[name] == PRECISION[backend]]
@@ -203,6 +253,13 @@ def speed(
                 }
     memory = {backend: peak_memory(folder, base, backend) for backend in BACKENDS}
     return {"pairs": len(pairs), "rows": rows, "ratios": ratios, "peak MB of a process": memory}
+
+
+def _pipeline(folder: Path, base: str, backend: str) -> Any:
+    if backend != BF16:
+        return load_pipeline(str(folder), base, backend=backend, device="cpu")
+    options: dict[str, Any] = {"base_model_name_or_path": base, "dtype": torch.bfloat16}
+    return ModernBertNliModel.from_pretrained(str(folder), **options).as_pipeline(device="cpu")
 
 
 def fresh(pipe: Any, encoding: str, pairs: list[tuple[str, str]]) -> Any:
@@ -224,6 +281,7 @@ def crossencoders(base: str, place: Path) -> dict[str, Callable[[list[tuple[str,
     classifier.save_pretrained(place / "classifier")
     tokenizer.save_pretrained(place / "classifier")
     peer = CrossEncoder(str(place / "classifier"), device="cpu")
+    half = CrossEncoder(str(place / "classifier"), device="cpu", model_kwargs={"torch_dtype": torch.bfloat16})
     example = dict(tokenizer([("a b c", "d"), ("a", "b c d e")], padding=True, return_tensors="pt"))
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in example]
     if classifier.config.model_type == "modernbert":
@@ -259,8 +317,10 @@ def crossencoders(base: str, place: Path) -> dict[str, Callable[[list[tuple[str,
 
         return predict
 
+    options: dict[str, Any] = {"batch_size": BATCH_SIZE, "show_progress_bar": False}
     return {
-        "torch": lambda pairs: peer.predict(pairs, batch_size=BATCH_SIZE, show_progress_bar=False),
+        "torch": lambda pairs: peer.predict(pairs, **options),
+        BF16: lambda pairs: half.predict(pairs, **options),
         "onnx": by_graph(place / "peer.onnx"),
         "onnx-int8": by_graph(place / "peer_int8.onnx"),
     }

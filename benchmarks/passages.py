@@ -4,12 +4,14 @@
 
 The files are of pairs. Of `--gold` the pairs that are entailed give claims, each with its premise as the
 passage that supports it; premises of all files are the passages. The index is made under `runs/passages` and
-kept: what is there is not made again. Run nothing else meanwhile. Prints a table and writes
+kept: what is there is not made again. Run nothing else meanwhile. A second table says what more passages
+would take, on paper: everything but the nearest neighbours grows in proportion. Prints both and writes
 `benchmarks/results/passages.json` and `.md`.
 """
 
 import argparse
 import json
+import math
 import sys
 import time
 from datetime import date
@@ -31,6 +33,8 @@ from training.resume import write_aside  # noqa: E402
 
 SHORTLISTS = (10, 100, 1000)
 TOP = 5
+ON_PAPER = (10**6, 10**8, 10**9)
+DISK, MEMORY = 8e12, 256e9  # bytes of a machine, on paper
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "runs" / "passages"
 
@@ -71,6 +75,7 @@ def main() -> None:
         "passages": len(index),
         "tokens": tokens,
         "bytes_per_token": index.nbytes / tokens,
+        "graph_bytes": (folder / NEAREST).stat().st_size,
         "build_seconds": seconds,
         "ways": _ways(pipe, index, claims, passages),
         "claims": len(claims),
@@ -146,6 +151,36 @@ def text(results: dict[str, Any]) -> str:
         f"bytes for each token{made}. Medians of {results['claims']} claims whose gold passage is in the "
         f"index; memory: the process's own, at most. {results['threads']} threads, {results['date']}, "
         f"`{results['command']}`."
+    )
+    return "\n".join([*lines, "", note, "", on_paper(results)])
+
+
+def on_paper(results: dict[str, Any]) -> str:
+    """What more passages of the same length would take: states on disks, the graph in memory."""
+    states = results["bytes_per_token"] * results["tokens"] / results["passages"]
+    graph = results["graph_bytes"] / results["passages"]
+    speed = results["passages"] / results["ways"]["all"]["seconds"]
+    lines = [
+        "| Passages, on paper | States | Machines for them | Graph of the nearest | Machines for it | "
+        "Judging all, on all machines |",
+        "|---|---|---|---|---|---|",
+    ]
+    for count in ON_PAPER:
+        disks, memories = (math.ceil(count * size / room) for size, room in ((states, DISK), (graph, MEMORY)))
+        cells = [
+            f"{count:,}",
+            f"{count * states / 1e12:.3g} TB",
+            f"{disks:,}",
+            f"{count * graph / 1e12:.2g} TB",
+            f"{memories:,}",
+            f"{count / speed / max(disks, memories) / 60:,.0f} minutes",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        f"{states / 1e3:.3g} kB of states for each passage, {graph / 1e3:.2g} kB of graph, {speed:,.0f} "
+        f"passages a second on {results['threads']} threads, as measured; machines with {DISK / 1e12:g} TB "
+        f"of disk and {MEMORY / 1e9:g} GB of memory, no more threads than that. A shortlist asks the graphs "
+        "of all machines at once and judges what they find: seconds of a claim as in the table above."
     )
     return "\n".join([*lines, "", note])
 

@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import abstention  # noqa: E402
 import finecat  # noqa: E402
+import onnx_graphs  # noqa: E402
 import overview  # noqa: E402
 import peer_tables  # noqa: E402
 import promise  # noqa: E402
@@ -50,6 +51,12 @@ def rendered(page: str) -> str:
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
         "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),
+        "onnx": lambda: onnx_graphs.decisions_table(_read(RESULTS / "onnx.json")),
+        "onnx_speed": lambda: onnx_graphs.speed_table(_read(RESULTS / "onnx-speed.json")),
+        "onnx_speed_modernbert": lambda: onnx_graphs.speed_table(
+            _read(RESULTS / "onnx-speed-modernbert.json")
+        ),
+        "passages": lambda: (RESULTS / "passages.md").read_text().strip(),
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(EVALUATION)),

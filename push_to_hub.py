@@ -299,7 +299,7 @@ def publish_space(args: argparse.Namespace) -> str:
 
 
 def publish_static(args: argparse.Namespace) -> str:
-    """Publish the page that runs in the browser, or with `--dry-run` write it into a folder: what happened."""
+    """Publish the page that runs in browsers, or with `--dry-run` write it into a folder: what happened."""
     from publishing.static import no_other_page, write_static
 
     if args.dry_run:

@@ -143,10 +143,14 @@ def _checked(checkpoint: Path) -> dict[str, Any]:
         )
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     if config["encoding"] != "separate":
-        raise ValueError(f"{checkpoint} encodes pairs together; the page needs heads that encode texts alone.")
+        raise ValueError(
+            f"{checkpoint} encodes pairs together; the page needs heads that encode texts alone."
+        )
     model = load_pipeline(str(checkpoint), device="cpu", backend="onnx-int8").model
     for name in GRAPHS:
         check_graph(checkpoint / FOLDER / name, model)
+    if problem := model.stale_calibration():
+        raise ValueError(f"{checkpoint / FOLDER / INT8_PROMISE}: {problem}")
     return config
 
 
@@ -170,7 +174,9 @@ def _readme(packages: Path, model_id: str | None) -> str:
     for package in sorted({package for package, _ in VENDORED.values()}):
         path = packages / "node_modules" / package / "package.json"
         entry = json.loads(path.read_text(encoding="utf-8"))
-        names.append(f"[{package}](https://www.npmjs.com/package/{package}) {entry['version']} ({entry['license']})")
+        names.append(
+            f"[{package}](https://www.npmjs.com/package/{package}) {entry['version']} ({entry['license']})"
+        )
     return _README.format(
         front=yaml.safe_dump(front, sort_keys=False),
         model=f"The model is [{model_id}](https://huggingface.co/{model_id}).\n" if model_id else "",

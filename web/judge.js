@@ -1,11 +1,14 @@
 // Text pairs to decisions: label, confidence and abstain, as `pipeline_modernbert_nli.py` makes them.
 
-// Judge a pair; `threshold`: abstain from this uncertainty upwards.
-export async function judgePair(model, premise, hypothesis, threshold = model.config.abstention_threshold) {
-  const premises = await model.read([premise], "premise", true);
-  const hypotheses = await model.read([hypothesis], "hypothesis", false);
-  const [output] = await model.judge([[premises, hypotheses[0]]]);
-  return { ...decide(output, model.config, threshold), truncated: premises.truncated[0] };
+// Judge pairs of a premise and a hypothesis; `threshold`: abstain from this uncertainty upwards.
+export async function judgePairs(model, pairs, threshold = model.config.abstention_threshold) {
+  const premises = await model.read(pairs.map(([premise]) => premise), "premise", true);
+  const hypotheses = await model.read(pairs.map(([, hypothesis]) => hypothesis), "hypothesis", false);
+  const outputs = await model.judge(pairs.map((_, row) => [[premises[row]], hypotheses[row]]));
+  return outputs.map((output, row) => ({
+    ...decide(output, model.config, threshold),
+    truncated: premises.truncated[row],
+  }));
 }
 
 // Logits and uncertainty of a pair to its decision.

@@ -3,7 +3,7 @@
 import { check } from "./check.js";
 import * as draw from "./drawing.js";
 import { loadModel } from "./graphs.js";
-import { judgePair } from "./judge.js";
+import { judgePairs } from "./judge.js";
 import { choices, nothing, percent } from "./promise.js";
 import { route } from "./route.js";
 import { TextError } from "./tokens.js";
@@ -20,12 +20,12 @@ const ASKED = { pair: judged, route: routed, check: checked };
 const find = (selector) => document.querySelector(selector);
 const megabytes = (size) => (size / 1e6).toFixed(1);
 
-let model = null;
+export let model = null;
 let limit = null; // the risk that was chosen: threshold, and what is said of it
 let work = Promise.resolve(); // one question after the other
 
 async function judged(premise, hypothesis) {
-  const decision = await judgePair(model, premise, hypothesis, limit.threshold);
+  const [decision] = await judgePairs(model, [[premise, hypothesis]], limit.threshold);
   const { label, abstain } = decision;
   const meaning = abstain
     ? `The model abstains: it is too unsure of this pair. It leans to ${label}, which is not to be relied on.`
@@ -253,14 +253,5 @@ async function start() {
   for (const button of document.querySelectorAll("form button")) button.disabled = false;
   ask(find("[role=tab][aria-selected=true]").getAttribute("aria-controls"));
 }
-
-// For tests, and for whoever wants to ask from the console.
-globalThis.nli = {
-  pair: (...texts) => judgePair(model, ...texts),
-  route: (text, categories) => route(model, text, new Map(Object.entries(categories))),
-  check: (...texts) => check(model, ...texts),
-  tokens: (text) => model.tokens.ids(text),
-  isReady: () => model !== null,
-};
 
 start();

@@ -29,6 +29,12 @@ LOCK = "package-lock.json"
 PACKAGES = ROOT / "build" / "npm"  # where npm installs them, once for each lock
 GRAPHS = (graph_file("encoder", int8=True), graph_file("heads", int8=True))
 MARK = "page.js"  # by which a Space is known as this page
+# Without these a browser gives WebAssembly one thread.
+HEADERS = {
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "cross-origin",
+}
 
 _TEXTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _RUNTIME = "vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm"
@@ -161,12 +167,7 @@ def _readme(packages: Path, model_id: str | None) -> str:
         "sdk": "static",
         "app_file": "index.html",
         "license": "apache-2.0",
-        # Without these a browser gives WebAssembly one thread.
-        "custom_headers": {
-            "cross-origin-embedder-policy": "require-corp",
-            "cross-origin-opener-policy": "same-origin",
-            "cross-origin-resource-policy": "cross-origin",
-        },
+        "custom_headers": HEADERS,
     }
     if model_id is not None:
         front["models"] = [model_id]

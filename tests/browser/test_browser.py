@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from contrast import FAINT
+from looks import FAINT
 
 expect = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: make test-browser").expect
 

@@ -1,4 +1,10 @@
-"""What of a page is hard to read."""
+"""How a page is looked at, and what of it is hard to read."""
+
+LOOKS = {
+    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
+}
 
 # Texts whose contrast with the nearest opaque ground is below 4.5 (3 where large), as WCAG 2 counts it.
 FAINT = """() => {

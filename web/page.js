@@ -65,10 +65,7 @@ async function checked(answer, text, onProgress) {
     verdict,
     draw.summary(result.sentences),
     ...draw.evidence(answer, text, result.sentences),
-    draw.note(
-      `All ${text.length.toLocaleString("en")} characters of the document were read. The promise below is for ` +
-        "pairs, not for the best of many passages.",
-    ),
+    draw.note(`All ${text.length.toLocaleString("en")} characters of the document were read.`),
   );
 }
 

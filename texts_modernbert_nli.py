@@ -22,6 +22,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 
 _STATE_BYTES = 2  # of a number in float16, in which states are kept
+_PADDING = 64  # tokens that cost no more than reading the encoder's weights once more
 
 # The compiler of torch 2.6 to 2.9 fails where texts are told apart and looked up by their tokens.
 _COMPILES_LOOKUPS = torch.__version__ >= "2.10"
@@ -40,6 +41,14 @@ def _parameters(module: nn.Module) -> Iterator[nn.Parameter]:
     for child in module._modules.values():
         if child is not None:
             yield from _parameters(child)
+
+
+def _batches(texts: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
+    """Texts of like lengths together; of a single pair both, unless the longer one is much longer."""
+    texts = sorted(texts, key=len)
+    if size == 1 and len(texts) == 2 and len(texts[1]) - len(texts[0]) <= _PADDING:
+        size = 2
+    yield from (texts[start : start + size] for start in range(0, len(texts), size))
 
 
 class Known(NamedTuple):
@@ -288,9 +297,8 @@ class ModernBertNliTexts(ModernBertNliHeads):
     ) -> dict[tuple[int, ...], torch.Tensor]:
         """States, `(tokens, layers, hidden_size)` in float16, of each distinct text, given as its tokens."""
         known = {ids: self._state_cache.get(ids) for ids in dict.fromkeys(texts)}
-        missing = sorted((ids for ids, states in known.items() if states is None), key=len)
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
+        missing = [ids for ids, states in known.items() if states is None]
+        for batch in _batches(missing, batch_size):
             rows = [torch.tensor(ids, device=self._heads_device) for ids in batch]
             pad = nn.utils.rnn.pad_sequence
             inputs = {
@@ -330,9 +338,8 @@ class ModernBertNliTexts(ModernBertNliHeads):
         """Each distinct text, given as its tokens; kept as long as the heads stay what they are."""
         self._check_kept()
         known = {ids: self._text_cache.get(ids) for ids in dict.fromkeys(texts)}
-        missing = sorted((ids for ids, text in known.items() if text is None), key=len)
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
+        missing = [ids for ids, text in known.items() if text is None]
+        for batch in _batches(missing, batch_size):
             states = self._encode_ids(batch, batch_size)
             tokens, _ = self._padded([states[ids] for ids in batch])
             for ids, row in zip(batch, tokens, strict=True):

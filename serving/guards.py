@@ -42,12 +42,22 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, told = time.perf_counter(), 500, False
+
+        def tell() -> None:
+            nonlocal told
+            if not told:
+                told, seconds = True, time.perf_counter() - start
+                self.noted(scope["path"], status, seconds)
+                line = {"method": scope["method"], "path": scope["path"], "status": status}
+                log.info(json.dumps({**line, "seconds": round(seconds, 4)}))
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif not message.get("more_body", False):
+                tell()  # before the end goes out: who has an answer finds it counted
             await send(message)
 
         try:
@@ -57,10 +67,7 @@ class Guard:
             else:
                 await refusal(scope, receive, noting)
         finally:
-            seconds = time.perf_counter() - start
-            self.noted(scope["path"], status, seconds)
-            line = {"method": scope["method"], "path": scope["path"], "status": status}
-            log.info(json.dumps({**line, "seconds": round(seconds, 4)}))
+            tell()
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = {name.lower(): value for name, value in scope["headers"]}

@@ -85,10 +85,10 @@ function decided(scores, names, entry, threshold) {
     .sort((one, other) => other.value - one.value || one.row - other.row);
   const [best] = ranking;
   const declined = 1 - best.value >= threshold;
-  const close = among[best.row] < fits[best.row];
+  const close = among[best.row] < fits[best.row]; // never of a single category
   const shown = (row) => `“${ranking[row].name}”`;
   const reason = close
-    ? `too close to call: ${shown(0)} or ${ranking.length > 1 ? shown(1) : "none"}`
+    ? `too close to call: ${shown(0)} or ${shown(1)}`
     : `nothing fits: ${shown(0)} comes nearest`;
   return {
     category: declined ? null : best.name,

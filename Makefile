@@ -1,5 +1,6 @@
 # make demo    set up, then judge a pair: make demo PREMISE="…" HYPOTHESIS="…"
 # make app     set up, then serve a page to try the model on
+# make web     set up, then write and serve the page that computes in the browser (needs Node.js)
 # make test    set up, then run all tests
 # make test-common     the common tests of transformers for its models, on ours
 # make test-lowest     model, loading and interfaces with the lowest versions that pyproject.toml allows
@@ -20,7 +21,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 export DEMO_PREMISE := $(value PREMISE)
 export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 
-.PHONY: demo app test test-quantized test-browser test-common test-lowest test-integrations test-ray \
+.PHONY: demo app web test test-quantized test-browser test-common test-lowest test-integrations test-ray \
 	check clean
 
 demo: .venv/installed
@@ -30,6 +31,17 @@ demo: .venv/installed
 
 app: .venv/installed-app
 	$(BIN)/python app.py
+
+web: build/web
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $<
+
+build/web: build/exported $(wildcard web/* page/*) publishing/static.py
+	rm -rf $@
+	$(BIN)/python push_to_hub.py --static-space --model $< --dry-run $@
+
+build/exported: .venv/installed-dev checkpoints/quickstart/model.safetensors checkpoints/quickstart/config.json
+	rm -rf $@
+	$(BIN)/python export.py --model checkpoints/quickstart --output $@ --int8
 
 # A worker for each core, of one thread; a file's tests share what they have made, in one worker.
 test: .venv/installed-dev

@@ -4,6 +4,8 @@
     python push_to_hub.py --model checkpoints/quickstart --repo_id OWNER/NAME --tag v1
     python push_to_hub.py --model EXPORTED --onnx --repo_id OWNER/NAME
     python push_to_hub.py --space OWNER/PAGE --repo_id OWNER/NAME --revision v1
+    python push_to_hub.py --static-space OWNER/PAGE --model EXPORTED
+    python push_to_hub.py --static-space --model EXPORTED --dry-run build/web
     python push_to_hub.py --from-legacy task_heads.pt --output runs/converted
 
 `--onnx` publishes the graphs of a folder that export.py wrote beside its heads, in the same commit.
@@ -18,6 +20,9 @@ is not committed twice, and a repository that holds another model is left alone.
 
 `--space` publishes the page of `app.py` instead, as a Space that shows the checkpoint of --repo_id at the
 commit that --revision (a branch, a tag or a commit of it) names now.
+
+`--static-space` publishes a page that runs in its visitors' browsers, with the int8 graphs of a folder that
+export.py wrote; by `--dry-run` the page is written into a folder that any static server can serve.
 
 `--from-legacy` turns published heads (`task_heads.pt`) into a checkpoint with the same logits.
 """
@@ -59,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(convert_legacy(args))
         elif args.space:
             print(publish_space(args))
+        elif args.static_space is not None:
+            print(publish_static(args))
         elif args.dry_run:
             print(render_only(args))
         else:
@@ -93,6 +100,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--space", metavar="OWNER/PAGE", help="publish the page of app.py there, for the checkpoint --repo_id"
     )
+    add(
+        "--static-space",
+        "--static_space",
+        nargs="?",
+        const="",
+        metavar="OWNER/PAGE",
+        help="publish a page there that runs the int8 graphs of --model in the browser",
+    )
     add = parser.add_argument_group("the repository and its commit").add_argument
     add("--private", action="store_true", help="create a private repository")
     add(
@@ -113,13 +128,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         return args
     if args.space and (args.model or not args.repo_id or args.tag):
         parser.error("--space goes with --repo_id, the checkpoint on the Hub, and neither --model nor --tag")
-    if not args.space and (not args.model or not args.repo_id):
+    if args.static_space is not None:
+        if args.space or not args.model or args.onnx or args.tag or args.revision:
+            parser.error(
+                "--static-space goes with --model, a folder that export.py wrote, and with none of --space, "
+                "--onnx, --tag and --revision"
+            )
+        if not args.static_space and not args.dry_run:
+            parser.error("give --static-space OWNER/PAGE, or --dry-run FOLDER to write the page there alone")
+    elif not args.space and (not args.model or not args.repo_id):
         parser.error("give --model FOLDER and --repo_id OWNER/NAME, or --from-legacy FILE --output FOLDER")
     if args.onnx and not args.model:
         parser.error("--onnx goes with --model, a folder that export.py wrote")
     if args.output or args.base_model or args.base_revision:
         parser.error("--output, --base_model and --base_revision go with --from-legacy")
-    for option, value in {"--repo_id": args.repo_id, "--space": args.space or args.repo_id}.items():
+    for option, value in _repositories(args).items():
         try:
             validate_repo_id(value)
         except HFValidationError as error:
@@ -129,6 +152,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.create_pr and (args.tag or args.private):
         parser.error("--create_pr goes with neither --tag nor --private: it proposes, and creates nothing")
     return args
+
+
+def _repositories(args: argparse.Namespace) -> dict[str, str]:
+    """The repositories that are named, by option."""
+    named = {"--repo_id": args.repo_id, "--space": args.space, "--static-space": args.static_space}
+    return {option: value for option, value in named.items() if value}
 
 
 def render_only(args: argparse.Namespace) -> str:
@@ -267,6 +296,36 @@ def publish_space(args: argparse.Namespace) -> str:
             delete_patterns=("*.py", "page/*", "docs/*"),  # what the page has no longer
         )
     return f"Published: {landed.pull_request or landed.url}\nIt shows {args.repo_id} at {commit}."
+
+
+def publish_static(args: argparse.Namespace) -> str:
+    """Publish the page that runs in browsers, or with `--dry-run` write it into a folder: what happened."""
+    from publishing.static import no_other_page, write_static
+
+    if args.dry_run:
+        _check_new(args.dry_run)
+        with folder_aside(args.dry_run) as aside:
+            paths = write_static(aside, args.model, args.repo_id)
+        rows = [f"  {(args.dry_run / path).stat().st_size:>11,}  {path}" for path in paths]
+        serve = f"Nothing was sent. To see the page: python -m http.server --directory {args.dry_run}"
+        return "\n".join([f"{args.dry_run} (bytes, file):", *rows, "", serve])
+    api = HfApi()
+    check_token(api)
+    with tempfile.TemporaryDirectory(prefix="push-to-hub-") as place:
+        write_static(Path(place), args.model, args.repo_id)
+        landed = publish(
+            api,
+            args.static_space,
+            Path(place),
+            args.commit_message or f"Run {args.repo_id or args.model.resolve().name} in the browser",
+            repo_type="space",
+            space_sdk="static",
+            private=args.private,
+            create_pr=args.create_pr,
+            check=no_other_page,
+            delete_patterns=("*.js", "*.css", "model/*", "vendor/*"),  # what the page has no longer
+        )
+    return f"Published: {landed.pull_request or landed.url}"
 
 
 def convert_legacy(args: argparse.Namespace) -> str:

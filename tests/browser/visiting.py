@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, make_model
+from looks import LOOKS
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -87,13 +88,6 @@ def uncalibrated(serve, tiny_bert, tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("uncalibrated"))
     make_model(tiny_bert).save_pretrained(folder)
     return serve("--model", folder, "--base", tiny_bert)
-
-
-LOOKS = {
-    "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
-}
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+// What the checkpoint promises of its risk, in words: as `page/promise.py` says it of `calibration`.
+
+const NOT_COVERED =
+  "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of pair " +
+  "by itself, and not for the best of several categories or passages.";
+const NOT_COVERED_BY_DOMAINS =
+  "It is for a kind of text as a whole, and not for the best of several categories or passages; of the kinds " +
+  "that it fails for, the risk may be any.";
+
+export const percent = (value) => `${Number((100 * value).toFixed(1))}%`;
+
+// The risks from which a reader may choose: each with its threshold and what is said of it.
+export function choices(config) {
+  const entry = config.calibration?.separate;
+  if (!entry) return [];
+  const kept = (promise) => promise.table.filter((row) => row.threshold !== null);
+  const isNew = entry.domains !== undefined && entry.domains !== null && kept(entry.domains).length > 0;
+  const promise = isNew ? entry.domains : entry;
+  const sure = percent(1 - promise.delta);
+  const by = isNew
+    ? `for ${sure} of kinds of text, by ${promise.n} of them, each judged by heads that had not seen it`
+    : `with ${sure} certainty, by ${promise.n.toLocaleString("en")} held-out pairs`;
+  return kept(promise).map(({ target_risk, threshold, coverage }) => ({
+    risk: target_risk,
+    threshold,
+    promise:
+      `At most ${percent(target_risk)} of the answers given are wrong` +
+      `${isNew ? ", also in a kind of text that the model has never seen" : ""}, and about ` +
+      `${Math.round(100 * coverage)}% of pairs get one.`,
+    detail:
+      `This holds ${by}: the model abstains from an uncertainty of ${threshold.toFixed(2)} upwards. ` +
+      `${isNew ? NOT_COVERED_BY_DOMAINS : NOT_COVERED}`,
+  }));
+}
+
+// What is said where nothing is promised.
+export function nothing(config) {
+  return {
+    threshold: config.abstention_threshold,
+    promise: "These int8 graphs are not calibrated: they promise nothing of their answers.",
+    detail: `The model abstains from an uncertainty of ${config.abstention_threshold.toFixed(2)} upwards.`,
+  };
+}

@@ -199,6 +199,9 @@ def _session(path: str) -> Any:
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # whoever limits one limits both
+    if os.path.basename(path).startswith("encoder"):
+        # Torch computes the heads that follow, and its threads would wait for those that spin here.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of ONNX Runtime's own types, one for each way in which a file can be broken

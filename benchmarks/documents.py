@@ -2,7 +2,7 @@
 
     python benchmarks/documents.py --data DOCUMENTS          measure
     python benchmarks/documents.py --data DOCUMENTS --fit    and write the weights into the checkpoint
-    python benchmarks/documents.py --data DOCUMENTS --contexts alone window
+    python benchmarks/documents.py --data DOCUMENTS --contexts window --output benchmarks/results/windows
 
 DOCUMENTS is a folder of JSONL files with `source`, `claim` and `label` (supported, not supported). The few
 weights that are fitted (`evidence` of config.json, see `evidence_modernbert_nli.py`) are fitted in every run;
@@ -87,7 +87,10 @@ def main() -> None:
         other.pop("rules")
     results = {
         "date": date.today().isoformat(),
-        "command": "python benchmarks/documents.py --data DOCUMENTS" + " --fit" * args.fit,
+        "command": "python benchmarks/documents.py --data DOCUMENTS"
+        + (f" --contexts {' '.join(args.contexts)}" if args.contexts != ["alone"] else "")
+        + (f" --sets {' '.join(args.sets)}" if args.sets else "")
+        + " --fit" * args.fit,
         "checkpoint": Path(args.model or "checkpoints/quickstart").name,
         "base": pipe.model.config.base_model_name_or_path,
         "rows": args.rows,

@@ -35,7 +35,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from timing import alternate, ratio  # noqa: E402
+from timing import alternate, ratio, timed  # noqa: E402
 
 import quickstart  # noqa: E402
 from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
@@ -48,7 +48,7 @@ from training.resume import write_aside  # noqa: E402
 
 COUNT, BATCH_SIZE = 5000, 32
 RESULTS = ROOT / "benchmarks" / "results"
-SPEED_PAIRS, SINGLE_PAIRS = 600, 200
+SPEED_PAIRS, SINGLE_PAIRS, IN_A_ROW = 600, 200, 25
 BF16 = "torch bf16"  # a way to run it, beside the backends
 PRECISION = {"torch": "float32", BF16: "bfloat16", "onnx": "float32", "onnx-int8": "int8"}
 
@@ -76,7 +76,7 @@ def main() -> None:
             folder, base = args.exported, str(quickstart.base_folder())
         if args.speed:
             name = "onnx-speed-modernbert" if args.modernbert else "onnx-speed"
-            pairs = [row[:2] for row in read(args.pairs, SPEED_PAIRS)]
+            pairs = [row[:2] for row in read(args.pairs, min(args.count, SPEED_PAIRS))]
             found = speed(folder, base, pairs, Path(place), args.repetitions)
         else:
             name, found = "onnx", decisions(folder, base, read(args.pairs, args.count))
@@ -84,6 +84,7 @@ def main() -> None:
         "date": date.today().isoformat(),
         "command": f"python benchmarks/onnx_graphs.py --pairs {' '.join(path.name for path in args.pairs)}"
         + " --speed" * args.speed
+        + (f" --count {args.count}" if args.count != COUNT else "")
         + (" --modernbert" if args.modernbert else " --exported EXPORTED"),
         "threads": torch.get_num_threads(),
         "machine": platform.processor() or platform.machine(),
@@ -106,7 +107,13 @@ def decisions_table(results: dict[str, Any]) -> str:
         for backend, row in rows.items():
             cells = [encoding, f"`{backend}`", *(f"{row[key]:.2%}" for key in shares)]
             lines.append(f"| {' | '.join(cells)} | {row['largest difference of a probability']:.1e} |")
-    return "\n".join([*lines, "", f"{results['pairs']:,} pairs; {_made(results)}"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{results['pairs']:,} pairs, abstaining from {results['threshold']:.3f}; {_made(results)}",
+        ]
+    )
 
 
 def speed_table(results: dict[str, Any]) -> str:
@@ -153,17 +160,21 @@ def read(paths: list[Path], count: int) -> list[tuple[str, str, str]]:
 
 
 def decisions(folder: Path, base: str, rows: list[tuple[str, str, str]]) -> dict[str, Any]:
-    """Agreement with PyTorch by backend and encoding, each at the threshold that it has by itself."""
+    """Agreement with PyTorch by backend and encoding, all at the threshold of float32."""
     from tqdm import tqdm
 
     pairs, labels = [row[:2] for row in rows], [row[2] for row in rows]
     judged: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    found: dict[str, Any] = {"pairs": len(rows), "encodings": {}}
+    threshold = load_pipeline(str(folder), base, device="cpu").threshold
+    found: dict[str, Any] = {"pairs": len(rows), "threshold": threshold, "encodings": {}}
     for backend in BACKENDS:
         pipe = load_pipeline(str(folder), base, backend=backend, device="cpu")
         for encoding in pipe.model.config.encoder_layers:
             stream = tqdm(
-                pipe(iter(pairs), encoding=encoding), f"{backend}, {encoding}", len(pairs), disable=None
+                pipe(iter(pairs), encoding=encoding, threshold=threshold),
+                f"{backend}, {encoding}",
+                len(pairs),
+                disable=None,
             )
             judged.setdefault(encoding, {})[backend] = list(stream)
     for encoding, by_backend in judged.items():
@@ -228,10 +239,12 @@ def speed(
             programs[f"ours, {backend}, {encoding}"] = partial(fresh, pipe, encoding)
     seconds = alternate({name: partial(run, pairs) for name, run in programs.items()}, repetitions)
     latencies: dict[str, list[float]] = {name: [] for name in programs}
-    for pair in pairs[:SINGLE_PAIRS]:
-        found = alternate({name: partial(run, [pair]) for name, run in programs.items()}, 1)
-        for name, taken in found.items():
-            latencies[name] += taken
+    singles = pairs[:SINGLE_PAIRS]
+    for start in range(0, len(singles), IN_A_ROW):  # a runtime's threads still spin when the next one begins
+        for name, run in programs.items():
+            run(singles[start : start + 1])
+            for pair in singles[start : start + IN_A_ROW]:
+                latencies[name] += timed(partial(run, [pair]))
     rows = {
         name: {
             "pairs a second": len(pairs) / statistics.median(seconds[name]),
@@ -329,10 +342,10 @@ def crossencoders(base: str, place: Path) -> dict[str, Callable[[list[tuple[str,
 def peak_memory(folder: Path, base: str, backend: str) -> float:
     """MB that a process has had at most which loads our model and judges 64 pairs."""
     code = (
-        "import resource, sys; from predict import load_pipeline; "
+        "import re, sys; from predict import load_pipeline; "
         "pipe = load_pipeline(sys.argv[1], sys.argv[2], backend=sys.argv[3], device='cpu'); "
         "pipe([(f'It rains for the {row}th time.', 'The ground is wet.') for row in range(64)]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        r"print(int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1]) / 1024)"
     )
     command = [sys.executable, "-c", code, str(folder.resolve()), base, backend]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

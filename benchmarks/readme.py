@@ -51,6 +51,7 @@ def rendered(page: str) -> str:
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
         "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),
+        "windows": lambda: (RESULTS / "windows" / "documents.md").read_text().partition("\n")[2].strip(),
         "onnx": lambda: onnx_graphs.decisions_table(_read(RESULTS / "onnx.json")),
         "onnx_speed": lambda: onnx_graphs.speed_table(_read(RESULTS / "onnx-speed.json")),
         "onnx_speed_modernbert": lambda: onnx_graphs.speed_table(

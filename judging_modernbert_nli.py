@@ -65,7 +65,10 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
         self.nli_hidden: Any = HEADS[config.head_type](config)
         self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
         self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
-        self.adapter: Any = LowRankAdapter(**config.adapter) if config.adapter else None
+        self.adapter: Any = None
+        if config.adapter:
+            self.adapter = LowRankAdapter(**config.adapter)
+            self._keep_in_fp32_modules_strict = {*self._keep_in_fp32_modules_strict, "adapter"}
         random = encoder is None and not _without_encoder
         if random:
             encoder = AutoModel.from_config(config.encoder_config)

@@ -61,7 +61,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = False  # nothing flows back through the encoder
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     # Small, and confidences are calibrated in float32.
-    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head", "adapter"]
+    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head"]
 
     def __init__(self, config: ModernBertNliConfig):
         super().__init__(config)

@@ -68,8 +68,8 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
         self.adapter: Any = None
         if config.adapter:
             self.adapter = LowRankAdapter(**config.adapter)
-            kept: Any = type(self)._keep_in_fp32_modules_strict
-            self._keep_in_fp32_modules_strict = {*kept, "adapter"}
+            kept = ("nli_hidden", "nli_output", "abstention_head", "adapter")
+            self._keep_in_fp32_modules_strict = set(kept)
         random = encoder is None and not _without_encoder
         if random:
             encoder = AutoModel.from_config(config.encoder_config)

@@ -15,14 +15,14 @@ try:
     from .encoder_modernbert_nli import layer_states
     from .heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
     from .onnx_modernbert_nli import OnnxEncoder
-    from .pretrained_modernbert_nli import ModernBertNliPreTrainedModel
+    from .pretrained_modernbert_nli import IN_FLOAT32, ModernBertNliPreTrainedModel
 except ImportError:  # imported from the folder of these files, not through `trust_remote_code`
     from adapter_modernbert_nli import LowRankAdapter, applied
     from configuration_modernbert_nli import ModernBertNliConfig
     from encoder_modernbert_nli import layer_states
     from heads_modernbert_nli import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt
     from onnx_modernbert_nli import OnnxEncoder
-    from pretrained_modernbert_nli import ModernBertNliPreTrainedModel
+    from pretrained_modernbert_nli import IN_FLOAT32, ModernBertNliPreTrainedModel
 
 Encoding = Literal["joint", "separate"]
 
@@ -68,8 +68,7 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
         self.adapter: Any = None
         if config.adapter:
             self.adapter = LowRankAdapter(**config.adapter)
-            kept = ("nli_hidden", "nli_output", "abstention_head", "adapter")
-            self._keep_in_fp32_modules_strict = set(kept)
+            self._keep_in_fp32_modules_strict = {*IN_FLOAT32, "adapter"}
         random = encoder is None and not _without_encoder
         if random:
             encoder = AutoModel.from_config(config.encoder_config)

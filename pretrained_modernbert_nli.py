@@ -52,6 +52,10 @@ _IF_IT_IS_THERE = {
 }
 
 
+# Small, and confidences are calibrated in float32.
+IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head")
+
+
 class ModernBertNliPreTrainedModel(PreTrainedModel):
     """The base as a guest: loaded beside the heads, frozen, and left out of what is saved."""
 
@@ -60,8 +64,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     _no_split_modules: Any = None
     supports_gradient_checkpointing = False  # nothing flows back through the encoder
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
-    # Small, and confidences are calibrated in float32.
-    _keep_in_fp32_modules_strict = ["nli_hidden", "nli_output", "abstention_head"]
+    _keep_in_fp32_modules_strict = list(IN_FLOAT32)
 
     def __init__(self, config: ModernBertNliConfig):
         super().__init__(config)

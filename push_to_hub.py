@@ -278,7 +278,7 @@ def publish_space(args: argparse.Namespace) -> str:
     if args.dry_run:
         with folder_aside(args.dry_run) as aside:
             paths = write_space(aside, args.repo_id, commit)
-        rows = [f"  {(args.dry_run / path).stat().st_size:>11,}  {path}" for path in paths]
+        rows = _sizes(args.dry_run, paths)
         lines = [f"To the Space {args.space}, in one commit (bytes, file):", *rows, ""]
         return "\n".join([*lines, f"It would show {args.repo_id} at {commit}. Nothing was sent."])
     with tempfile.TemporaryDirectory(prefix="push-to-hub-") as place:
@@ -298,6 +298,10 @@ def publish_space(args: argparse.Namespace) -> str:
     return f"Published: {landed.pull_request or landed.url}\nIt shows {args.repo_id} at {commit}."
 
 
+def _sizes(folder: Path, paths: Sequence[str]) -> list[str]:
+    return [f"  {(folder / path).stat().st_size:>11,}  {path}" for path in paths]
+
+
 def publish_static(args: argparse.Namespace) -> str:
     """Publish the page that runs in browsers, or with `--dry-run` write it into a folder: what happened."""
     from publishing.static import no_other_page, write_static
@@ -306,7 +310,7 @@ def publish_static(args: argparse.Namespace) -> str:
         _check_new(args.dry_run)
         with folder_aside(args.dry_run) as aside:
             paths = write_static(aside, args.model, args.repo_id)
-        rows = [f"  {(args.dry_run / path).stat().st_size:>11,}  {path}" for path in paths]
+        rows = _sizes(args.dry_run, paths)
         serve = f"Nothing was sent. To see the page: python -m http.server --directory {args.dry_run}"
         return "\n".join([f"{args.dry_run} (bytes, file):", *rows, "", serve])
     api = HfApi()

@@ -244,7 +244,7 @@ def speed(
         for name, run in programs.items():
             run(singles[start : start + 1])
             for pair in singles[start : start + IN_A_ROW]:
-                latencies[name] += timed(partial(run, [pair]))
+                latencies[name].append(timed(partial(run, [pair])))
     rows = {
         name: {
             "pairs a second": len(pairs) / statistics.median(seconds[name]),

@@ -13,15 +13,15 @@ def alternate(programs: Mapping[str, Callable[[], Any]], repetitions: int) -> di
         program()
     for _ in range(repetitions):
         for name, program in programs.items():
-            seconds[name] += timed(program)
+            seconds[name].append(timed(program))
     return seconds
 
 
-def timed(program: Callable[[], Any]) -> list[float]:
-    """Seconds of a program, alone in a list."""
+def timed(program: Callable[[], Any]) -> float:
+    """Seconds of a program."""
     start = time.perf_counter()
     program()
-    return [time.perf_counter() - start]
+    return time.perf_counter() - start
 
 
 def ratio(first: list[float], second: list[float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from publishing.upload import COMMIT, NOTHING, REPOSITORY, PublishError, retried
+from publishing.upload import COMMIT, NOTHING, REPOSITORY, PublishError, refuse_others, retried
 
 ROOT = Path(__file__).parent.parent
 FILES = (
@@ -146,9 +146,4 @@ def commit_of(api: HfApi, model_id: str, revision: str) -> str:
 
 def no_other_space(info: Any) -> None:
     """Raise a `PublishError` where the repository holds something that this page would be written into."""
-    files = [sibling.rfilename for sibling in info.siblings or ()]
-    others = [] if START in files else [name for name in files if name not in _NO_SPACE]
-    if others:
-        raise PublishError(
-            f"The Space holds something else already ({', '.join(others[:3])}): name another. {NOTHING}"
-        )
+    refuse_others(info, START, _NO_SPACE)

@@ -21,7 +21,7 @@ import yaml
 from onnx_modernbert_nli import FOLDER, INT8_PROMISE, graph_file
 from page import examples
 from publishing.graphs import check_graph
-from publishing.upload import NOTHING, REPOSITORY, PublishError
+from publishing.upload import REPOSITORY, refuse_others
 
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "web"
@@ -128,12 +128,7 @@ def vendored() -> Path:
 
 def no_other_page(info: Any) -> None:
     """Raise a `PublishError` where the repository holds something that this page would be written into."""
-    files = [sibling.rfilename for sibling in info.siblings or ()]
-    others = [] if MARK in files else [name for name in files if name not in _NEW_SPACE]
-    if others:
-        raise PublishError(
-            f"The Space holds something else already ({', '.join(others[:3])}): name another. {NOTHING}"
-        )
+    refuse_others(info, MARK, _NEW_SPACE)
 
 
 def _checked(checkpoint: Path) -> dict[str, Any]:

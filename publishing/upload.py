@@ -11,7 +11,7 @@ in a sentence, as a `PublishError`: what went wrong, what is now on the Hub, wha
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -324,6 +324,22 @@ def _arrived(
             f"now cannot be asked ({cause}). Once it can, run the same command again: what is there already "
             "is not committed twice."
         ) from error
+
+
+def refuse_others(info: Any, mark: str, new: Collection[str]) -> None:
+    """Raise a `PublishError` where a Space holds something that a page would be written into.
+
+    Args:
+        info (`SpaceInfo`): Of the Space.
+        mark (`str`): The file by which it is known as this page.
+        new (`Collection[str]`): What a new one may hold.
+    """
+    files = [sibling.rfilename for sibling in info.siblings or ()]
+    others = [] if mark in files else [name for name in files if name not in new]
+    if others:
+        raise PublishError(
+            f"The Space holds something else already ({', '.join(others[:3])}): name another. {NOTHING}"
+        )
 
 
 def files_of(folder: Path) -> dict[str, Path]:

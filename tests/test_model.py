@@ -185,6 +185,17 @@ def test_uncertainty_mixes_with_maxprob(model, batch, weight):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("abstention_type", ["error", "opinion"])
+def test_autocast_leaves_uncertainties_apart(tiny_modernbert, batch, abstention_type):
+    """In full precision where heads compute in bfloat16, whose eight bits make many of them equal."""
+    model = make_model(tiny_modernbert, abstention_type=abstention_type)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(**batch)
+    assert output.logits.dtype == output.uncertainty.dtype == torch.float32
+    assert not torch.equal(output.uncertainty, output.uncertainty.bfloat16().float())
+
+
+@torch.no_grad()
 def test_an_opinion_doubts_what_it_does_not_share(tiny_modernbert, batch):
     """How likely the answers given are right and wrong to it, and a loss of the labels that is its own."""
     model = make_model(tiny_modernbert, "separate")

@@ -227,6 +227,20 @@ def test_each_text_is_encoded_once(separate, texts_encoded):
     assert len(texts_encoded) == 6
 
 
+@pytest.mark.parametrize(("times", "passes"), [(1, 1), (30, 2)])
+def test_one_pair_takes_one_pass(separate, monkeypatch, times, passes):
+    """Unless a long premise would have its hypothesis padded to many times its length."""
+    separate.forget_texts()
+    sizes, forward = [], separate.encoder.forward
+    monkeypatch.setattr(
+        separate.encoder,
+        "forward",
+        lambda **kwargs: sizes.append(len(kwargs["input_ids"])) or forward(**kwargs),
+    )
+    one_call(separate, ["It rains. " * times], ["It is wet."])
+    assert (len(sizes), sum(sizes)) == (passes, 2)
+
+
 def test_other_weights_are_noticed(separate):
     """What was kept of a text before new weights were loaded is not used after."""
     changed = copy.deepcopy(separate)

@@ -1,4 +1,4 @@
-"""Tokens to states without PyTorch: the graphs that `export.py` wrote, run by ONNX Runtime.
+"""Tokens to states without PyTorch: the graphs that `export.py` wrote, run by ONNX Runtime or OpenVINO.
 
     nli = pipeline(model=exported, trust_remote_code=True, model_kwargs={"backend": "onnx"})
 
@@ -18,8 +18,8 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
-Backend = Literal["torch", "onnx", "onnx-int8"]
-BACKENDS = ("torch", "onnx", "onnx-int8")
+Backend = Literal["torch", "onnx", "onnx-int8", "openvino"]
+BACKENDS = ("torch", "onnx", "onnx-int8", "openvino")
 
 FOLDER = "onnx"
 METADATA = "modernbert_nli"  # the key under which a graph says what it belongs to, in JSON
@@ -56,31 +56,31 @@ class OnnxEncoder(nn.Module):
         config (`ModernBertNliConfig`): The checkpoint's.
         heads (`str`): Digest of its heads.
         name (`str`): The checkpoint: folder or repository id.
-        int8 (`bool`): Whether its int8 graphs are meant.
+        backend (`str`): What runs them: `"onnx"`, `"openvino"`, or `"onnx-int8"` its int8 graphs.
         **location: Where the Hub has it: `revision`, `subfolder`, `token`, `cache_dir`, …
 
     Raises:
-        ImportError: ONNX Runtime is not installed.
+        ImportError: the runtime is not installed.
         OSError: the checkpoint has no such graph, or it cannot be read.
         GraphMismatch: it is of another checkpoint.
     """
 
     _no_split_modules = None
 
-    def __init__(self, config: PretrainedConfig, heads: str, name: str, int8: bool, **location: Any):
+    def __init__(self, config: PretrainedConfig, heads: str, name: str, backend: Backend, **location: Any):
         super().__init__()
         self.config = config.encoder_config
-        self.int8 = int8
-        self._opened: dict[str, Any] = {}
-        self._arguments = (config, heads, name, int8, location)
+        self.int8 = backend == "onnx-int8"
+        self._opened: dict[str, _OnnxRuntime | _OpenVino] = {}
+        self._arguments = (config, heads, name, backend, location)
         self._layers = {encoding: list(layers) for encoding, layers in config.encoder_layers.items()}
         self._expected = graph_identity(config, heads)
         self._graph("encoder" if config.encoding == "separate" else "pair")
 
     def __reduce__(self) -> Any:  # sessions cannot be copied, but opened again
-        config, heads, name, int8, location = self._arguments
+        config, heads, name, backend, location = self._arguments
         location = {key: value for key, value in location.items() if key != "token"}
-        return _opened_again, (config, heads, name, int8, location)
+        return _opened_again, (config, heads, name, backend, location)
 
     @property
     def device(self) -> torch.device:
@@ -123,37 +123,39 @@ class OnnxEncoder(nn.Module):
 
     def digest(self) -> str:
         """SHA-256 of the graph files that may be used: what their decisions depend on."""
-        _, _, name, int8, location = self._arguments
+        _, _, name, _, location = self._arguments
         kinds = {"separate": "encoder", "joint": "pair"}
-        paths = [_file_of(name, graph_file(kinds[encoding], int8), **location) for encoding in self._layers]
+        files = [graph_file(kinds[encoding], self.int8) for encoding in self._layers]
+        paths = [_file_of(name, file, **location) for file in files]
         return "".join(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if path)
 
     def _run(self, kind: str, inputs: dict[str, Any]) -> list[torch.Tensor]:
-        session = self._graph(kind)
+        graph = self._graph(kind)
         ids = inputs["input_ids"]
         if ids is None:
             raise ValueError("The graphs read `input_ids`, no embeddings.")
         blank = {"attention_mask": torch.ones_like, "token_type_ids": torch.zeros_like}
         given = {}
-        for name in (node.name for node in session.get_inputs()):
+        for name in graph.inputs:
             value = inputs.get(name)
             value = blank[name](ids) if value is None else value
             given[name] = value.long().cpu().numpy()
-        return [torch.from_numpy(output) for output in session.run(None, given)]
+        return [torch.from_numpy(output) for output in graph.run(given)]
 
-    def _graph(self, kind: str) -> Any:
+    def _graph(self, kind: str) -> "_OnnxRuntime | _OpenVino":
         if kind not in self._opened:
-            _, _, name, int8, location = self._arguments
-            path = _file_of(name, graph_file(kind, int8), **location)
+            _, _, name, backend, location = self._arguments
+            file = graph_file(kind, self.int8)
+            path = _file_of(name, file, **location)
             if path is None:
-                how = f"{_EXPORT}{' --int8' if int8 else ''}"
+                how = f"{_EXPORT}{' --int8' if self.int8 else ''}"
                 raise OSError(
-                    f"The checkpoint {name!r} has no graph {FOLDER}/{graph_file(kind, int8)}. Write it by "
-                    f"`{how}`, and load that folder."
+                    f"The checkpoint {name!r} has no graph {FOLDER}/{file}. Write it by `{how}`, and load "
+                    "that folder."
                 )
-            session = _session(path)
-            self._check(path, kind, session.get_modelmeta().custom_metadata_map.get(METADATA))
-            self._opened[kind] = session
+            graph = (_OpenVino if backend == "openvino" else _OnnxRuntime)(path)
+            self._check(path, kind, graph.metadata)
+            self._opened[kind] = graph
         return self._opened[kind]
 
     def _check(self, path: str, kind: str, metadata: str | None) -> None:
@@ -178,9 +180,9 @@ def int8_promise(name: str, **location: Any) -> dict[str, Any]:
 
 
 def _opened_again(
-    config: PretrainedConfig, heads: str, name: str, int8: bool, location: dict[str, Any]
+    config: PretrainedConfig, heads: str, name: str, backend: Backend, location: dict[str, Any]
 ) -> OnnxEncoder:
-    return OnnxEncoder(config, heads, name, int8, **location)
+    return OnnxEncoder(config, heads, name, backend, **location)
 
 
 def _file_of(name: str | os.PathLike, file: str, **location: Any) -> str | None:
@@ -190,21 +192,65 @@ def _file_of(name: str | os.PathLike, file: str, **location: Any) -> str | None:
     return cached_file(str(name), file, subfolder=folder, **location, **quiet)
 
 
-def _session(path: str) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            '`backend="onnx"` needs ONNX Runtime, which is not installed: `pip install onnxruntime`.'
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # whoever limits one limits both
-    if os.path.basename(path).startswith("encoder"):
-        # Torch computes the heads that follow, and its threads would wait for those that spin here.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of ONNX Runtime's own types, one for each way in which a file can be broken
-        raise OSError(
-            f"The graph {path} cannot be read, it is truncated or of another format ({error})."
-        ) from error
+class _OnnxRuntime:
+    """A graph, run by ONNX Runtime."""
+
+    def __init__(self, path: str):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise _not_installed("onnx", "ONNX Runtime", "onnxruntime") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # whoever limits one limits both
+        if os.path.basename(path).startswith("encoder"):
+            # Torch computes the heads that follow, and its threads would wait for those that spin here.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of its own types, one for each way in which a file can be broken
+            raise _unreadable(path, error) from error
+        self._session = session
+        self.inputs = [node.name for node in session.get_inputs()]
+        self.metadata: str | None = session.get_modelmeta().custom_metadata_map.get(METADATA)
+
+    def run(self, given: dict[str, Any]) -> list[Any]:
+        return self._session.run(None, given)
+
+
+class _OpenVino:
+    """A graph, run by OpenVINO."""
+
+    def __init__(self, path: str):
+        try:
+            import openvino
+        except ImportError as error:
+            raise _not_installed("openvino", "OpenVINO", "openvino") from error
+        core = openvino.Core()
+        options = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # whoever limits one limits both
+            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it: other decisions
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            model = core.read_model(path)
+            self._compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise _unreadable(path, error) from error
+        self.inputs = [node.get_any_name() for node in model.inputs]
+        place = ["framework", METADATA]  # where its reader of ONNX puts the metadata of a graph
+        self.metadata: str | None = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
+
+    def run(self, given: dict[str, Any]) -> list[Any]:
+        # A request of its own for each call, which several threads may make.
+        found = self._compiled.create_infer_request().infer(given)
+        return [found[output] for output in self._compiled.outputs]
+
+
+def _not_installed(backend: str, title: str, package: str) -> ImportError:
+    return ImportError(
+        f'`backend="{backend}"` needs {title}, which is not installed: `pip install {package}`.'
+    )
+
+
+def _unreadable(path: str, error: Exception) -> OSError:
+    return OSError(f"The graph {path} cannot be read, it is truncated or of another format ({error}).")

@@ -147,8 +147,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default: an accelerator if there is one)")
     add(
         "--backend",
-        choices=("torch", "onnx", "onnx-int8"),
-        help="what runs the base: of the last two the graphs that export.py wrote (default: torch)",
+        choices=("torch", "onnx", "onnx-int8", "openvino"),
+        help="what runs the base: of the last three the graphs that export.py wrote (default: torch)",
     )
     add = parser.add_argument_group("a cluster").add_argument
     add("--engine", choices=["ray"], help="who shares out the work (default: this process, or torchrun)")

@@ -239,9 +239,9 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path (`str`): Checkpoint of the heads: repository id or folder.
             config (`PretrainedConfig` or `str`, *optional*): To use instead of the checkpoint's.
             encoder (`PreTrainedModel`, *optional*): The base, already loaded, to be used as it is.
-            backend (`"torch"`, `"onnx"` or `"onnx-int8"`, *optional*, defaults to `"torch"`):
-                What runs the base: with ONNX Runtime the graphs in the checkpoint's folder `onnx/`, which
-                `export.py` writes. See `onnx_modernbert_nli.py`.
+            backend (`"torch"`, `"onnx"`, `"onnx-int8"` or `"openvino"`, *optional*, defaults to `"torch"`):
+                What runs the base: with ONNX Runtime or OpenVINO the graphs in the checkpoint's folder
+                `onnx/`, which `export.py` writes. See `onnx_modernbert_nli.py`.
             **kwargs: As in transformers. `dtype`, `device_map`, `attn_implementation`, `quantization_config`
                 concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads;
                 `base_model_name_or_path`, `base_model_revision` say where to take the base from this time.
@@ -286,9 +286,9 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
         )
         if graphs:
-            int8, name = backend == "onnx-int8", str(pretrained_model_name_or_path)
-            encoder = OnnxEncoder(model.config, model.heads_digest(), name, int8, **location)
-            for key, value in int8_promise(name, **location).items() if int8 else ():
+            name = str(pretrained_model_name_or_path)
+            encoder = OnnxEncoder(model.config, model.heads_digest(), name, backend, **location)
+            for key, value in int8_promise(name, **location).items() if encoder.int8 else ():
                 setattr(model.config, key, value)
         model._place_beside(encoder)
         model._heads_source = [(pretrained_model_name_or_path, location)]

@@ -10,9 +10,9 @@ PAIRS are JSONL files with `premise`, `hypothesis` and `label`, of which 5,000 a
 pairs a second, one pair's latency, memory, in `onnx-speed.json`. `--modernbert` takes the geometry of
 ModernBERT-base with random weights, which it exports first (`onnx-speed-modernbert.json`).
 
-The peer is a classifier of pairs on the same base in CrossEncoder's own loop; by ONNX Runtime it runs a graph
-as its `backend="onnx"` does, without optimum, which that needs, and the dynamic quantisation that it offers
-as int8. Run `--speed` while nothing else runs.
+The peer is a classifier of pairs on the same base in CrossEncoder's own loop; by ONNX Runtime and OpenVINO it
+runs a graph as its `backend="onnx"` and `"openvino"` do, without optimum, which these need, and the dynamic
+quantisation that it offers as int8. Run `--speed` while nothing else runs.
 """
 
 import argparse
@@ -50,7 +50,13 @@ COUNT, BATCH_SIZE = 5000, 32
 RESULTS = ROOT / "benchmarks" / "results"
 SPEED_PAIRS, SINGLE_PAIRS, IN_A_ROW = 600, 200, 25
 BF16 = "torch bf16"  # a way to run it, beside the backends
-PRECISION = {"torch": "float32", BF16: "bfloat16", "onnx": "float32", "onnx-int8": "int8"}
+PRECISION = {
+    "torch": "float32",
+    BF16: "bfloat16",
+    "onnx": "float32",
+    "openvino": "float32",
+    "onnx-int8": "int8",
+}
 
 
 def main() -> None:
@@ -284,6 +290,7 @@ def fresh(pipe: Any, encoding: str, pairs: list[tuple[str, str]]) -> Any:
 def crossencoders(base: str, place: Path) -> dict[str, Callable[[list[tuple[str, str]]], Any]]:
     """CrossEncoder on PyTorch, and the graphs of the same classifier in the same loop."""
     import onnxruntime
+    import openvino
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from sentence_transformers import CrossEncoder
 
@@ -314,28 +321,37 @@ def crossencoders(base: str, place: Path) -> dict[str, Callable[[list[tuple[str,
         )
         quantize_dynamic(place / "peer.onnx", place / "peer_int8.onnx", weight_type=QuantType.QInt8)
 
-    def by_graph(path: Path) -> Callable[[list[tuple[str, str]]], Any]:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
+    def in_batches(run: Callable[[dict[str, Any]], Any]) -> Callable[[list[tuple[str, str]]], Any]:
         def predict(pairs: list[tuple[str, str]]) -> Any:
             order = sorted(range(len(pairs)), key=lambda row: -len(pairs[row][0]) - len(pairs[row][1]))
             logits = []
             for start in range(0, len(order), BATCH_SIZE):
                 batch = [pairs[row] for row in order[start : start + BATCH_SIZE]]
                 tokens = tokenizer(batch, padding=True, truncation=True, return_tensors="np")
-                logits.append(torch.from_numpy(session.run(None, {name: tokens[name] for name in names})[0]))
+                logits.append(torch.from_numpy(run({name: tokens[name] for name in names})))
             return torch.cat(logits).softmax(dim=-1)[torch.tensor(order).argsort()].tolist()
 
         return predict
+
+    def by_onnxruntime(path: Path) -> Callable[[dict[str, Any]], Any]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda given: session.run(None, given)[0]
+
+    def by_openvino(path: Path) -> Callable[[dict[str, Any]], Any]:
+        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+        latency = {"PERFORMANCE_HINT": "LATENCY"}  # as optimum-intel has it
+        compiled = openvino.Core().compile_model(path, "CPU", {**threads, **latency})
+        return lambda given: compiled(given)[0]
 
     options: dict[str, Any] = {"batch_size": BATCH_SIZE, "show_progress_bar": False}
     return {
         "torch": lambda pairs: peer.predict(pairs, **options),
         BF16: lambda pairs: half.predict(pairs, **options),
-        "onnx": by_graph(place / "peer.onnx"),
-        "onnx-int8": by_graph(place / "peer_int8.onnx"),
+        "onnx": in_batches(by_onnxruntime(place / "peer.onnx")),
+        "openvino": in_batches(by_openvino(place / "peer.onnx")),
+        "onnx-int8": in_batches(by_onnxruntime(place / "peer_int8.onnx")),
     }
 
 

@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ from onnx_modernbert_nli import GraphMismatch
 from states_modernbert_nli import StatesMismatch
 
 ENCODINGS = ("separate", "joint")
+RUNTIMES = pytest.mark.parametrize(
+    "backend",
+    [
+        "onnx",
+        pytest.param(
+            "openvino",
+            marks=pytest.mark.skipif(
+                find_spec("openvino") is None, reason="the extra `openvino` is not installed"
+            ),
+        ),
+    ],
+)
 ODD = ["[SEP] [CLS]", "é\u0301 ‮ ﷽", "\x00\x07", "a", "🏳️‍🌈" * 9, "İ ß ﬁ", "\t x \n"]
 
 
@@ -115,11 +128,12 @@ def test_what_is_in_the_files(exported):
     assert (folder / "onnx/pair.onnx").stat().st_size < (folder / "onnx/encoder.onnx").stat().st_size
 
 
-def test_the_same_decisions(exported):
+@RUNTIMES
+def test_the_same_decisions(exported, backend):
     """Pairs, routes, whole sources and kept states, by the pipeline that any reader opens, without a base."""
     folder, model = exported
     expected = model.as_pipeline()
-    found = pipeline(model=str(folder), trust_remote_code=True, model_kwargs={"backend": "onnx"})
+    found = pipeline(model=str(folder), trust_remote_code=True, model_kwargs={"backend": backend})
     assert "backend" not in found.tokenizer.init_kwargs
     for encoding in ENCODINGS:
         same(found(PAIRS, encoding=encoding), expected(PAIRS, encoding=encoding))
@@ -167,23 +181,24 @@ def test_odd_text(exported, data):
         same(*outcomes)
 
 
-def test_a_graph_of_another_checkpoint(copied):
+@RUNTIMES
+def test_a_graph_of_another_checkpoint(copied, backend):
     """Heads that were changed since, and a graph under another's name, are refused by name."""
     heads = load_file(copied / "model.safetensors")
     encoder, pair = copied / "onnx/encoder.onnx", copied / "onnx/pair.onnx"
     shutil.move(encoder, copied / "aside")
     shutil.copy(pair, encoder)
     with pytest.raises(GraphMismatch, match=r"encoder\.onnx is not of this checkpoint .graph: 'pair'"):
-        ModernBertNliModel.from_pretrained(copied, backend="onnx")
+        ModernBertNliModel.from_pretrained(copied, backend=backend)
     shutil.move(copied / "aside", encoder)
     save_file({**heads, "nli_output.bias": heads["nli_output.bias"] + 1}, copied / "model.safetensors")
     with pytest.raises(GraphMismatch, match="the heads were changed since"):
-        ModernBertNliModel.from_pretrained(copied, backend="onnx")
+        ModernBertNliModel.from_pretrained(copied, backend=backend)
 
 
 def test_what_stands_in_the_way(copied, monkeypatch, capsys):
     """No graphs, a broken one, no ONNX Runtime, arguments that do not go together: what to do is said."""
-    with pytest.raises(ValueError, match="must be one of torch, onnx, onnx-int8, got 'tensorrt'"):
+    with pytest.raises(ValueError, match="must be one of torch, onnx, onnx-int8, openvino, got 'tensorrt'"):
         ModernBertNliModel.from_pretrained(copied, backend="tensorrt")
     with pytest.raises(ValueError, match="give no `encoder`"):
         ModernBertNliModel.from_pretrained(copied, backend="onnx", encoder=torch.nn.Identity())
@@ -196,19 +211,28 @@ def test_what_stands_in_the_way(copied, monkeypatch, capsys):
         model(**model.tokenizer(*PAIRS[0], return_tensors="pt"), mode="embed")
     assert export.main(["--model", str(copied), "--output", str(copied)]) == 2
     assert "is not empty" in capsys.readouterr().err
-    (copied / "onnx/encoder.onnx").write_bytes(b"half of a graph")
-    with pytest.raises(OSError, match=r"encoder\.onnx cannot be read"):
-        ModernBertNliModel.from_pretrained(copied, backend="onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match="pip install onnxruntime"):
         ModernBertNliModel.from_pretrained(copied, backend="onnx")
     assert predict.main(["a", "b", "--model", str(copied), "--backend", "onnx"]) == 2
     assert "pip install onnxruntime" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match="pip install openvino"):
+        ModernBertNliModel.from_pretrained(copied, backend="openvino")
 
 
-def test_copies(exported):
+@RUNTIMES
+def test_a_broken_graph(copied, backend):
+    """Said with its path."""
+    (copied / "onnx/encoder.onnx").write_bytes(b"half of a graph")
+    with pytest.raises(OSError, match=r"encoder\.onnx cannot be read"):
+        ModernBertNliModel.from_pretrained(copied, backend=backend)
+
+
+@RUNTIMES
+def test_copies(exported, backend):
     """A copied or pickled model opens its graphs again."""
-    model = ModernBertNliModel.from_pretrained(exported[0], backend="onnx")
+    model = ModernBertNliModel.from_pretrained(exported[0], backend=backend)
     expected = model.as_pipeline()(*PAIRS[0])
     assert copy.deepcopy(model).as_pipeline()(*PAIRS[0]) == expected
     assert pickle.loads(pickle.dumps(model)).as_pipeline()(*PAIRS[0]) == expected

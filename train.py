@@ -170,7 +170,11 @@ def _sizes(sources: list[Pairs]) -> dict[str, int]:
 
 
 def _not_held_out(pairs: Pairs, data: DataArguments, args: StageArguments) -> Pairs:
-    return pairs.take(np.flatnonzero(~pairs.held_out(data.held_out, args.seed)))
+    return pairs.take(np.flatnonzero(~pairs.held_out(data.held_out, _held_out_seed(data, args))))
+
+
+def _held_out_seed(data: DataArguments, args: StageArguments) -> int:
+    return args.seed if data.held_out_seed is None else data.held_out_seed
 
 
 def state_maker(
@@ -231,8 +235,9 @@ def _split(
     No premise is in two of them: the last part is what the risk is promised by.
     """
     parts, fitted, start = [], [], 0
-    held = np.concatenate([pairs.held_out(data.held_out, args.seed) for pairs in train])
-    last = np.concatenate([pairs.held_out(_CALIBRATION_SHARE, -1 - args.seed) for pairs in train])
+    seed = _held_out_seed(data, args)
+    held = np.concatenate([pairs.held_out(data.held_out, seed) for pairs in train])
+    last = np.concatenate([pairs.held_out(_CALIBRATION_SHARE, -1 - seed) for pairs in train])
     for pairs in train:
         part = states_of(pairs)
         if head.teacher:

@@ -129,7 +129,7 @@ def check_start(folder: Path) -> None:
     if seen := sorted(learnt & set(DOMAINS)):
         raise ValueError(
             f"The heads in {folder} have learnt from {', '.join(seen)}: nothing can be said of adapting to "
-            "it. Take those of a version that had not, or train some by `benchmarks/domains.py`'s mix `home`."
+            "it. Take those of `runs/quickstart/home`, which `benchmarks/train_quickstart.py` begins with."
         )
 
 

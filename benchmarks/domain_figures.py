@@ -202,7 +202,7 @@ def domain_table(results: dict[str, Any], mix: str, encoding: str) -> str:
     for domain, row in ours.items():
         change = results["mixes"][mix]["differences"][encoding][domain]
         low, high = change["interval"]
-        ratio, tested = row["aurc"], row.get("tested")
+        ratio, tested = home[domain]["aurc"], row.get("tested")
         cells = [
             domain,
             f"{row['pairs']:,}",

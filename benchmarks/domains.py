@@ -1,14 +1,15 @@
 """What do heads make of text of a kind that they have not seen? Domain by domain, with each left out in turn.
 
-    python benchmarks/domains.py --data DATA                                 the widest mix, 3 seeds
+    python benchmarks/domains.py --data DATA                                 the quick start's mix, 3 seeds
     python benchmarks/domains.py --data DATA --mixes all evidence --seeds 1  other mixes of `mix.py`
 
-DATA holds `train/`, `breadth/` and `eval/`. For each fold of `mix.py` both stages are trained on everything
-else, and judge the domains of the fold; `home`, which learns from none of them, judges all. Of everything a
-part is enough: `--shares` of the weights at home, and of those elsewhere. What was judged is kept under
-`runs/domains`: what is there is not trained again. Writes `benchmarks/results/domains.json` and `.md`, and
-with `--checkpoint` into its configuration what can be promised for another domain: what a target risk then
-means there.
+DATA holds `train/`, `breadth/` and `eval/`. As the quick start does, heads go on from those that have learnt
+from the mix `home` (`runs/quickstart/home`, by `train_quickstart.py`), which have seen none of the domains
+and judge all of them. For each fold of `mix.py` they learn from everything else, and judge the domains of the
+fold. Of everything a part is enough: `--shares` of the weights at home, and of those elsewhere. What was
+judged is kept under `runs/domains`: what is there is not trained again. Writes
+`benchmarks/results/domains.json` and `.md`, and with `--checkpoint` into its configuration what can be
+promised for another domain: what a target risk then means there.
 """
 
 import argparse
@@ -31,17 +32,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from domain_figures import Judged, differences, domain_table, domains, figures_of, mix_table  # noqa: E402
-from mix import EVALUATION, FOLDS, MIXES, SOURCES, WIDEST, Mix, Source, files  # noqa: E402
+from mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files  # noqa: E402
+from train_quickstart import HOME_SEED, LEARNING_RATE  # noqa: E402
 
 import quickstart  # noqa: E402
 from calibrate import CALIBRATED, write  # noqa: E402
 from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
-from train import new_model  # noqa: E402
 from training.arguments import HeadArguments, StageArguments  # noqa: E402
 from training.cache import cache_states  # noqa: E402
 from training.data import Pairs, clean, load_pairs  # noqa: E402
 from training.domains import domain_promise  # noqa: E402
 from training.resume import write_aside  # noqa: E402
+from training.start import new_model, trained_model  # noqa: E402
 from training.states import PairStates  # noqa: E402
 from training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, opinion, predict  # noqa: E402
 
@@ -49,6 +51,7 @@ MOST = 1000  # pairs of a file that are judged, at random
 TESTED = 0.2  # of the premises of a domain, on which it is measured also where the rest of it is learnt
 HELD_OUT = 0.05  # of the premises that are learnt from, for temperatures
 HOME = "home"  # the mix without any domain, beside which the others stand
+START = ROOT / "runs" / "quickstart" / "home"  # heads that learnt from it
 STATES = ROOT / "runs" / "states"
 JUDGED = ROOT / "runs" / "domains"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -60,35 +63,35 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with train/, breadth/ and eval/")
-    parser.add_argument("--mixes", nargs="+", default=[WIDEST], choices=list(MIXES))
+    parser.add_argument("--mixes", nargs="+", default=["further"], choices=sorted(set(MIXES) - {HOME}))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument(
-        "--shares", nargs=2, type=float, default=[0.08, 0.2], help="of the weights (default: 0.08 0.2)"
+        "--shares", nargs=2, type=float, default=[0.3, 0.5], help="of the weights (default: 0.3 0.5)"
     )
-    parser.add_argument("--epochs", type=float, default=2.0, help="default: %(default)s")
+    parser.add_argument("--epochs", type=float, default=1.0, help="default: %(default)s")
     parser.add_argument("--name", default="domains", help="of the results")
     parser.add_argument("--checkpoint", type=Path, help="that learnt from the last of the mixes")
     args = parser.parse_args()
     set_verbosity_error()
 
     data = Data(args.data, HeadArguments(base_dtype="bfloat16"))
-    runs = {
-        mix: [
-            judgements(Recipe(mix, args.shares[0], args.shares[1], args.epochs), seed, data)
-            for seed in args.seeds
-        ]
-        for mix in dict.fromkeys([HOME, *args.mixes])
-    }
-    home = [said.left_out for said in runs[HOME]]
-    mixes = {}
-    for mix, seeds in runs.items():
+    home = at_home(data)
+    known = figures_of([home], [{}])
+    mixes: dict[str, Any] = {HOME: {"seeds": [HOME_SEED], "encodings": known}}
+    for mix in args.mixes:
+        recipe = Recipe(mix, args.shares[0], args.shares[1], args.epochs, GOING_ON)
+        seeds = [judgements(recipe, seed, data) for seed in args.seeds]
         left_out = [said.left_out for said in seeds]
         figures = figures_of(left_out, [said.learnt for said in seeds])
-        recipe = Recipe(mix, args.shares[0], args.shares[1], args.epochs)
-        mixes[mix] = {"weights": recipe.weights(None), "seeds": args.seeds, "encodings": figures}
-        mixes[mix]["differences"] = {encoding: differences(left_out, home, encoding) for encoding in figures}
-        if mix != HOME:
-            mixes[mix]["promise"] = {encoding: promise_of(mix, left_out, encoding) for encoding in figures}
+        mixes[mix] = {
+            "weights": recipe.weights(None),
+            "seeds": args.seeds,
+            "encodings": figures,
+            "differences": {
+                encoding: differences(left_out, [home] * len(seeds), encoding) for encoding in figures
+            },
+            "promise": {encoding: promise_of(mix, left_out, encoding) for encoding in figures},
+        }
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/domains.py --data DATA "
@@ -120,10 +123,18 @@ def promise_of(mix: str, left_out: list[dict[str, Any]], encoding: str) -> dict[
 
 
 def store(promises: dict[str, Any], checkpoint: Path) -> None:
-    """Put the promise for another domain beside that for pairs like calibration's."""
+    """Put the promise for another domain beside that for pairs like calibration's.
+
+    Raises:
+        ValueError: the checkpoint's uncertainty is another than that of these heads, which is MaxProb's.
+    """
     (heads,) = contestants(parse_model(str(checkpoint)))
     assert isinstance(heads, Heads)
     model = heads.pipe.model
+    if model.config.abstention_weight:
+        raise ValueError(
+            f"{checkpoint} does not abstain by MaxProb: this promise is not for its uncertainty."
+        )
     calibration = {
         encoding: {**entry, "domains": promises[encoding]} for encoding, entry in model.calibration.items()
     }
@@ -151,9 +162,14 @@ def note(results: dict[str, Any]) -> str:
         "right of what is entailed and of what is not, by the best threshold: by one that is chosen on the "
         "very pairs. AUROC: of entailment, 50 % where nothing is known. Both: home mix → left out. Learnt: "
         "the fifth of a domain that nobody learns from, judged by heads that know nothing of the domain → by "
-        f"heads that know the rest of it. Base `{results['base']['name']}`; {results['date']}, "
+        "heads that know the rest of it. AURC / MaxProb: of the heads at home, whose abstention head learnt "
+        f"their errors; the others abstain by MaxProb. Base `{results['base']['name']}`; {results['date']}, "
         f"`{results['command']}`."
     )
+
+
+# How the quick start's heads are trained: from those at home, without a stage 2 that MaxProb has no use for.
+GOING_ON = (("init_from", str(START)), ("abstention_weight", 0.0))
 
 
 @dataclass(frozen=True)
@@ -168,7 +184,7 @@ class Recipe:
 
     def weights(self, left_out: int | None) -> dict[str, float]:
         """By source."""
-        mix: Mix = MIXES[self.mix]
+        mix = MIXES[self.mix]
         known = (source for source in SOURCES if source.fold is None or source.fold != left_out)
         shares = {
             source.name: mix.weight(source) * (self.home if source.fold is None else self.elsewhere)
@@ -223,40 +239,60 @@ def tested(pairs: Pairs) -> np.ndarray:
     return pairs.held_out(TESTED, seed=-1)
 
 
-def train(recipe: Recipe, left_out: int | None, seed: int, data: Data, work: Path) -> StageTrainer:
-    """Both stages; the trainer of the second one can ask the heads."""
-    set_seed(seed)
-    head = HeadArguments(base_dtype="bfloat16", head_dropout=0.1, **dict(recipe.head))
-    model = new_model(head)
-    fitted, held = [], []
-    for name, weight in recipe.weights(left_out).items():
-        pairs, states = replace(data.sources[name], weight=weight), data.states(name)
-        rest, rows = pairs.held_out(HELD_OUT, seed), pairs.repeated(seed)
-        if domain_of(name).fold is not None:
-            rows = rows[~tested(pairs)[rows]]
-        fitted.append(states.take(rows[~rest[rows]]))
-        held.append(states.take(rows[rest[rows]]))
+def trainer_of(stage: type[StageTrainer], model: Any, learnt: PairStates, **options: Any) -> StageTrainer:
+    """A stage of these programs."""
     arguments = StageArguments(
-        output_dir=str(work),
-        seed=seed,
-        num_train_epochs=recipe.epochs,
         eval_strategy="no",
         save_strategy="no",
         bf16=True,
         encodings_in_turn=True,
         per_device_eval_batch_size=64,  # some premises are long
         use_cpu=not torch.cuda.is_available(),
+        **options,
     )
+    return stage(model=model, args=arguments, train_dataset=learnt)
+
+
+def train(recipe: Recipe, left_out: int | None, seed: int, data: Data, work: Path) -> StageTrainer:
+    """What there is to train; the trainer that is returned can ask the heads."""
+    set_seed(seed)
+    head = HeadArguments(base_dtype="bfloat16", head_dropout=0.1, **dict(recipe.head))
+    model = trained_model(head) if head.init_from else new_model(head)
+    fitted, held = [], []
+    for name, weight in recipe.weights(left_out).items():
+        pairs, states = replace(data.sources[name], weight=weight), data.states(name)
+        rest, rows = pairs.held_out(HELD_OUT, HOME_SEED), pairs.repeated(seed)
+        if domain_of(name).fold is not None:
+            rows = rows[~tested(pairs)[rows]]
+        fitted.append(states.take(rows[~rest[rows]]))
+        held.append(states.take(rows[rest[rows]]))
     learnt, unseen = PairStates.concatenate(fitted), PairStates.concatenate(held)
-    trainer: StageTrainer = NliTrainer(model=model, args=arguments, train_dataset=learnt)
+    options: dict[str, Any] = {"output_dir": str(work), "seed": seed}
+    if head.init_from:
+        options["learning_rate"] = LEARNING_RATE
+    trainer = trainer_of(NliTrainer, model, learnt, num_train_epochs=recipe.epochs, **options)
     trainer.train()
     logits = [predict(trainer, unseen.only(encoding))["logits"] for encoding in unseen.encoded]
     calibrated(model.nli_output, logits, unseen.labels)
-    trainer = AbstentionTrainer(model=model, args=arguments, train_dataset=learnt)
-    trainer.train()
-    opinions = [opinion(trainer, unseen.only(encoding)) for encoding in unseen.encoded]
-    calibrated(model.abstention_head.output, opinions, unseen.labels)
+    if model.config.abstention_weight:
+        trainer = trainer_of(AbstentionTrainer, model, learnt, num_train_epochs=recipe.epochs, **options)
+        trainer.train()
+        opinions = [opinion(trainer, unseen.only(encoding)) for encoding in unseen.encoded]
+        calibrated(model.abstention_head.output, opinions, unseen.labels)
     return trainer
+
+
+def at_home(data: Data) -> dict[str, Any]:
+    """What heads that have seen no domain say of all of them, and of the evaluation sets."""
+    model = trained_model(HeadArguments(base_dtype="bfloat16", init_from=str(START)))
+    names = [*EVALUATION, *(source.name for source in SOURCES if source.fold is not None)]
+    path = JUDGED / f"{HOME}-{model.heads_digest()[:12]}.npz"
+    if not path.exists():
+        work = path.with_suffix(".trainer")
+        asked = trainer_of(AbstentionTrainer, model, data.states(names[0]), output_dir=str(work))
+        keep(said_of(asked, names, data), path)
+        shutil.rmtree(work, ignore_errors=True)
+    return read(path)
 
 
 def judged_by(
@@ -269,19 +305,34 @@ def judged_by(
     path = JUDGED / f"{recipe.mix.replace(' ', '-')}-{left_out}-{seed}-{digest}.npz"
     if not path.exists():
         work = path.with_suffix(".trainer")
-        trainer = train(recipe, left_out, seed, data, work)
-        arrays: dict[str, np.ndarray] = {}
-        for name in names:
-            states, mask = data.judged(name)
-            for encoding in states.encoded:
-                said = {**predict(trainer, states.only(encoding)), "tested": mask}
-                arrays |= {f"{name}/{encoding}/{key}": values for key, values in said.items()}
-        aside = path.with_suffix(".new.npz")
-        np.savez(aside, **arrays)  # type: ignore[arg-type]
-        aside.replace(path)
+        keep(said_of(train(recipe, left_out, seed, data, work), names, data), path)
         shutil.rmtree(work, ignore_errors=True)
+    return read(path)
+
+
+def said_of(trainer: StageTrainer, names: list[str], data: Data) -> dict[str, np.ndarray]:
+    """What heads say of sets, under SET/ENCODING/WHAT."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in names:
+        states, mask = data.judged(name)
+        for encoding in states.encoded:
+            said = {**predict(trainer, states.only(encoding)), "tested": mask}
+            arrays |= {f"{name}/{encoding}/{key}": values for key, values in said.items()}
+    return arrays
+
+
+def keep(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".new.npz")
+    np.savez(aside, **arrays)  # type: ignore[arg-type]
+    aside.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """By set and encoding what was said."""
+    found: dict[str, Any] = {}
     with np.load(path) as stored:
-        found: dict[str, Any] = {}
         for key in stored.files:
             name, encoding, what = key.split("/")
             found.setdefault(name, {}).setdefault(encoding, {})[what] = stored[key]
@@ -309,12 +360,8 @@ class Judgements:
 def judgements(recipe: Recipe, seed: int, data: Data) -> Judgements:
     """Of every source by heads that learnt nothing of its fold, and by some that did; of the evaluation sets.
 
-    The latter are judged by the heads of the first fold. Heads that learn from no domain judge all.
+    The latter are judged by the heads of the first fold.
     """
-    elsewhere = [source for source in SOURCES if source.fold is not None]
-    if not any(MIXES[recipe.mix].weight(source) for source in elsewhere):
-        said = judged_by(recipe, None, seed, data, [*EVALUATION, *(source.name for source in elsewhere)])
-        return Judgements(said, {})
     left_out: dict[str, Any] = {}
     learnt: dict[str, Any] = {}
     for fold in range(FOLDS):

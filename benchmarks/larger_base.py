@@ -134,9 +134,8 @@ def _seen(judged: Judged, tested_alone: bool) -> Judged:
     if not tested_alone:
         return judged
     mask = judged.tested
-    columns = {
-        name: getattr(judged, name)[:, mask] for name in ("errors", "uncertainty", "max_prob", "entailment")
-    }
+    names = ("errors", "uncertainty", "max_prob", "entailment", "odds")
+    columns = {name: getattr(judged, name)[:, mask] for name in names}
     return Judged(**columns, labels=judged.labels[mask], tested=mask[mask])
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import abstention  # noqa: E402
+import domains  # noqa: E402
 import finecat  # noqa: E402
 import onnx_graphs  # noqa: E402
 import overview  # noqa: E402
@@ -24,7 +25,6 @@ import peer_tables  # noqa: E402
 import promise  # noqa: E402
 import snippets  # noqa: E402
 import training_cost  # noqa: E402
-import unseen  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
 from evaluation import tables  # noqa: E402
@@ -47,7 +47,8 @@ def rendered(page: str) -> str:
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
         "accuracy": lambda: _measured(tables.quality),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
-        "unseen": lambda: unseen.text(_read(RESULTS / "unseen.json")),
+        "domains": lambda: domains.text(_read(RESULTS / "domains.json")),
+        "left_out": lambda: (RESULTS / "promise-domains-further-separate.md").read_text().strip(),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
         "routing": lambda: (RESULTS / "routing.md").read_text().partition("\n")[2].strip(),
         "documents": lambda: (RESULTS / "documents.md").read_text().partition("\n")[2].strip(),

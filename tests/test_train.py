@@ -86,17 +86,29 @@ def test_a_second_run_needs_no_encoder_pass_and_gives_the_same_heads(trained, mo
 
 
 def test_a_run_goes_on_from_the_heads_of_a_checkpoint(trained, tiny_modernbert, tmp_path):
-    """A step too small to learn anything: trained heads still know their task, new ones know nothing."""
+    """A step too small to learn anything: trained heads still know their task, new ones know nothing.
+
+    What the former did not learn from stays held out, where that is asked for.
+    """
     folder, options = trained
-    hardly = {"--max_steps": "2", "--learning_rate": "1e-6", "--output_dir": str(tmp_path / "new")}
-    main([word for option in {**options, **hardly}.items() for word in option])
+    hardly = {"--max_steps": "2", "--learning_rate": "1e-6", "--seed": "2"}
+    main(
+        [
+            word
+            for option in {**options, **hardly, "--output_dir": str(tmp_path / "new")}.items()
+            for word in option
+        ]
+    )
     start = {"--init_from": str(folder / "checkpoint"), "--output_dir": str(tmp_path / "further")}
+    start["--held_out_seed"] = "42"
     words = {
         key: value for key, value in options.items() if key != "--base_model"
     }  # which is the checkpoint's
     main([word for option in {**words, **hardly, **start}.items() for word in option])
 
-    new, further = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("new", "further"))
+    paths = (folder / "checkpoint", tmp_path / "new", tmp_path / "further")
+    old, new, further = (json.loads((path / "results.json").read_text()) for path in paths)
+    assert old["pairs"] == further["pairs"] != new["pairs"]
     assert further["evaluation"]["test"]["separate"]["accuracy"] > 0.9
     assert new["evaluation"]["test"]["separate"]["accuracy"] < 0.7
     assert (new["init_from"], further["init_from"]) == (None, "checkpoint")

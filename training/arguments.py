@@ -67,6 +67,13 @@ class DataArguments:
             "the rest for the promise.",
         },
     )
+    held_out_seed: int | None = field(
+        default=None,
+        metadata={
+            "help": "Seed of which premises are held out; by default --seed. Heads to go on from that learnt "
+            "from the same data know the rest: give the seed that they were trained with."
+        },
+    )
     max_train_pairs: int | None = field(
         default=None, metadata={"help": "A random part of the data, of this size."}
     )

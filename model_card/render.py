@@ -144,6 +144,7 @@ def render(
         labels=[config["id2label"][key] for key in sorted(config["id2label"], key=int)],
         head_type=config["head_type"],
         abstention_type=config.get("abstention_type", "error"),
+        by_max_prob=config.get("abstention_weight") == 0,
         threshold=config["abstention_threshold"],
         examples=examples,
         pictures=sorted(path.name for path in folder.glob("*.png")),

@@ -131,6 +131,16 @@ def test_coverage_stands_beside_accuracy(folder):
     assert table[1] == ["hans", "500", "separate", "50.0%", "50.0%", "–", "0.5000", "0.5000"]
 
 
+def test_a_checkpoint_that_abstains_by_its_largest_probability_says_so(folder, tmp_path):
+    """And none says so that has learnt more than that."""
+    said = "by which this\ncheckpoint abstains"
+    assert said not in page(folder, evaluation(BASE)).text
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "abstention_weight": 0.0}))
+    assert said in page(tmp_path, evaluation(BASE)).text
+
+
 def test_the_promise_is_that_of_the_configuration(folder):
     """Every row of the calibration, those that cannot be promised among them."""
     text = page(folder, evaluation(BASE)).text

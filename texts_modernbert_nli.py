@@ -22,7 +22,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
     from tokenization_modernbert_nli import encode_texts, max_pair_length, split_pairs, split_rows
 
 _STATE_BYTES = 2  # of a number in float16, in which states are kept
-_PADDING = 64  # tokens that cost no more than reading the encoder's weights once more
+_PADDING = 64  # tokens that cost a CPU no more than reading the encoder's weights once more
 
 # The compiler of torch 2.6 to 2.9 fails where texts are told apart and looked up by their tokens.
 _COMPILES_LOOKUPS = torch.__version__ >= "2.10"
@@ -43,12 +43,21 @@ def _parameters(module: nn.Module) -> Iterator[nn.Parameter]:
             yield from _parameters(child)
 
 
-def _batches(texts: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
-    """Texts of like lengths together; of a single pair both, unless the longer one is much longer."""
-    texts = sorted(texts, key=len)
-    if size == 1 and len(texts) == 2 and len(texts[1]) - len(texts[0]) <= _PADDING:
+def _batches(texts: list[tuple[int, ...]], size: int, most_padding: float) -> Iterator[list[tuple[int, ...]]]:
+    """Texts of like lengths together, as far as padding costs less than a pass more; of one pair both."""
+    if size == 1 and len(texts) == 2:
         size = 2
-    yield from (texts[start : start + size] for start in range(0, len(texts), size))
+    batch: list[tuple[int, ...]] = []
+    padding = 0
+    for ids in sorted(texts, key=len):
+        more = len(batch) * (len(ids) - len(batch[-1])) if batch else 0
+        if batch and (len(batch) == size or padding + more > most_padding):
+            yield batch
+            batch, padding, more = [], 0, 0
+        batch.append(ids)
+        padding += more
+    if batch:
+        yield batch
 
 
 class Known(NamedTuple):
@@ -298,7 +307,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         """States, `(tokens, layers, hidden_size)` in float16, of each distinct text, given as its tokens."""
         known = {ids: self._state_cache.get(ids) for ids in dict.fromkeys(texts)}
         missing = [ids for ids, states in known.items() if states is None]
-        for batch in _batches(missing, batch_size):
+        for batch in _batches(missing, batch_size, self._most_padding):
             rows = [torch.tensor(ids, device=self._heads_device) for ids in batch]
             pad = nn.utils.rnn.pad_sequence
             inputs = {
@@ -310,6 +319,11 @@ class ModernBertNliTexts(ModernBertNliHeads):
                 known[ids] = text[: len(ids)].clone()
                 self._state_cache.put(ids, known[ids])
         return known
+
+    @property
+    def _most_padding(self) -> float:
+        """Tokens of it in a batch: an accelerator has room for more than a batch needs."""
+        return _PADDING if self._heads_device.type == "cpu" else float("inf")
 
     def _side_by_side(
         self, *sides: tuple[list[torch.Tensor], torch.Tensor]
@@ -339,7 +353,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         self._check_kept()
         known = {ids: self._text_cache.get(ids) for ids in dict.fromkeys(texts)}
         missing = [ids for ids, text in known.items() if text is None]
-        for batch in _batches(missing, batch_size):
+        for batch in _batches(missing, batch_size, self._most_padding):
             states = self._encode_ids(batch, batch_size)
             tokens, _ = self._padded([states[ids] for ids in batch])
             for ids, row in zip(batch, tokens, strict=True):

@@ -241,6 +241,26 @@ def test_one_pair_takes_one_pass(separate, monkeypatch, times, passes):
     assert (len(sizes), sum(sizes)) == (passes, 2)
 
 
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_short_texts_are_padded_to_long_ones_only_where_that_costs_nothing(separate, monkeypatch, anywhere):
+    """Not on a CPU; where a batch has room, it is as full as it may be."""
+    separate.forget_texts()
+    masks, forward = [], separate.encoder.forward
+    monkeypatch.setattr(
+        separate.encoder,
+        "forward",
+        lambda **kwargs: masks.append(kwargs["attention_mask"]) or forward(**kwargs),
+    )
+    if anywhere:
+        monkeypatch.setattr(type(separate), "_most_padding", float("inf"))
+    premises = [f"{number} rains. " * (9 if number < 3 else 1) for number in range(9)]
+    one_call(separate, premises, [f"It is {number}." for number in range(9)])
+    assert sum(map(len, masks)) == 18
+    assert max(map(len, masks)) <= 9
+    assert (max(int((mask == 0).sum()) for mask in masks) > 64) == anywhere
+    assert len(masks) == (2 if anywhere else 3)
+
+
 def test_other_weights_are_noticed(separate):
     """What was kept of a text before new weights were loaded is not used after."""
     changed = copy.deepcopy(separate)

@@ -7,7 +7,6 @@ python benchmarks/readme.py --check  say whether they are up to date (exit statu
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from evaluation import tables  # noqa: E402
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RESULTS = ROOT / "benchmarks" / "results"
 EVALUATION = ROOT / "docs" / "results" / "evaluation.json"
+BEFORE = ROOT / "docs" / "results" / "version-0.1" / "evaluation.json"
 _BLOCK = re.compile(r"(<!-- (\w+): (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -45,8 +45,9 @@ def rendered(page: str) -> str:
         "training": lambda: _training(_read(RESULTS / "training-cost.json")),
         "finecat": lambda: finecat.table(_read(RESULTS / "finecat.json")),
         "promise": lambda: promise.table(_read(RESULTS / "promise.json")),
-        "accuracy": lambda: _measured(tables.quality),
+        "accuracy": lambda: _measured(_read(EVALUATION)),
         "abstention": lambda: tables.selective(_read(EVALUATION)),
+        "design": lambda: _measured(_read(BEFORE)),
         "domains": lambda: domains.text(_read(RESULTS / "domains.json")),
         "left_out": lambda: (RESULTS / "promise-domains-further-separate.md").read_text().strip(),
         "new_kinds": lambda: (RESULTS / "promise-domains.md").read_text().strip(),
@@ -61,7 +62,7 @@ def rendered(page: str) -> str:
         "passages": lambda: (RESULTS / "passages.md").read_text().strip(),
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
-        "throughput": lambda: tables.speed(_read(EVALUATION)),
+        "throughput": lambda: tables.speed(_read(BEFORE)),
         "lora": lambda: (RESULTS / "lora.md").read_text().strip(),
         "adapt": lambda: (RESULTS / "adapt.md").read_text().strip(),
         "peers": lambda: peer_tables.scoring(_peers()),
@@ -84,11 +85,10 @@ def with_outputs(page: str) -> str:
     return snippets.refreshed(page, snippets.run(page)) if shown else page
 
 
-def _measured(table: Callable[[dict[str, Any]], str]) -> str:
-    """A table of the evaluation, with the models and what wrote it."""
-    results = _read(EVALUATION)
+def _measured(results: dict[str, Any]) -> str:
+    """Accuracy as an evaluation has it, with the models and what wrote it."""
     made = f"{results['date']}, {results['threads']} threads, `{results['command']}`."
-    return "\n\n".join([table(results), tables.models(results), tables.sets(results), made])
+    return "\n\n".join([tables.quality(results), tables.models(results), tables.sets(results), made])
 
 
 def _peers() -> dict[str, dict[str, Any]]:

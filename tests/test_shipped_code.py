@@ -15,7 +15,7 @@ from transformers.dynamic_module_utils import get_relative_import_files, get_rel
 
 FILES = sorted(ROOT.glob("*_modernbert_nli.py"))
 # The third is what transformers reads weights with; the last is imported where it is asked for alone.
-LIBRARIES = {"torch", "transformers", "safetensors", "onnxruntime"}
+LIBRARIES = {"torch", "transformers", "safetensors", "onnxruntime", "openvino"}
 STANDARD = {
     "collections",
     "contextlib",

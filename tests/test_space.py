@@ -14,6 +14,7 @@ import push_to_hub
 from publishing.space import REQUIREMENTS, START, space_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER_RUNTIMES = {"onnxruntime", "openvino"}  # of graphs, which a page is not asked for
 OF_THE_PAGE = {"gradio": "6.31.0", "starlette": "1.10.0"}  # the rest is installed with the project itself
 
 
@@ -34,8 +35,7 @@ def test_a_space_has_all_that_its_code_imports(with_gradio):
     names = packages_distributions()
     for path, data in files.items():
         if path.endswith(".py"):
-            # A page has the base that its model names; graphs for another runtime are not asked for.
-            for name in imports(data.decode()) - own - set(sys.stdlib_module_names) - {"onnxruntime"}:
+            for name in imports(data.decode()) - own - set(sys.stdlib_module_names) - OTHER_RUNTIMES:
                 assert {known.lower() for known in names.get(name, [name])} & pinned, (path, name)
 
 

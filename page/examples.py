@@ -20,7 +20,7 @@ PAIRS = (
     Example("It is not said", "Two girls are sitting on a bench in the park.", "The girls are sisters."),
     Example("It abstains", "The company denied that the factory would close.", "The factory will close."),
     # Wrong, and hardly below the limit: accept fewer wrong answers, and this one is not given.
-    Example("It errs", "Few of the guests stayed for dinner.", "Most of the guests left before dinner."),
+    Example("It errs", "Nobody but Maria knew the answer.", "Maria knew the answer."),
 )
 
 _CATEGORIES = """\

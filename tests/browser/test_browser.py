@@ -97,7 +97,7 @@ def test_the_slider_says_what_a_risk_costs_and_changes_the_answer(visit, address
     move(page, 5)
     verdict(page, "No answer")
     expect(promise).to_contain_text(
-        "At most 5% of the answers given are wrong, and about 41% of pairs get one."
+        "At most 5% of the answers given are wrong, and about 26% of pairs get one."
     )
     page.get_by_role("slider").focus()
     page.keyboard.press("Home")

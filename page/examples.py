@@ -19,7 +19,7 @@ PAIRS = (
     Example("It is contradicted", "The museum is closed on Mondays.", "The museum is open on Mondays."),
     Example("It is not said", "Two girls are sitting on a bench in the park.", "The girls are sisters."),
     Example("It abstains", "The company denied that the factory would close.", "The factory will close."),
-    # Wrong, and hardly below the limit: accept fewer wrong answers, and this one is not given.
+    # Wrong, and below the limit: accept fewer wrong answers, and this one is not given.
     Example("It errs", "Nobody but Maria knew the answer.", "Maria knew the answer."),
 )
 

@@ -435,7 +435,7 @@ def test_the_page_of_results_is_rendered_from_results(evaluated, monkeypatch):
     assert readme.rendered(found) == found
     monkeypatch.setattr(readme, "EVALUATION", evaluated["out"] / "nothing.json")
     assert (
-        "Not measured yet: run `python evaluate_nli.py --models checkpoints/quickstart ours="
+        "Not measured yet: run `python evaluate_nli.py --models checkpoints/quickstart version-0.1="
         in readme.rendered(page)
     )
 

@@ -7,9 +7,10 @@
 DOCUMENTS is a folder of JSONL files with `source`, `claim` and `label` (supported, not supported). The few
 weights that are fitted (`evidence` of config.json, see `evidence_modernbert_nli.py`) are fitted in every run;
 what is reported of a set comes from weights and a threshold of the other sets alone. How many sentences a
-passage has is chosen among `--sizes` by the mean balanced accuracy so found (20: about as many as fit one
-window). `--fit` writes what all sets give into the checkpoint's config.json. States of the frozen base are
-kept in `--cache`: after new heads, only these run again. `--rows N` takes as many of each set, by source.
+passage has, among `--sizes` (20: about as many as fit one window), and which features count is chosen by the
+mean balanced accuracy so found. `--fit` writes what all sets give into the checkpoint's config.json. States
+of the frozen base are kept in `--cache`: after new heads, only these run again. `--rows N` takes as many of
+each set, by source.
 
 Writes `benchmarks/results/documents.json` and `documents.md`.
 """
@@ -423,9 +424,8 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
     labels = {name: [row.supported for row in rows] for name, rows in both.items()}
     ways = _ways(args.sizes)
     variants = {way: _left_out(both, labels, *ways[way]) for way in tqdm(ways, "variants")}
-    granularities = [way for way in ways if ways[way][1] == FEATURES]
-    chosen = max(granularities, key=lambda way: _mean(variants[way], "balanced"))
-    sizes = list(ways[chosen][0])
+    chosen = max(ways, key=lambda way: _mean(variants[way], "balanced"))
+    sizes, used = ways[chosen]
     table: dict[str, Any] = {}
     for name, rows in both.items():
         entry: dict[str, Any] = {"rows": len(rows), "supported": sum(labels[name])}
@@ -437,7 +437,7 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
             said = [value >= cut for value in columns[name]]
             entry[baseline] = _figures(columns[name], said, labels[name])
         table[name] = entry
-    rules = {**RULES, "sizes": sizes, "support": fit(list(both.values()), sizes, FEATURES)}
+    rules = {**RULES, "sizes": list(sizes), "support": fit(list(both.values()), sizes, used)}
     rules["contradiction"] = _against(rules["support"])
     rules["abstain_from"] = 0.45
     words = _words(sets)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 Backend = Literal["torch", "onnx", "onnx-int8", "openvino"]
-BACKENDS = ("torch", "onnx", "onnx-int8", "openvino")
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 FOLDER = "onnx"
 METADATA = "modernbert_nli"  # the key under which a graph says what it belongs to, in JSON

@@ -286,13 +286,11 @@ def at_home(data: Data) -> dict[str, Any]:
     """What heads that have seen no domain say of all of them, and of the evaluation sets."""
     model = trained_model(HeadArguments(base_dtype="bfloat16", init_from=str(START)))
     names = [*EVALUATION, *(source.name for source in SOURCES if source.fold is not None)]
-    path = JUDGED / f"{HOME}-{model.heads_digest()[:12]}.npz"
-    if not path.exists():
-        work = path.with_suffix(".trainer")
-        asked = trainer_of(AbstentionTrainer, model, data.states(names[0]), output_dir=str(work))
-        keep(said_of(asked, names, data), path)
-        shutil.rmtree(work, ignore_errors=True)
-    return read(path)
+
+    def asked(work: Path) -> StageTrainer:
+        return trainer_of(NliTrainer, model, data.states(names[0]), output_dir=str(work))
+
+    return kept(JUDGED / f"{HOME}-{model.heads_digest()[:12]}.npz", asked, names, data)
 
 
 def judged_by(
@@ -303,11 +301,23 @@ def judged_by(
     identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST, *data.identity]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     path = JUDGED / f"{recipe.mix.replace(' ', '-')}-{left_out}-{seed}-{digest}.npz"
+    return kept(path, lambda work: train(recipe, left_out, seed, data, work), names, data)
+
+
+def kept(path: Path, asked: Callable[[Path], StageTrainer], names: list[str], data: Data) -> dict[str, Any]:
+    """By set and encoding what a trainer says, which is made in a folder where the file is not there yet."""
     if not path.exists():
-        work = path.with_suffix(".trainer")
-        keep(said_of(train(recipe, left_out, seed, data, work), names, data), path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work, aside = path.with_suffix(".trainer"), path.with_suffix(".new.npz")
+        np.savez(aside, **said_of(asked(work), names, data))  # type: ignore[arg-type]
+        aside.replace(path)
         shutil.rmtree(work, ignore_errors=True)
-    return read(path)
+    found: dict[str, Any] = {}
+    with np.load(path) as stored:
+        for key in stored.files:
+            name, encoding, what = key.split("/")
+            found.setdefault(name, {}).setdefault(encoding, {})[what] = stored[key]
+    return found
 
 
 def said_of(trainer: StageTrainer, names: list[str], data: Data) -> dict[str, np.ndarray]:
@@ -319,24 +329,6 @@ def said_of(trainer: StageTrainer, names: list[str], data: Data) -> dict[str, np
             said = {**predict(trainer, states.only(encoding)), "tested": mask}
             arrays |= {f"{name}/{encoding}/{key}": values for key, values in said.items()}
     return arrays
-
-
-def keep(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".new.npz")
-    np.savez(aside, **arrays)  # type: ignore[arg-type]
-    aside.replace(path)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """By set and encoding what was said."""
-    found: dict[str, Any] = {}
-    with np.load(path) as stored:
-        for key in stored.files:
-            name, encoding, what = key.split("/")
-            found.setdefault(name, {}).setdefault(encoding, {})[what] = stored[key]
-    return found
 
 
 def domain_of(name: str) -> Source:

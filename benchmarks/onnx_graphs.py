@@ -46,7 +46,7 @@ from onnx_modernbert_nli import BACKENDS, FOLDER  # noqa: E402
 from predict import load_pipeline  # noqa: E402
 from training.resume import write_aside  # noqa: E402
 
-COUNT, BATCH_SIZE = 5000, 32
+COUNT, BATCH_SIZE, REPETITIONS = 5000, 32, 5
 RESULTS = ROOT / "benchmarks" / "results"
 SPEED_PAIRS, SINGLE_PAIRS, IN_A_ROW = 600, 200, 25
 BF16 = "torch bf16"  # a way to run it, beside the backends
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, nargs="+", required=True)
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--speed", action="store_true")
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     args = parser.parse_args()
     if bool(args.exported) == args.modernbert or (args.modernbert and not args.speed):
         parser.error("give --exported FOLDER, or --modernbert with --speed")
@@ -91,6 +91,7 @@ def main() -> None:
         "command": f"python benchmarks/onnx_graphs.py --pairs {' '.join(path.name for path in args.pairs)}"
         + " --speed" * args.speed
         + (f" --count {args.count}" if args.count != COUNT else "")
+        + (f" --repetitions {args.repetitions}" if args.repetitions != REPETITIONS else "")
         + (" --modernbert" if args.modernbert else " --exported EXPORTED"),
         "threads": torch.get_num_threads(),
         "machine": platform.processor() or platform.machine(),

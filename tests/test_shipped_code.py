@@ -14,7 +14,7 @@ from conftest import ROOT
 from transformers.dynamic_module_utils import get_relative_import_files, get_relative_imports
 
 FILES = sorted(ROOT.glob("*_modernbert_nli.py"))
-# The third is what transformers reads weights with; the last is imported where it is asked for alone.
+# The third is what transformers reads weights with; the last two are imported where they are asked for alone.
 LIBRARIES = {"torch", "transformers", "safetensors", "onnxruntime", "openvino"}
 STANDARD = {
     "collections",

@@ -104,6 +104,19 @@ def domains() -> dict[str, list[str]]:
     return found
 
 
+def parts(left_out: int, learnt: int) -> list[tuple[str, str, list[str]]]:
+    """What is judged of heads that know nothing of one fold, and all but the tested part of another.
+
+    Returns:
+        Of each evaluation set and of each domain in the two: what it is to the heads, its name, its files.
+    """
+    found = [("evaluation set", name, [name]) for name in EVALUATION]
+    for kind, fold in (("left out", left_out), ("learnt", learnt)):
+        inside = {source.domain for source in SOURCES if source.fold == fold}
+        found += [(kind, domain, names) for domain, names in domains().items() if domain in inside]
+    return found
+
+
 def figures_of(left_out: Sequence[Mapping[str, Any]], learnt: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of one mix by encoding: of each domain, left out and learnt, and of each set."""
     found = {}

@@ -239,6 +239,12 @@ def tested(pairs: Pairs) -> np.ndarray:
     return pairs.held_out(TESTED, seed=-1)
 
 
+def learnt_rows(pairs: Pairs, weight: float, seed: int) -> np.ndarray:
+    """Which pairs of a source a run learns from, those of a weight above one more than once."""
+    rows = replace(pairs, weight=weight).repeated(seed)
+    return rows if domain_of(pairs.name).fold is None else rows[~tested(pairs)[rows]]
+
+
 def trainer_of(stage: type[StageTrainer], model: Any, learnt: PairStates, **options: Any) -> StageTrainer:
     """A stage of these programs."""
     arguments = StageArguments(
@@ -260,10 +266,8 @@ def train(recipe: Recipe, left_out: int | None, seed: int, data: Data, work: Pat
     model = trained_model(head) if head.init_from else new_model(head)
     fitted, held = [], []
     for name, weight in recipe.weights(left_out).items():
-        pairs, states = replace(data.sources[name], weight=weight), data.states(name)
-        rest, rows = pairs.held_out(HELD_OUT, HOME_SEED), pairs.repeated(seed)
-        if domain_of(name).fold is not None:
-            rows = rows[~tested(pairs)[rows]]
+        states, rows = data.states(name), learnt_rows(data.sources[name], weight, seed)
+        rest = data.sources[name].held_out(HELD_OUT, HOME_SEED)
         fitted.append(states.take(rows[~rest[rows]]))
         held.append(states.take(rows[rest[rows]]))
     learnt, unseen = PairStates.concatenate(fitted), PairStates.concatenate(held)

@@ -61,6 +61,8 @@ def main() -> None:
     texts = dict.fromkeys([*(premise for premise, _ in claims), *gold.premises])
     for path in args.others:
         texts |= dict.fromkeys(load_pairs(str(path)).premises)
+    if len(texts) < args.count:
+        parser.error(f"the files have {len(texts):,} passages, not {args.count:,}: name more with --others")
     passages = list(texts)[: args.count]
     folder = WORK / f"{pipe.model.heads_digest()[:12]}-{len(passages)}"
     seconds = _build(pipe, passages, folder)

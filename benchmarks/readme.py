@@ -63,6 +63,8 @@ def rendered(page: str) -> str:
         "serving": lambda: (RESULTS / "service.md").read_text().strip(),
         "scores": lambda: abstention.table(_read(RESULTS / "abstention.json")),
         "throughput": lambda: tables.speed(_read(BEFORE)),
+        "larger_base": lambda: (RESULTS / "larger-base.md").read_text().strip(),
+        "ceiling": lambda: (RESULTS / "ceiling.md").read_text().strip(),
         "lora": lambda: (RESULTS / "lora.md").read_text().strip(),
         "adapt": lambda: (RESULTS / "adapt.md").read_text().strip(),
         "peers": lambda: peer_tables.scoring(_peers()),

@@ -50,7 +50,7 @@ from training.data import Pairs  # noqa: E402
 from training.metrics import bootstrap_difference, wrong  # noqa: E402
 from training.resume import last_checkpoint, write_aside  # noqa: E402
 
-SHARE = 0.1  # of the pairs of each source are learnt from
+SHARE = 0.06  # of the pairs of each source are learnt from
 LEFT_OUT = 1  # fold
 LEARNT = 0  # fold of which the part that nobody learns from is judged
 SEED, EPOCHS = 1, 3.0

@@ -303,6 +303,8 @@ def judged_by(
     """By set and encoding what heads say of it, from a file where there is one."""
     weights = recipe.weights(left_out)
     identity = [weights, recipe.epochs, recipe.head, seed, names, HELD_OUT, MOST, *data.identity]
+    if start := dict(recipe.head).get("init_from"):
+        identity.append(hashlib.sha256((Path(start) / "model.safetensors").read_bytes()).hexdigest())
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     path = JUDGED / f"{recipe.mix.replace(' ', '-')}-{left_out}-{seed}-{digest}.npz"
     return kept(path, lambda work: train(recipe, left_out, seed, data, work), names, data)

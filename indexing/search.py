@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,8 +120,7 @@ def nearest(index: PassageIndex, vector: torch.Tensor, count: int) -> list[int]:
     """
     graph = index.folder / NEAREST
     if graph.is_file():
-        faiss = _faiss()
-        read = faiss.read_index(str(graph))
+        read = _read_graph(graph, graph.stat().st_mtime_ns)
         if read.ntotal == len(index):
             read.hnsw.efSearch = max(64, count)
             return [
@@ -132,6 +132,12 @@ def nearest(index: PassageIndex, vector: torch.Tensor, count: int) -> list[int]:
         found = zip(scores.tolist(), (rows + first).tolist(), strict=True)
         best = heapq.nlargest(count, [*best, *found])
     return [row for _, row in best]
+
+
+@lru_cache(maxsize=1)
+def _read_graph(path: Path, changed: int) -> Any:
+    """Once, however many claims follow: it is read as a whole."""
+    return _faiss().read_index(str(path))
 
 
 def write_graph(index: PassageIndex) -> Path:

@@ -4,7 +4,7 @@
 
 DATA holds `train/`, `breadth/` and `eval/`. Both learn from a part of the quick start's mix without the
 domains of one fold: new heads as in `domains.py`, the whole encoder as in `fine_tuned.py`, at the learning
-rate that is best on held-out pairs after a fifth of its training. One seed; over an hour on one core. What
+rate that is best on held-out pairs after a tenth of its training. One seed; over an hour on one core. What
 was judged is kept under `runs/domains`. Writes `benchmarks/results/ceiling.json` and `.md`.
 """
 
@@ -123,8 +123,9 @@ def _fine_tuned(
             [pairs.take(np.flatnonzero(mask)) for pairs, mask in zip(learnt, sides, strict=True)]
             for sides in ([~mask for mask in masks], masks)
         )
+        held = [pairs for pairs in held if len(pairs)]
         labels = np.concatenate([pairs.labels for pairs in held])
-        few = [pairs.take(np.arange(0, len(pairs), 5)) for pairs in fitted]
+        few = [pairs.take(np.arange(0, len(pairs), 10)) for pairs in fitted]
         tuned = kept.with_suffix(".rates.json")
         rates = json.loads(tuned.read_text()) if tuned.exists() else {}
         for rate in RATES[len(rates) :]:
@@ -223,7 +224,7 @@ def text(results: dict[str, Any]) -> str:
     rates = ", ".join(f"{share:.1%} at {rate}" for rate, share in results["held_out_accuracy"].items())
     note = (
         f"`{results['base']['name']}`; {results['pairs']:,} pairs an epoch, {results['epochs']:g} epochs, "
-        f"seed {results['seed']}. Learning rate of fine-tuning by accuracy on held-out pairs after a fifth "
+        f"seed {results['seed']}. Learning rate of fine-tuning by accuracy on held-out pairs after a tenth "
         f"of the training: {rates}. Left out: no pair of the domain was learnt. Learnt: a part of the domain "
         f"that nobody learns from. {results['date']}, `{results['command']}`."
     )

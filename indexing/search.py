@@ -12,7 +12,7 @@ from indexing.store import PassageIndex
 from prediction.pair_files import InputError
 from states_modernbert_nli import Text, TokenStates
 
-_TOKENS = 2**15  # of passages that are judged at once, with padding
+_TOKENS = 2**13  # of passages that are judged at once, with padding: more no longer fit a cache
 NEAREST = "nearest.faiss"
 _NEIGHBOURS = 32  # of a passage in the graph of Malkov & Yashunin 2016 (arXiv:1603.09320)
 

@@ -59,7 +59,6 @@ RULES: dict[str, Any] = {
     "abstain_from": None,  # the uncertainty; None: as the heads abstain on pairs
     "unsupported": {"words": 1.0, "coverage": 0.0, "threshold": 0.11},
 }
-_TOKENS_AT_ONCE = 2**15  # of passages and claims, in every pair
 _CLAIMS_AT_ONCE = 32
 _CANDIDATES = 12  # looked at for the best few that do not overlap
 
@@ -255,7 +254,7 @@ def _judge_states(
         while at < len(order):
             rows = [order[at]]
             while (at := at + 1) < len(order) and (
-                (len(rows) + 1) * len(some.vectors) * (lengths[order[at]] + longest) <= _TOKENS_AT_ONCE
+                (len(rows) + 1) * len(some.vectors) * (lengths[order[at]] + longest) <= model.tokens_at_once
             ):
                 rows.append(order[at])
             texts = []

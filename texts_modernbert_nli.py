@@ -23,6 +23,7 @@ except ImportError:  # imported from the folder of these files, not through `tru
 
 _STATE_BYTES = 2  # of a number in float16, in which states are kept
 _PADDING = 64  # tokens that cost a CPU no more than reading the encoder's weights once more
+_AT_ONCE = {"cpu": 2**13}  # tokens of pairs: what is made of more does not stay in a CPU's caches
 
 # The compiler of torch 2.6 to 2.9 fails where texts are told apart and looked up by their tokens.
 _COMPILES_LOOKUPS = torch.__version__ >= "2.10"
@@ -324,6 +325,11 @@ class ModernBertNliTexts(ModernBertNliHeads):
     def _most_padding(self) -> float:
         """Tokens of it in a batch: an accelerator has room for more than a batch needs."""
         return _PADDING if self._heads_device.type == "cpu" else float("inf")
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Tokens of pairs, padding included, that `judge_every` is best given in one call."""
+        return _AT_ONCE.get(self._heads_device.type, 2**15)
 
     def _side_by_side(
         self, *sides: tuple[list[torch.Tensor], torch.Tensor]

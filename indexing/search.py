@@ -12,7 +12,6 @@ from indexing.store import PassageIndex
 from prediction.pair_files import InputError
 from states_modernbert_nli import Text, TokenStates
 
-_TOKENS = 2**13  # of passages that are judged at once, with padding: more no longer fit a cache
 NEAREST = "nearest.faiss"
 _NEIGHBOURS = 32  # of a passage in the graph of Malkov & Yashunin 2016 (arXiv:1603.09320)
 
@@ -94,7 +93,7 @@ def _texts(
         order = lengths.argsort(stable=True)
         part: list[int] = []
         for row, length in zip(rows[order].tolist(), lengths[order].tolist(), strict=True):
-            if part and (len(part) + 1) * length > _TOKENS:
+            if part and (len(part) + 1) * length > pipe.model.tokens_at_once:
                 yield [first + one for one in part], _projected(pipe, states, part)
                 part = []
             part.append(row)

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--gold", type=Path, required=True, help="pairs whose premises support claims")
     parser.add_argument("--others", type=Path, nargs="+", default=[], help="pairs whose premises are added")
     parser.add_argument("--count", type=int, default=100_000, help="of passages (default: %(default)s)")
-    parser.add_argument("--claims", type=int, default=50, help="default: %(default)s")
+    parser.add_argument("--claims", type=int, default=20, help="default: %(default)s")
     args = parser.parse_args()
     pipe = load_pipeline()
     gold = load_pairs(str(args.gold))

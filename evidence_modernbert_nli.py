@@ -243,7 +243,7 @@ def _judge_states(
     """Each sentence is projected once for all passages, each passage prepared once for all claims."""
     sentences, said = model.kept(states), model.kept(claims)
     lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
-    longest = max(len(text.tokens) for text in said)
+    longest, most = max(len(text.tokens) for text in said), model.tokens_at_once
     probs = torch.empty(len(said), len(passages), model.config.num_labels)
     uncertainty = torch.empty(len(said), len(passages))
     order = sorted(range(len(passages)), key=lengths.__getitem__)
@@ -254,7 +254,7 @@ def _judge_states(
         while at < len(order):
             rows = [order[at]]
             while (at := at + 1) < len(order) and (
-                (len(rows) + 1) * len(some.vectors) * (lengths[order[at]] + longest) <= model.tokens_at_once
+                (len(rows) + 1) * len(some.vectors) * (lengths[order[at]] + longest) <= most
             ):
                 rows.append(order[at])
             texts = []

@@ -84,6 +84,7 @@ def _texts(
 ) -> Iterator[tuple[list[int], list[Text]]]:
     """Numbers and projected tokens of passages, in parts of like length."""
     chosen = None if shortlist is None else set(nearest(index, claim.vector, shortlist))
+    most = pipe.model.tokens_at_once
     for first, states in index.states():
         _require(pipe, states)
         rows = torch.arange(len(states))
@@ -93,7 +94,7 @@ def _texts(
         order = lengths.argsort(stable=True)
         part: list[int] = []
         for row, length in zip(rows[order].tolist(), lengths[order].tolist(), strict=True):
-            if part and (len(part) + 1) * length > pipe.model.tokens_at_once:
+            if part and (len(part) + 1) * length > most:
                 yield [first + one for one in part], _projected(pipe, states, part)
                 part = []
             part.append(row)

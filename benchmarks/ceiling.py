@@ -13,7 +13,6 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,36 +25,21 @@ from transformers.utils.logging import set_verbosity_error
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from domain_figures import Judged, parts  # noqa: E402
-from domains import (  # noqa: E402
-    HELD_OUT,
-    HOME_SEED,
-    JUDGED,
-    RESULTS,
-    Data,
-    Recipe,
-    domain_of,
-    judged_by,
-    learnt_rows,
-    of_fold,
-    tested,
-)
+from domains import HELD_OUT, HOME_SEED, JUDGED, RESULTS, Data, judged_by, learnt_rows  # noqa: E402
 from fine_tuned import Arguments, FineTuner, Tokenised  # noqa: E402
 from mix import EVALUATION  # noqa: E402
+from one_fold import EPOCHS, LEFT_OUT, NAMES, SEED, cells, compared, drawn, part_of, recipe  # noqa: E402
 
 import quickstart  # noqa: E402
 from tokenization_modernbert_nli import load_tokenizer, max_pair_length  # noqa: E402
 from training.arguments import HeadArguments  # noqa: E402
 from training.data import Pairs  # noqa: E402
-from training.metrics import bootstrap_difference, wrong  # noqa: E402
+from training.metrics import wrong  # noqa: E402
 from training.resume import last_checkpoint, write_aside  # noqa: E402
 
 SHARE = 0.06  # of the pairs of each source are learnt from
-LEFT_OUT = 1  # fold
-LEARNT = 0  # fold of which the part that nobody learns from is judged
-SEED, EPOCHS = 1, 3.0
 RATES = (3e-5, 1e-4, 3e-4)
-NAMES = ("heads, separate", "heads, joint", "fine-tuned")
+RUNS = ("heads, separate", "heads, joint", "fine-tuned")
 
 
 def main() -> None:
@@ -67,19 +51,14 @@ def main() -> None:
     args = parser.parse_args()
     set_verbosity_error()
     data = Data(args.data, HeadArguments(base_dtype="bfloat16"), _part)
-    recipe = Recipe("further", 1.0, 1.0, EPOCHS, (("abstention_weight", 0.0),))
-    names = [*EVALUATION, *of_fold(LEFT_OUT), *of_fold(LEARNT)]
-    said = judged_by(recipe, LEFT_OUT, SEED, data, names)
+    said = judged_by(recipe(), LEFT_OUT, SEED, data, NAMES)
     learnt = [
         data.sources[name].take(learnt_rows(data.sources[name], weight, SEED))
-        for name, weight in recipe.weights(LEFT_OUT).items()
+        for name, weight in recipe().weights(LEFT_OUT).items()
     ]
-    rates, logits = _fine_tuned(learnt, {name: _judged(data, name) for name in names})
-    runs = {
-        NAMES[0]: {name: said[name]["separate"] for name in names},
-        NAMES[1]: {name: said[name]["joint"] for name in names},
-        NAMES[2]: {name: {**said[name]["joint"], "logits": logits[name]} for name in names},
-    }
+    rates, logits = _fine_tuned(learnt, {name: _judged(data, name) for name in NAMES})
+    separate, joint = ({name: said[name][encoding] for name in NAMES} for encoding in ("separate", "joint"))
+    tuned = {name: {**joint[name], "logits": logits[name]} for name in NAMES}
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/ceiling.py --data DATA",
@@ -88,7 +67,7 @@ def main() -> None:
         "epochs": EPOCHS,
         "pairs": sum(map(len, learnt)),
         "held_out_accuracy": rates,
-        "rows": rows(runs),
+        "rows": rows(dict(zip(RUNS, (separate, joint, tuned), strict=True))),
     }
     write_aside(RESULTS / "ceiling.json", json.dumps(results, indent=2) + "\n")
     write_aside(RESULTS / "ceiling.md", text(results) + "\n")
@@ -97,14 +76,7 @@ def main() -> None:
 
 def _part(pairs: Pairs) -> Pairs:
     """All of what is only judged; of the rest a share, whose states are those of the whole file."""
-    if pairs.name in EVALUATION or domain_of(pairs.name).fold == LEFT_OUT:
-        return pairs
-    rows = np.random.default_rng(0).permutation(len(pairs))[: round(SHARE * len(pairs))]
-    if domain_of(pairs.name).fold == LEARNT:
-        rows = np.union1d(rows, np.flatnonzero(tested(pairs))[:400])
-    rows = np.sort(rows)
-    known = rows if pairs.rows is None else pairs.rows[rows]
-    return replace(pairs.take(rows), origin=pairs.whole, rows=known)
+    return part_of(pairs, drawn(pairs, SHARE))
 
 
 def _judged(data: Data, name: str) -> Pairs:
@@ -186,41 +158,17 @@ def _logits(trainer: FineTuner, sets: Sequence[Pairs]) -> list[np.ndarray]:
 
 def rows(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each set and domain: what each gets right, and what fine-tuning gains on heads of joint encoding."""
-    found = []
-    for kind, title, names in parts(LEFT_OUT, LEARNT):
-        judged = {name: Judged.read([said], names, "") for name, said in _by_encoding(runs).items()}
-        mask = judged[NAMES[0]].tested if kind == "learnt" else slice(None)
-        right = {name: 1 - of.errors[:, mask] for name, of in judged.items()}
-        found.append(
-            {
-                "kind": kind,
-                "name": title,
-                "pairs": right[NAMES[0]].shape[1],
-                "accuracy": {name: float(of.mean()) for name, of in right.items()},
-                "difference": float(right[NAMES[2]].mean() - right[NAMES[1]].mean()),
-                "interval": bootstrap_difference(right[NAMES[2]], right[NAMES[1]]),
-            }
-        )
-    return found
-
-
-def _by_encoding(runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """As `Judged.read` takes what is said in one encoding."""
-    return {run: {name: {"": of} for name, of in said.items()} for run, said in runs.items()}
+    by_encoding = {run: {name: {"": of} for name, of in said.items()} for run, said in runs.items()}
+    return [row for row, _ in compared(by_encoding, "")]
 
 
 def text(results: dict[str, Any]) -> str:
     """A row for each set and domain."""
     lines = [
-        "| Set or domain | | Pairs | " + " | ".join(NAMES) + " | Fine-tuned - heads, joint |",
-        "|---" * (4 + len(NAMES)) + "|",
+        "| Set or domain | | Pairs | " + " | ".join(RUNS) + " | Fine-tuned - heads, joint |",
+        "|---" * (4 + len(RUNS)) + "|",
+        *("| " + " | ".join(cells(row)) + " |" for row in results["rows"]),
     ]
-    for row in results["rows"]:
-        low, high = row["interval"]
-        cells = [row["name"], row["kind"], f"{row['pairs']:,}"]
-        cells += [f"{row['accuracy'][name]:.1%}" for name in NAMES]
-        cells += [f"{100 * row['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"]
-        lines.append("| " + " | ".join(cells) + " |")
     rates = ", ".join(f"{share:.1%} at {rate}" for rate, share in results["held_out_accuracy"].items())
     note = (
         f"`{results['base']['name']}`; {results['pairs']:,} pairs an epoch, {results['epochs']:g} epochs, "

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,10 @@ class Judged:
             of_all(lambda said: said["labels"])[0],
             of_all(lambda said: said["tested"])[0],
         )
+
+    def tested_alone(self) -> "Judged":
+        """The pairs that nobody learns from."""
+        return Judged(*(getattr(self, field.name)[..., self.tested] for field in fields(self)))
 
     @property
     def accuracy(self) -> list[float]:
@@ -101,19 +105,6 @@ def domains() -> dict[str, list[str]]:
     for source in SOURCES:
         if source.fold is not None:
             found.setdefault(source.domain, []).append(source.name)
-    return found
-
-
-def parts(left_out: int, learnt: int) -> list[tuple[str, str, list[str]]]:
-    """What is judged of heads that know nothing of one fold, and all but the tested part of another.
-
-    Returns:
-        Of each evaluation set and of each domain in the two: what it is to the heads, its name, its files.
-    """
-    found = [("evaluation set", name, [name]) for name in EVALUATION]
-    for kind, fold in (("left out", left_out), ("learnt", learnt)):
-        inside = {source.domain for source in SOURCES if source.fold == fold}
-        found += [(kind, domain, names) for domain, names in domains().items() if domain in inside]
     return found
 
 

@@ -143,8 +143,8 @@ def text(results: dict[str, Any]) -> str:
             size = rows[0]["bytes"] / 1e6
             lines.append(f"| {way} | {encoding} | {len(rows)} | {' | '.join(cells)} | {size:.1f} |")
     note = (
-        f"{results['pairs']:,} pairs, half of each set's, others for each seed. Fine-tuned: at that learning "
-        f"rate. {results['date']}, `{results['command']}`."
+        f"{results['pairs']:,} pairs, half from each set, different ones for each seed. Fine-tuned: at that "
+        f"learning rate. {results['date']}, `{results['command']}`."
     )
     return "\n".join([*lines, "", note])
 

@@ -43,7 +43,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configuration_modernbert_nli import LABELS
+from modernbert_nli.configuration_modernbert_nli import LABELS
 from prediction.pair_files import InputError
 from training.resume import folder_aside, write_aside
 
@@ -73,7 +73,7 @@ ROUTES_NOT_COVERED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge, calibrate, write and report."""
     args = parse_args(argv)
-    from calibration_modernbert_nli import promised_threshold
+    from modernbert_nli.calibration import promised_threshold
     from predict import load_pipeline
 
     try:
@@ -294,9 +294,9 @@ def _rows(promise: dict[str, Any]) -> list[str]:
 
 
 def _calibrate_routes(args: argparse.Namespace) -> int:
-    from calibration_modernbert_nli import promised_threshold
+    from modernbert_nli.calibration import promised_threshold
+    from modernbert_nli.routing import UNFITTED
     from predict import load_pipeline
-    from routing_modernbert_nli import UNFITTED
 
     texts, labels, categories = load_routes(args.routes, args.categories)
     pipe = load_pipeline(args.model, args.base, args.revision, args.device)
@@ -343,7 +343,7 @@ def calibrate_routes(
     Raises:
         ValueError: categories or texts that cannot be meant, or too few texts.
     """
-    from routing_modernbert_nli import as_categories
+    from modernbert_nli.routing import as_categories
     from training.calibration import calibration_of
 
     known = as_categories(categories)
@@ -371,7 +371,7 @@ def _write_config(folder: Path, changes: dict[str, Any]) -> None:
 
 
 def _write_int8(folder: Path, changes: dict[str, Any]) -> None:
-    from onnx_modernbert_nli import FOLDER, INT8_PROMISE
+    from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE
 
     write_aside(folder / FOLDER / INT8_PROMISE, json.dumps(changes, indent=2, sort_keys=True) + "\n")
 

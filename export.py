@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def export(args: argparse.Namespace) -> str:
     """Write the folder, all at once: what is in it."""
     from exporting.card import section
-    from onnx_modernbert_nli import FOLDER
+    from modernbert_nli.onnx_backend import FOLDER
     from predict import load_pipeline
 
     output: Path = args.output
@@ -93,7 +93,7 @@ def write_graphs(model: Any, folder: Path, int8: bool) -> None:
 
     from exporting.graphs import export_graph, graphs_of
     from exporting.quantize import KINDS, quantize
-    from onnx_modernbert_nli import OnnxEncoder, graph_file
+    from modernbert_nli.onnx_backend import OnnxEncoder, graph_file
 
     if isinstance(model.encoder, OnnxEncoder):
         raise ValueError("This model runs graphs already: load its checkpoint without `backend`.")

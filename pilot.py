@@ -34,8 +34,8 @@ import numpy as np
 import torch
 from transformers import set_seed
 
-from configuration_modernbert_nli import LABELS
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.configuration_modernbert_nli import LABELS
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from train import load_sources, new_model, state_maker
 from training.arguments import DataArguments, HeadArguments, StageArguments, parser_of
 from training.choosing import TO_LABEL, choose_pairs

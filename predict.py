@@ -189,7 +189,7 @@ def load_pipeline(
     base: str | None = None,
     revision: str | None = None,
     device: str | None = None,
-    backend: str | None = None,
+    backend: Any = None,
 ) -> Any:
     """The pipeline of a checkpoint (by default that of this repository), with this repository's classes.
 
@@ -199,26 +199,17 @@ def load_pipeline(
     Raises:
         InputError: it cannot be loaded.
     """
-    from transformers import PretrainedConfig
     from transformers.utils.logging import disable_progress_bar
 
-    import quickstart
-    from modeling_modernbert_nli import ModernBertNliModel
+    import modernbert_nli
+    from modernbert_nli import embedded
 
     disable_progress_bar()
-    location: dict[str, Any] = {"revision": revision} if revision else {}
-    if model is None and not quickstart.CHECKPOINT.is_dir():
-        raise InputError(f"There is no checkpoint in {quickstart.CHECKPOINT}: name one by --model.")
+    if model is None and not embedded.CHECKPOINT.is_dir():
+        raise InputError(f"There is no checkpoint in {embedded.CHECKPOINT}: name one by --model.")
+    model = str(embedded.CHECKPOINT) if model is None else model
     try:
-        model = str(quickstart.CHECKPOINT) if model is None else model
-        values = PretrainedConfig.get_config_dict(model, **location)[0]
-        if (model_type := values.get("model_type")) != ModernBertNliModel.config_class.model_type:
-            raise ValueError(f"its config.json says model_type {model_type!r}, not 'modernbert_nli'.")
-        own = (values.get("base_model_name_or_path"), values.get("base_model_revision"))
-        if base := base or quickstart.embedded_folder(*own):
-            location["base_model_name_or_path"] = base
-        loaded = ModernBertNliModel.from_pretrained(model, backend=backend, **location)
-        return loaded.as_pipeline(device=device)
+        return modernbert_nli.load(model, base=base, revision=revision, backend=backend, device=device)
     # an AssertionError for an unknown device, an ImportError for a backend that is not installed
     except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
         raise InputError(f"The model {model!r} could not be loaded: {error}") from error
@@ -251,7 +242,7 @@ def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:
 
 def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None, as_json: bool) -> str:
     """The decision on one pair, for a reader or as JSON."""
-    from tokenization_modernbert_nli import PairError
+    from modernbert_nli.tokenization import PairError
 
     try:
         decision = pipe(premise, hypothesis, threshold=threshold)
@@ -367,7 +358,7 @@ def judge_pairs(
     pipe: Any, pairs: Sequence[tuple[Any, Any]], problems: Sequence[str | None], **options: Any
 ) -> list[dict[str, Any]]:
     """The decision on each pair, or the `error` that stands in its way. Some `problems` are known already."""
-    from tokenization_modernbert_nli import PairError
+    from modernbert_nli.tokenization import PairError
 
     def judge() -> Iterator[dict[str, Any]]:
         good = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
@@ -401,7 +392,7 @@ def _fingerprint(model: Any) -> str:
 
 def check_pair(pipe: Any, source: str, answer: str, threshold: float | None, as_json: bool) -> str:
     """The verdict on an answer, for a reader or as JSON."""
-    from tokenization_modernbert_nli import PairError
+    from modernbert_nli.tokenization import PairError
 
     try:
         result = pipe.check(answer, source, threshold=threshold)
@@ -426,7 +417,7 @@ def check_rows(
     batch_size: int = BATCH_SIZE,
 ) -> list[dict[str, Any]]:
     """The verdict on each source and answer, or the `error` that stands in its way."""
-    from tokenization_modernbert_nli import PairError
+    from modernbert_nli.tokenization import PairError
 
     results: list[dict[str, Any]] = []
     for (source, answer), problem in zip(pairs, problems, strict=True):

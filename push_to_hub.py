@@ -39,6 +39,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
+from publishing.assemble import STALE_CODE, assemble
 from publishing.upload import NOTHING, Landed, PublishError, check_token, publish, retried, tag, tag_is_free
 from publishing.verify import NotAsLocal, compare, judged, read_back
 from training.resume import folder_aside
@@ -197,7 +198,7 @@ def publish_checkpoint(args: argparse.Namespace) -> str:
             revision=args.revision,
             create_pr=args.create_pr,
             check=_no_other_model(api, args.repo_id, config),
-            delete_patterns=("*_modernbert_nli.py",),  # the page lists all that is run
+            delete_patterns=STALE_CODE,
         )
     difference = verify(api, args, landed, expected)
     if to_tag:
@@ -219,7 +220,6 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
     """
     from model_card.render import Evaluation, render
     from predict import load_pipeline
-    from publishing.assemble import assemble
 
     config = assemble(args.model, args.evaluation, folder)
     base = {"name": config["base_model_name_or_path"], "revision": config["base_model_revision"]}
@@ -243,11 +243,11 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
 
 def verify(api: HfApi, args: argparse.Namespace, landed: Landed, expected: dict[str, Any]) -> float:
     """The greatest difference between what has landed and what is here; a `NotAsLocal` where it matters."""
-    import quickstart
+    from modernbert_nli import embedded
 
     config = json.loads((args.model / "config.json").read_text(encoding="utf-8"))
     own = (config["base_model_name_or_path"], config["base_model_revision"])
-    base = args.base or quickstart.embedded_folder(*own)
+    base = args.base or embedded.embedded_folder(*own)
     try:
         found = read_back(
             args.repo_id,
@@ -334,7 +334,7 @@ def publish_static(args: argparse.Namespace) -> str:
 
 def convert_legacy(args: argparse.Namespace) -> str:
     """Published heads to a checkpoint: what was written."""
-    from configuration_modernbert_nli import DEFAULT_BASE
+    from modernbert_nli.configuration_modernbert_nli import DEFAULT_BASE
     from publishing.legacy import convert
 
     _check_new(args.output)

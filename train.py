@@ -31,9 +31,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-from calibration_modernbert_nli import promised_threshold
-from configuration_modernbert_nli import LABELS
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.calibration import promised_threshold
+from modernbert_nli.configuration_modernbert_nli import LABELS
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.adapter import train_adapter
 from training.arguments import DataArguments, HeadArguments, StageArguments, identity, parse
 from training.cache import cache_states, missing_bytes, recomputed_states

@@ -26,10 +26,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from variants import VARIANTS, Variant  # noqa: E402
 
-import quickstart  # noqa: E402
-from configuration_modernbert_nli import ModernBertNliConfig  # noqa: E402
-from heads_modernbert_nli import HEADS  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig  # noqa: E402
+from modernbert_nli.heads import HEADS  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from training.arguments import HeadArguments, StageArguments  # noqa: E402
 from training.cache import Precision, cache_states  # noqa: E402
 from training.data import Pairs, load_pairs  # noqa: E402
@@ -70,7 +70,7 @@ def main() -> None:
         + " --eval "
         + " ".join(Path(file).name for file in args.eval)
         + " --bf16" * args.bf16,
-        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "base": {"name": embedded.BASE, "revision": embedded.BASE_REVISION},
         "pairs": len(pairs),
         "seeds": args.seeds,
         "training": training,
@@ -171,7 +171,7 @@ def new_heads(variant: Variant) -> ModernBertNliModel:
     known, HEADS["alignment"] = HEADS["alignment"], variant.head
     try:
         config = ModernBertNliConfig.from_base(
-            quickstart.BASE, quickstart.BASE_REVISION, str(quickstart.base_folder()), **settings
+            embedded.BASE, embedded.BASE_REVISION, str(embedded.base_folder()), **settings
         )
         return ModernBertNliModel.from_base(config)
     finally:

@@ -30,13 +30,13 @@ from transformers.utils.logging import set_verbosity_error
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import adaptation_modernbert_nli as adaptation  # noqa: E402
-import quickstart  # noqa: E402
-from adaptation_modernbert_nli import Pairs as Summarised  # noqa: E402
-from adaptation_modernbert_nli import adapted, conclude, wrong  # noqa: E402
-from heads_modernbert_nli import label_loss  # noqa: E402
-from home_modernbert_nli import Home, Summaries  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+import modernbert_nli.adaptation as adaptation  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.adaptation import Pairs as Summarised  # noqa: E402
+from modernbert_nli.adaptation import adapted, conclude, wrong  # noqa: E402
+from modernbert_nli.heads import label_loss  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli.replay import Home, Summaries  # noqa: E402
 from training.cache import cache_states  # noqa: E402
 from training.choosing import representatives, spread_out  # noqa: E402
 from training.data import load_pairs  # noqa: E402
@@ -89,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     set_verbosity_error()
     check_start(args.start)
-    base = str(quickstart.base_folder())
+    base = str(embedded.base_folder())
     model = ModernBertNliModel.from_pretrained(
         args.start, base_model_name_or_path=base, dtype=torch.bfloat16
     ).eval()

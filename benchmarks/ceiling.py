@@ -30,8 +30,8 @@ from fine_tuned import Arguments, FineTuner, Tokenised  # noqa: E402
 from mix import EVALUATION  # noqa: E402
 from one_fold import EPOCHS, LEFT_OUT, NAMES, SEED, cells, compared, drawn, part_of, recipe  # noqa: E402
 
-import quickstart  # noqa: E402
-from tokenization_modernbert_nli import load_tokenizer, max_pair_length  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.tokenization import load_tokenizer, max_pair_length  # noqa: E402
 from training.arguments import HeadArguments  # noqa: E402
 from training.data import Pairs  # noqa: E402
 from training.metrics import wrong  # noqa: E402
@@ -62,7 +62,7 @@ def main() -> None:
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/ceiling.py --data DATA",
-        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "base": {"name": embedded.BASE, "revision": embedded.BASE_REVISION},
         "seed": SEED,
         "epochs": EPOCHS,
         "pairs": sum(map(len, learnt)),
@@ -117,7 +117,7 @@ def _fine_tuned(
 def _trained(pairs: list[Pairs], rate: float) -> FineTuner:
     """The whole encoder, trained on pairs, from where an interrupted run was."""
     set_seed(SEED)
-    folder = quickstart.embedded_folder(quickstart.BASE, None) or quickstart.BASE
+    folder = embedded.embedded_folder(embedded.BASE, None) or embedded.BASE
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
     tokenizer = load_tokenizer(folder, model.config)
     work = JUDGED / f"fine-tuned-{rate:g}-{sum(map(len, pairs))}.trainer"

@@ -5,7 +5,7 @@
     python benchmarks/documents.py --data DOCUMENTS --contexts window --output benchmarks/results/windows
 
 DOCUMENTS is a folder of JSONL files with `source`, `claim` and `label` (supported, not supported). The few
-weights that are fitted (`evidence` of config.json, see `evidence_modernbert_nli.py`) are fitted in every run;
+weights that are fitted (`evidence` of config.json, see `documents.py`) are fitted in every run;
 what is reported of a set comes from weights and a threshold of the other sets alone. How many sentences a
 passage has, among `--sizes` (20: about as many as fit one window), and which features count is chosen by the
 mean balanced accuracy so found. `--fit` writes what all sets give into the checkpoint's config.json. States
@@ -33,12 +33,12 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from coverage_modernbert_nli import lacking, word_scores  # noqa: E402
-from evidence_modernbert_nli import FEATURES, RULES, Claims, Judged, judge, weighted  # noqa: E402
-from passages_modernbert_nli import Block, Reader, Sentence, inner_counts, kept, token_places  # noqa: E402
+from modernbert_nli.coverage import lacking, word_scores  # noqa: E402
+from modernbert_nli.documents import FEATURES, RULES, Claims, Judged, judge, weighted  # noqa: E402
+from modernbert_nli.passages import Block, Reader, Sentence, inner_counts, kept, token_places  # noqa: E402
+from modernbert_nli.sentences import Span  # noqa: E402
+from modernbert_nli.states import TokenStates  # noqa: E402
 from predict import load_pipeline  # noqa: E402
-from sentences_modernbert_nli import Span  # noqa: E402
-from states_modernbert_nli import TokenStates  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 TOKENS = ("wice_tokens_train", "wice_tokens_dev")  # chosen on the first, measured on the second

@@ -35,9 +35,9 @@ from domain_figures import Judged, differences, domain_table, domains, figures_o
 from mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files  # noqa: E402
 from train_quickstart import HOME_SEED, LEARNING_RATE  # noqa: E402
 
-import quickstart  # noqa: E402
 from calibrate import CALIBRATED, write  # noqa: E402
 from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
 from training.arguments import HeadArguments, StageArguments  # noqa: E402
 from training.cache import cache_states  # noqa: E402
 from training.data import Pairs, clean, load_pairs  # noqa: E402
@@ -97,7 +97,7 @@ def main() -> None:
         "command": "python benchmarks/domains.py --data DATA "
         + f"--mixes {' '.join(map(json.dumps, args.mixes))} --seeds {' '.join(map(str, args.seeds))} "
         + f"--shares {args.shares[0]:g} {args.shares[1]:g} --epochs {args.epochs:g}",
-        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "base": {"name": embedded.BASE, "revision": embedded.BASE_REVISION},
         "mixes": mixes,
     }
     if args.checkpoint:

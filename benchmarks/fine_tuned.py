@@ -33,10 +33,10 @@ from transformers.utils.logging import set_verbosity_error
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import quickstart  # noqa: E402
-from configuration_modernbert_nli import LABELS  # noqa: E402
-from heads_modernbert_nli import label_loss  # noqa: E402
-from tokenization_modernbert_nli import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.configuration_modernbert_nli import LABELS  # noqa: E402
+from modernbert_nli.heads import label_loss  # noqa: E402
+from modernbert_nli.tokenization import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
 from training.data import Pairs, clean, load_pairs, summary  # noqa: E402
 from training.resume import last_checkpoint, move_into, prepare_work_folder  # noqa: E402
 from training.trainers import LengthSampler  # noqa: E402
@@ -50,7 +50,7 @@ class Choices:
     evaluation: list[str] = field(
         default_factory=list, metadata={"help": "Pairs to be measured on later: none of them is learnt."}
     )
-    base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the base."})
+    base_model: str = field(default=embedded.BASE, metadata={"help": "Repository id of the base."})
     base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
     base_folder: str | None = field(default=None, metadata={"help": "A local copy of it."})
     resume: bool = field(default=False, metadata={"help": "Go on where an interrupted run was."})
@@ -120,9 +120,9 @@ def main(argv: list[str] | None = None) -> None:
     print(summary(train, evaluation))
 
     revision = choices.base_revision
-    folder = choices.base_folder or quickstart.embedded_folder(choices.base_model, revision)
-    if choices.base_model == quickstart.BASE:
-        revision = revision or quickstart.BASE_REVISION
+    folder = choices.base_folder or embedded.embedded_folder(choices.base_model, revision)
+    if choices.base_model == embedded.BASE:
+        revision = revision or embedded.BASE_REVISION
     hub = {"revision": None if folder else revision}
     named = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
     model = AutoModelForSequenceClassification.from_pretrained(folder or choices.base_model, **hub, **named)

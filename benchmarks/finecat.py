@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from ablation import STATES, Right, cell, compare, fit, new_heads, right_answers  # noqa: E402
 from variants import VARIANTS  # noqa: E402
 
-import quickstart  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
 from pilot import out_of_fold  # noqa: E402
 from training.arguments import StageArguments  # noqa: E402
 from training.cache import cache_states  # noqa: E402
@@ -77,7 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--train", required=True, help="a file of pairs to learn from")
     parser.add_argument("--eval", nargs="+", required=True, help="files of pairs to measure on")
-    parser.add_argument("--teacher", default=str(quickstart.CHECKPOINT), help="folder or repository id")
+    parser.add_argument("--teacher", default=str(embedded.CHECKPOINT), help="folder or repository id")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=float, default=5.0)
     parser.add_argument("--bf16", action="store_true", help="train the heads in bfloat16")
@@ -119,7 +119,7 @@ def main() -> None:
         + " ".join(Path(file).name for file in args.eval)
         + f" --teacher {Path(args.teacher).name}"
         + " --bf16" * args.bf16,
-        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "base": {"name": embedded.BASE, "revision": embedded.BASE_REVISION},
         "pairs": len(pairs),
         "teacher_accuracy": float((logits.argmax(axis=-1) == pairs.labels).mean()),
         "seeds": args.seeds,

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from domains import RESULTS, Data, judged_by, learnt_rows  # noqa: E402
 from one_fold import EPOCHS, LEFT_OUT, NAMES, SEED, cells, compared, drawn, part_of, recipe  # noqa: E402
 
-import quickstart  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
 from training.arguments import HeadArguments  # noqa: E402
 from training.data import Pairs  # noqa: E402
 from training.metrics import aurc  # noqa: E402
@@ -63,11 +63,11 @@ def main() -> None:
 
     common: dict[str, Any] = {"encodings": ["separate"]}
     larger = {**common, "base_model": BASE, "base_revision": REVISION, "base_folder": str(FOLDER)}
-    bases = {quickstart.BASE: (quickstart.BASE_REVISION, common), BASE: (REVISION, larger)}
+    bases = {embedded.BASE: (embedded.BASE_REVISION, common), BASE: (REVISION, larger)}
     said, described = {}, {}
     for base, (revision, options) in bases.items():
         # States of the small base are there, of whole files; those of the large one cost too much.
-        part = _of_all if base == quickstart.BASE else _alone
+        part = _of_all if base == embedded.BASE else _alone
         data = Data(args.data, HeadArguments(base_dtype="bfloat16", **options), part)
         said[base] = judged_by(recipe(**options), LEFT_OUT, SEED, data, NAMES)
         described[base] = {

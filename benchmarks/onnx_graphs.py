@@ -37,12 +37,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from timing import alternate, ratio, timed  # noqa: E402
 
-import quickstart  # noqa: E402
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
 from export import write_graphs  # noqa: E402
 from exporting.graphs import OPSET, quiet  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from onnx_modernbert_nli import BACKENDS, FOLDER  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli.onnx_backend import BACKENDS, FOLDER  # noqa: E402
 from predict import load_pipeline  # noqa: E402
 from training.resume import write_aside  # noqa: E402
 
@@ -79,7 +79,7 @@ def main() -> None:
         if args.modernbert:
             folder, base = modernbert(Path(place))
         else:
-            folder, base = args.exported, str(quickstart.base_folder())
+            folder, base = args.exported, str(embedded.base_folder())
         if args.speed:
             name = "onnx-speed-modernbert" if args.modernbert else "onnx-speed"
             pairs = [row[:2] for row in read(args.pairs, min(args.count, SPEED_PAIRS))]
@@ -215,7 +215,7 @@ def _share(which: Any) -> float:
 def modernbert(place: Path) -> tuple[Path, str]:
     """The geometry of ModernBERT-base with random weights: a folder of it exported, and one of the base."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(quickstart.base_folder())
+    tokenizer = AutoTokenizer.from_pretrained(embedded.base_folder())
     special = {"pad_token_id": tokenizer.pad_token_id, "sep_token_id": tokenizer.sep_token_id}
     encoder = AutoModel.from_config(ModernBertConfig(cls_token_id=tokenizer.cls_token_id, **special))
     base, folder = place / "base", place / "exported"

@@ -37,7 +37,7 @@ def picture() -> str:
 
 
 def drawn(calibration: dict[str, Any], encoding: str) -> str:
-    """The picture of a calibration: see `calibration_modernbert_nli.py`."""
+    """The picture of a calibration: see `calibration.py`."""
     rows = {row["target_risk"]: row for row in calibration["table"]}
     shown = [rows[target] for target in TARGETS if target in rows]
     height = _TOP + len(shown) * _ROW + 58

@@ -46,11 +46,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from timing import alternate, ratio  # noqa: E402
 
-import quickstart  # noqa: E402
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
-from load_model import predict_with_abstention  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from tokenization_modernbert_nli import load_tokenizer, max_pair_length  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli.published_heads import predict_with_abstention  # noqa: E402
+from modernbert_nli.tokenization import load_tokenizer, max_pair_length  # noqa: E402
 from training.report import MemoryWatch  # noqa: E402
 from training.resume import write_aside  # noqa: E402
 
@@ -368,7 +368,7 @@ def make_checkpoints(args: argparse.Namespace) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     base = Path(folder(args, "base"))
     if not base.exists():
-        tokenizer = AutoTokenizer.from_pretrained(quickstart.base_folder())
+        tokenizer = AutoTokenizer.from_pretrained(embedded.base_folder())
         special = {
             name: getattr(tokenizer, name) for name in ("pad_token_id", "cls_token_id", "sep_token_id")
         }
@@ -396,7 +396,7 @@ def make_checkpoints(args: argparse.Namespace) -> None:
 def folder(args: argparse.Namespace, what: str) -> str:
     """Where the base, the classifier or the heads are."""
     if args.geometry == "minilm" and what != "classifier":
-        return str(quickstart.base_folder() if what == "base" else quickstart.CHECKPOINT)
+        return str(embedded.base_folder() if what == "base" else embedded.CHECKPOINT)
     return str(WORK / f"{args.geometry}-{what}")
 
 

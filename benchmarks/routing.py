@@ -25,8 +25,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-import quickstart  # noqa: E402
-from fitting_modernbert_nli import (  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.fitting import (  # noqa: E402
     NOTHING,
     Known,
     LabelledTexts,
@@ -35,7 +35,7 @@ from fitting_modernbert_nli import (  # noqa: E402
     know,
     uncertainty,
 )
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from training.resume import write_aside  # noqa: E402
 
 COSINE, ENTAILMENT, BEFORE, NOW, LEFT_OUT = "cosine", "entailment", "route before", "route", "left out"
@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--fit", type=Path, metavar="CHECKPOINT", help="whose config.json is to be changed")
     args = parser.parse_args()
-    folder = args.fit or quickstart.CHECKPOINT
-    base = str(quickstart.base_folder())
+    folder = args.fit or embedded.CHECKPOINT
+    base = str(embedded.base_folder())
     pipe = ModernBertNliModel.from_pretrained(folder, base_model_name_or_path=base).as_pipeline(device="cpu")
     sets = load(args.data)
     facts = {labelled.name: _facts(pipe, labelled) for labelled in tqdm(sets, unit="set", disable=None)}

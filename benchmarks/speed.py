@@ -27,11 +27,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from timing import alternate, ratio  # noqa: E402
 
-import quickstart  # noqa: E402
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
-from evidence_modernbert_nli import rules_of  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from states_modernbert_nli import TokenStates  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modernbert_nli.documents import rules_of  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli.states import TokenStates  # noqa: E402
 
 TOPICS = ["sport", "music", "food", "travel", "work", "school", "weather", "money", "health", "animals"]
 TOPICS += [
@@ -81,8 +81,8 @@ def main() -> None:
 
 
 def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
-    base = str(quickstart.base_folder())
-    nli = ModernBertNliModel.from_pretrained(quickstart.CHECKPOINT, base_model_name_or_path=base).as_pipeline(
+    base = str(embedded.base_folder())
+    nli = ModernBertNliModel.from_pretrained(embedded.CHECKPOINT, base_model_name_or_path=base).as_pipeline(
         device="cpu"
     )
     model, tokenizer = nli.model, nli.tokenizer
@@ -130,7 +130,7 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
 def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     """Random weights: no speed depends on what they are. The tokens are those of the embedded tokenizer."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(quickstart.base_folder())
+    tokenizer = AutoTokenizer.from_pretrained(embedded.base_folder())
     config = ModernBertNliConfig(
         head_type="alignment", encoding="separate", sep_token_id=tokenizer.sep_token_id
     )

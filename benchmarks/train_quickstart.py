@@ -40,7 +40,7 @@ FURTHER = (
     *_COMMON,
 )
 # The code is one set of files in this repository: a checkpoint in it links to them.
-CODE = sorted(path.name for path in ROOT.glob("*_modernbert_nli.py"))
+CODE = sorted(path.name for path in (ROOT / "modernbert_nli").glob("[!_]*.py"))
 FIGURES = ("accuracy", "coverage", "selective_accuracy", "aurc", "aurc_max_prob")
 
 

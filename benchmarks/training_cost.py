@@ -25,8 +25,8 @@ from transformers import AutoModel
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import quickstart  # noqa: E402
-from tokenization_modernbert_nli import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
+from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.tokenization import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
 from training.data import load_pairs  # noqa: E402
 from training.report import MemoryWatch  # noqa: E402
 
@@ -75,7 +75,7 @@ def main() -> None:
         "command": shlex.join(
             ["python", "benchmarks/training_cost.py", *(Path(word).name for word in sys.argv[1:])]
         ),
-        "base": {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION},
+        "base": {"name": embedded.BASE, "revision": embedded.BASE_REVISION},
         "pairs": args.count,
         "epochs": EPOCHS,
         "threads": torch.get_num_threads(),
@@ -100,7 +100,7 @@ _PARTS = ("states", "stage 1", "stage 2")
 
 def _plain_pass(source: str) -> dict[str, Any]:
     """Seconds of the encoder alone; tokenising is not counted."""
-    folder = str(quickstart.base_folder())
+    folder = str(embedded.base_folder())
     model = AutoModel.from_pretrained(folder).eval()
     tokenizer = load_tokenizer(folder, model.config)
     pairs = load_pairs(source)

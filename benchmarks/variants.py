@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PretrainedConfig
 
-from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead
+from modernbert_nli.heads import HYPOTHESIS, PREMISE, AlignmentHead
 from training.cache import Precision
 
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
-from cloze_modernbert_nli import ClozeClassifier
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.cloze import ClozeClassifier
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.tokenization import load_tokenizer
 from predict import load_pipeline
-from tokenization_modernbert_nli import load_tokenizer
 from training.classifier import PairClassifier, digest_of, label_order
 from training.report import head_parameters
 

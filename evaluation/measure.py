@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from configuration_modernbert_nli import LABELS
 from evaluation.predictions import Predictions
 from metrics.selective_prediction.selective_prediction import (
     brier_score,
     expected_calibration_error,
     figures,
 )
+from modernbert_nli.configuration_modernbert_nli import LABELS
 from training.data import NOT_ENTAILMENT
 from training.metrics import aurc, max_prob_uncertainty, wrong
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from evaluation.contestants import Contestant
-from tokenization_modernbert_nli import PairError
+from modernbert_nli.tokenization import PairError
 from training.data import Pairs
 
 _FORMAT = 1

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from onnx_modernbert_nli import FOLDER, INT8_PROMISE
+from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE
 
 HEADING = "## Without PyTorch: ONNX"
 

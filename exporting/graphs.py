@@ -8,7 +8,7 @@
               -> the same three
 
 Which of them there are follows from the encodings that the heads know. States are float16 because that is
-how texts are kept (`states_modernbert_nli.half`): the graphs then round as PyTorch does.
+how texts are kept (`modernbert_nli.states.half`): the graphs then round as PyTorch does.
 """
 
 import json
@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from heads_modernbert_nli import HYPOTHESIS, PREMISE
-from modeling_modernbert_nli import ModernBertNliModel
-from onnx_modernbert_nli import METADATA, graph_identity
-from states_modernbert_nli import half
+from modernbert_nli.heads import HYPOTHESIS, PREMISE
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.onnx_backend import METADATA, graph_identity
+from modernbert_nli.states import half
 
 OPSET = 18  # the least that knows all operators; every runtime of the last years reads it
 MODULES = "namespace"  # under which the exporter notes of each node the modules that it is in

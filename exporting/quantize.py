@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from exporting.graphs import MODULES
-from onnx_modernbert_nli import METADATA
+from modernbert_nli.onnx_backend import METADATA
 
 KINDS = ("encoder", "pair")
 BLOCK = 16  # weights that share a scale

@@ -9,9 +9,9 @@ from typing import Any
 from tqdm import tqdm
 
 from indexing.store import add_shard, origins
+from modernbert_nli.states import TokenStates
+from modernbert_nli.tokenization import PairError
 from prediction.pair_files import READERS, InputError, file_state
-from states_modernbert_nli import TokenStates
-from tokenization_modernbert_nli import PairError
 
 _BATCH = 512  # passages that are encoded and projected at once
 

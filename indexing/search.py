@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from indexing.store import PassageIndex
+from modernbert_nli.states import Text, TokenStates
 from prediction.pair_files import InputError
-from states_modernbert_nli import Text, TokenStates
 
 NEAREST = "nearest.faiss"
 _NEIGHBOURS = 32  # of a passage in the graph of Malkov & Yashunin 2016 (arXiv:1603.09320)

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from modernbert_nli.states import TokenStates
 from prediction.pair_files import InputError
-from states_modernbert_nli import TokenStates
 from training.resume import write_aside
 
 _FORMAT = "modernbert_nli.passage_index"

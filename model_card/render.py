@@ -18,8 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from calibrate import NOT_COVERED
-from calibration_modernbert_nli import CALIBRATION, heads_digest, stale
-from configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.calibration import CALIBRATION, heads_digest, stale
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
 
 HERE = Path(__file__).resolve().parent
 LICENCE = "apache-2.0"
@@ -166,7 +166,8 @@ def render(
 
 def shipped_code(folder: Path) -> list[dict[str, Any]]:
     """Each file of Python in a folder: its name, its size and its SHA-256."""
-    contents = {path.name: path.read_bytes() for path in sorted(folder.rglob("*_modernbert_nli.py"))}
+    paths = sorted(path for path in folder.glob("*.py") if path.name != "handler.py")
+    contents = {path.name: path.read_bytes() for path in paths}
     return [
         {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in contents.items()

@@ -10,10 +10,10 @@ from functools import wraps
 from html import escape
 from typing import Any
 
+from modernbert_nli.tokenization import PairError, max_pair_length
 from page import documents
 from page.drawing import bars, note, problem, quote, scale
 from page.promise import limit, percent
-from tokenization_modernbert_nli import PairError, max_pair_length
 
 MAX_CHARACTERS = 100_000  # of a field: some fifty windows of the quick start's encoder, three of ModernBERT's
 MAX_CATEGORIES = 500

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from calibration_modernbert_nli import CALIBRATION, promise_of
+from modernbert_nli.calibration import CALIBRATION, promise_of
 
 NOT_COVERED = (
     "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of "

@@ -85,7 +85,7 @@ class NliBatch:
         return table
 
     def _routed(self, texts: list[Any]) -> list[dict[str, Any]]:
-        from tokenization_modernbert_nli import PairError, check_text
+        from modernbert_nli.tokenization import PairError, check_text
 
         found = []
         for text in texts:

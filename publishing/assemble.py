@@ -21,6 +21,9 @@ TAKEN = (
 )  # where they are
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "modernbert_nli"
+# Of earlier versions, each of which shipped files that later ones do not: the page lists all that is run.
+STALE_CODE = ("*_modernbert_nli.py", *sorted(path.name for path in PACKAGE.glob("[!_]*.py")))
 
 
 def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]
             raise ValueError(f"{checkpoint} has no {name}, which a reader needs: save the checkpoint again.")
         shutil.copyfile(checkpoint / name, folder / name)
     for name in code_of(config):
-        shutil.copyfile(ROOT / name, folder / name)
+        shutil.copyfile(PACKAGE / name, folder / name)
     _check_weights(folder / "model.safetensors")
     optional = [checkpoint / name for name in TAKEN]
     optional += [evaluation / name for name in ("evaluation.json", *PICTURES)]
@@ -82,13 +85,13 @@ def code_of(config: dict[str, Any]) -> list[str]:
     named = list(config.get("auto_map", {}).values())
     named += [pipeline["impl"] for pipeline in config.get("custom_pipelines", {}).values()]
     files = {f"{reference.rpartition('.')[0]}.py" for reference in named}
-    unknown = sorted(name for name in files if not (ROOT / name).is_file())
+    unknown = sorted(name for name in files if not (PACKAGE / name).is_file())
     if unknown or not files:
         raise ValueError(
             f"config.json names code that is none of this project's ({', '.join(unknown) or 'none'})."
         )
     for name in sorted(files):
-        files |= {Path(path).name for path in get_relative_import_files(ROOT / name)}
+        files |= {Path(path).name for path in get_relative_import_files(PACKAGE / name)}
     return sorted(files)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exporting.card import section
-from onnx_modernbert_nli import FOLDER, INT8_PROMISE, METADATA, graph_identity
+from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE, METADATA, graph_identity
 
 
 def add_graphs(checkpoint: Path, model: Any, folder: Path, repo_id: str) -> str:

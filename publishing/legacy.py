@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from load_model import from_head_file, read_heads
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.published_heads import from_head_file, read_heads
 from training.resume import folder_aside
 
 TOLERANCE = 1e-6

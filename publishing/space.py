@@ -18,8 +18,7 @@ ROOT = Path(__file__).parent.parent
 FILES = (
     "app.py",
     "predict.py",
-    "quickstart.py",
-    "*_modernbert_nli.py",
+    "modernbert_nli/*.py",
     "page/*",
     "prediction/__init__.py",
     "prediction/pair_files.py",

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from onnx_modernbert_nli import FOLDER, INT8_PROMISE, graph_file
+from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE, graph_file
 from page import examples
 from publishing.graphs import check_graph
 from publishing.upload import REPOSITORY, refuse_others

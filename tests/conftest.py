@@ -21,6 +21,7 @@ for _name in ("HF_TOKEN", "HF_ENDPOINT", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
     os.environ.pop(_name, None)
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "modernbert_nli"
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
@@ -37,12 +38,17 @@ from transformers import (  # noqa: E402
     ModernBertForMaskedLM,
     PreTrainedTokenizerFast,
 )
+from transformers.dynamic_module_utils import get_relative_import_files  # noqa: E402
 
-from configuration_modernbert_nli import ModernBertNliConfig  # noqa: E402
-from modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig  # noqa: E402
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 
 settings.register_profile("without deadline", deadline=None)  # no test asserts wall-clock time
 settings.load_profile("without deadline")
+
+# What a checkpoint brings: the configuration names all of it, directly or in turn.
+_FIRST = PACKAGE / "configuration_modernbert_nli.py"
+SHIPPED = sorted({_FIRST, *map(Path, get_relative_import_files(_FIRST))})
 
 HANGS = 3600  # seconds after which a process is held to hang, not to be slow: no test is about time
 
@@ -281,7 +287,7 @@ def fresh(function: Callable[..., Any], *args: Any, home: str | os.PathLike, **e
 @pytest.fixture(scope="session")
 def minilm() -> str:
     """Folder of all-MiniLM-L6-v2, from its wheel."""
-    from quickstart import base_folder
+    from modernbert_nli.embedded import base_folder
 
     return str(base_folder())
 

@@ -8,8 +8,8 @@ import numpy as np
 from conftest import PAIRS, make_model, rows
 
 import calibrate
-from configuration_modernbert_nli import LABELS
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.configuration_modernbert_nli import LABELS
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.calibration import calibration_of
 
 

@@ -13,10 +13,10 @@ from scipy.stats import binom
 from transformers import pipeline
 
 import pilot
-from home_modernbert_nli import FILE, MOST_BYTES, Home
-from learning_modernbert_nli import classes_of
-from modeling_modernbert_nli import ModernBertNliModel
-from promise_modernbert_nli import binomial_tail, pairs_needed
+from modernbert_nli.learning import classes_of
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.replay import FILE, MOST_BYTES, Home
+from modernbert_nli.risk_control import binomial_tail, pairs_needed
 from train import main
 from training.choosing import representatives, spread_out
 from training.data import load_pairs

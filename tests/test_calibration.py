@@ -19,11 +19,11 @@ from promises import answered, calibrated, calibrator, entry, judged_rows
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
 import calibrate
-import pipeline_modernbert_nli
+import modernbert_nli.pipeline_modernbert_nli
 import predict
-from calibration_modernbert_nli import ENOUGH, drift_from
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.calibration import ENOUGH, drift_from
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from page.promise import choice, limit
 from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
 from training.data import Pairs
@@ -367,7 +367,7 @@ def test_other_heads_promise_nothing(nli, change, reason, tiny_modernbert, tmp_p
 def test_a_threshold_of_other_heads_is_questioned(nli, monkeypatch):
     """Once, in a sentence; not where it is right, nor where the caller chose one."""
     said = []
-    warn = pipeline_modernbert_nli.logger
+    warn = modernbert_nli.pipeline_modernbert_nli.logger
     monkeypatch.setattr(warn, "warning_once", said.append)
     model = copy.deepcopy(nli.model)
     model.as_pipeline()
@@ -396,7 +396,7 @@ def test_the_digest_outlives_what_changes_no_weight(nli, tiny_modernbert, tmp_pa
 def test_a_calibrated_checkpoint_works_as_remote_code(nli, tiny_modernbert, tmp_path):
     """Saved with its code and its table, opened by transformers alone."""
     nli.model.save_pretrained(tmp_path)
-    assert (tmp_path / "calibration_modernbert_nli.py").is_file()
+    assert (tmp_path / "calibration.py").is_file()
     base = {"base_model_name_or_path": tiny_modernbert}
     again = pipeline(model=str(tmp_path), trust_remote_code=True, model_kwargs=base, target_risk=0.2)
     assert answered(again(PAIRS)) == 1

@@ -15,8 +15,8 @@ from transformers import (
     ModernBertForMaskedLM,
 )
 
-from cloze_modernbert_nli import INSTRUCTION, NLI_CHOICES, NLI_QUESTION, ClozeClassifier, nli_prompt
-from tokenization_modernbert_nli import PairError, load_tokenizer
+from modernbert_nli.cloze import INSTRUCTION, NLI_CHOICES, NLI_QUESTION, ClozeClassifier, nli_prompt
+from modernbert_nli.tokenization import PairError, load_tokenizer
 
 SIZES = {
     "hidden_size": 64,

@@ -18,8 +18,8 @@ from conftest import ROOT, head_arguments
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
-from configuration_modernbert_nli import ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
 
 FOLDER = ROOT / "build" / f"transformers-{transformers.__version__}"
 if not (FOLDER / "tests" / "test_modeling_common.py").is_file():

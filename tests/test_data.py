@@ -15,7 +15,7 @@ from datasets import ClassLabel, Dataset, Features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configuration_modernbert_nli import LABELS
+from modernbert_nli.configuration_modernbert_nli import LABELS
 from training.data import NOT_ENTAILMENT, Pairs, clean, load_pairs, random_part, require_three_way, summary
 from training.sources import KNOWN_SETS, parse_source
 

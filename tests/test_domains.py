@@ -14,8 +14,8 @@ from promises import answered, calibrated, calibrator, entry, judged_rows, table
 
 import calibrate
 import predict
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.calibration import calibration_of, measured_risk
 from training.domains import MIN_ACCEPTED, breaks, domain_promise, left_out, promised, score
 

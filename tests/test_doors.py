@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PAIRS, ROOT, fresh, tokenize
+from conftest import PAIRS, SHIPPED, fresh, tokenize
 
 DOORS = (
     "AutoModel",
@@ -23,7 +23,7 @@ FILES = {
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
-    *(path.name for path in ROOT.glob("*_modernbert_nli.py")),
+    *(path.name for path in SHIPPED),
 }
 
 
@@ -253,7 +253,7 @@ def test_files_on_the_hub(hub, pushed):
 @pytest.mark.parametrize("door", ["AutoModel", "pipeline"])
 def test_from_the_hub(pulled, cache, door, checkpoints, tiny_modernbert):
     """A pushed checkpoint opens by its name, with its base from the Hub, and later without a network."""
-    from modeling_modernbert_nli import ModernBertNliModel
+    from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 
     model = ModernBertNliModel.from_pretrained(
         checkpoints["alignment"], base_model_name_or_path=tiny_modernbert

@@ -17,13 +17,13 @@ from transformers import AutoTokenizer
 
 import evaluation.predictions as predictions_module
 import evaluation.speed as speed_module
-from configuration_modernbert_nli import LABELS
 from evaluate_nli import main
 from evaluation import tables
 from evaluation.contestants import Cloze, contestants, parse_model
 from evaluation.measure import results_of
 from evaluation.predictions import Predictions
 from metrics.selective_prediction.selective_prediction import SelectivePrediction
+from modernbert_nli.configuration_modernbert_nli import LABELS
 from training.data import NOT_ENTAILMENT, load_pairs
 from training.sources import KNOWN_SETS, parse_source, to_measure_on
 

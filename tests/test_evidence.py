@@ -8,11 +8,11 @@ from conftest import make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import passages_modernbert_nli
-from load_model import load_modernbert_nli
-from passages_modernbert_nli import Block, Reader, Sentence
-from quickstart import CHECKPOINT
-from tokenization_modernbert_nli import PairError
+import modernbert_nli.passages
+from modernbert_nli.embedded import CHECKPOINT
+from modernbert_nli.passages import Block, Reader, Sentence
+from modernbert_nli.published_heads import load_modernbert_nli
+from modernbert_nli.tokenization import PairError
 
 SOURCE = "The cat sleeps. Two people are talking on the phone. The dog runs in the park. Nobody is outside."
 FACT = "The lighthouse of Arven was painted green in 1911."
@@ -112,7 +112,7 @@ def test_blocks_change_nothing(tiny, monkeypatch, size):
     """A source read in many blocks has the verdict that it has when read at once."""
     claim, text = "Somebody eats.", SOURCE * 3
     expected = tiny.check(claim, text)
-    monkeypatch.setattr(passages_modernbert_nli, "BLOCK", size)
+    monkeypatch.setattr(modernbert_nli.passages, "BLOCK", size)
     found = tiny.check(claim, text)
     assert found["verdict"] == expected["verdict"]
     assert found["support"] == pytest.approx(expected["support"], abs=1e-3)
@@ -150,7 +150,7 @@ def test_more_that_is_beside_the_point_changes_nothing(quick):
 
 def test_memory_is_flat(tiny, monkeypatch):
     """Of twelve sources no more is held at a time than of one: a block's states, the texts in it."""
-    monkeypatch.setattr(passages_modernbert_nli, "BLOCK", 500)
+    monkeypatch.setattr(modernbert_nli.passages, "BLOCK", 500)
     held = []
     original = Reader._block
 
@@ -187,7 +187,7 @@ def test_ten_megabytes_are_read_in_small_blocks(tiny):
     characters = end = 0
     for block in blocks:
         new = block.sentences[block.carried :]
-        assert sum(one.span[1] - one.span[0] for one in new) <= passages_modernbert_nli.BLOCK
+        assert sum(one.span[1] - one.span[0] for one in new) <= modernbert_nli.passages.BLOCK
         first = [one.span for one in new if one.source == 0]
         for start, stop in first:
             assert start >= end

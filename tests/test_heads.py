@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torch.testing import assert_close
 
-from configuration_modernbert_nli import ModernBertNliConfig
-from heads_modernbert_nli import HYPOTHESIS, PREMISE, AlignmentHead, Dropout, label_loss
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.heads import HYPOTHESIS, PREMISE, AlignmentHead, Dropout, label_loss
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 import push_to_hub
-from load_model import load_modernbert_nli, predict_with_abstention
+from modernbert_nli.published_heads import load_modernbert_nli, predict_with_abstention
 
 WIDTH = 64
 

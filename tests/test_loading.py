@@ -22,8 +22,8 @@ from transformers import (
     pipeline,
 )
 
-from configuration_modernbert_nli import ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
 
 
 def load(checkpoint: str | Path, base: str | None, **kwargs):

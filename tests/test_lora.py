@@ -8,9 +8,9 @@ import torch
 from conftest import PAIRS, make_model, rows, tokenize, write
 from transformers import AutoModel
 
-from adapter_modernbert_nli import applied
-from modeling_modernbert_nli import ModernBertNliModel
-from states_modernbert_nli import StatesMismatch
+from modernbert_nli.lora import applied
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.states import StatesMismatch
 from train import main
 from training.adapter import add_adapter
 

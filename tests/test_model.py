@@ -24,8 +24,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from configuration_modernbert_nli import ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
 
 MAX_ALIGNMENT_PARAMETERS = 600_000
 PUBLISHED_KEYS = {

@@ -27,9 +27,9 @@ import export
 import predict
 from exporting import quantize
 from exporting.graphs import OPSET, EncoderGraph, HeadsGraph, PairGraph
-from modeling_modernbert_nli import ModernBertNliModel
-from onnx_modernbert_nli import GraphMismatch
-from states_modernbert_nli import StatesMismatch
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.onnx_backend import GraphMismatch
+from modernbert_nli.states import StatesMismatch
 
 ENCODINGS = ("separate", "joint")
 RUNTIMES = pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from PIL import Image
 
 import pilot
 import training.pilot as results_module
-from configuration_modernbert_nli import LABELS
+from modernbert_nli.configuration_modernbert_nli import LABELS
 from training.arguments import parse
 from training.cache import cache_states
 from training.data import Pairs, load_pairs

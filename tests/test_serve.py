@@ -12,8 +12,8 @@ import httpx
 import pytest
 import uvicorn
 
-import quickstart
 from handler import EndpointHandler
+from modernbert_nli import embedded
 from predict import load_pipeline
 from serve import about, parse_args
 from serving.queue import Closed, Job, ModelQueue, QueueFull
@@ -302,8 +302,8 @@ def test_the_command(pipe):
 
 def test_the_handler_of_a_checkpoint(pipe):
     """As Inference Endpoints call it: the folder once, then a dict for each request."""
-    base = {"base_model_name_or_path": str(quickstart.base_folder())}
-    handler = EndpointHandler(str(quickstart.CHECKPOINT), model_kwargs=base)
+    base = {"base_model_name_or_path": str(embedded.base_folder())}
+    handler = EndpointHandler(str(embedded.CHECKPOINT), model_kwargs=base)
     pair = {"premise": "A man plays guitar on stage.", "hypothesis": "A man is making music."}
     same(handler({"inputs": pair}), {"label": pipe(pair)["label"]})
     both = handler({"inputs": [pair, pair], "parameters": {"threshold": 0.0}})

@@ -9,10 +9,10 @@ from conftest import PAIRS, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heads_modernbert_nli import AlignmentHead
-from modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
-from states_modernbert_nli import StateCache, StatesMismatch, TokenStates
-from tokenization_modernbert_nli import PairError
+from modernbert_nli.heads import AlignmentHead
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+from modernbert_nli.states import StateCache, StatesMismatch, TokenStates
+from modernbert_nli.tokenization import PairError
 
 PREMISES, HYPOTHESES = (list(side) for side in zip(*PAIRS, strict=True))
 CATEGORIES = {

@@ -17,8 +17,8 @@ from transformers import (
     PretrainedConfig,
 )
 
-import quickstart
 import training.teacher as teacher_module
+from modernbert_nli import embedded
 from training.classifier import label_order
 from training.data import Pairs
 from training.teacher import distillation_loss, teacher_logits
@@ -241,7 +241,7 @@ def test_the_embedded_checkpoint_is_a_teacher_without_a_hub(tmp_path):
         ["A man plays an instrument.", "The man is famous.", "Nobody is playing anything."],
         np.arange(3),
     )
-    logits = teacher_logits(pairs, str(quickstart.CHECKPOINT), tmp_path, trust_remote_code=True)
+    logits = teacher_logits(pairs, str(embedded.CHECKPOINT), tmp_path, trust_remote_code=True)
     assert logits.argmax(axis=1).tolist() == [0, 1, 2]
 
 

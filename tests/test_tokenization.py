@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
-from modeling_modernbert_nli import ModernBertNliModel
-from tokenization_modernbert_nli import PairError, check_pair, encode_pairs, load_tokenizer, max_pair_length
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.tokenization import PairError, check_pair, encode_pairs, load_tokenizer, max_pair_length
 
 REAL = ROOT.parent / "shared" / "data" / "modernbert-tokenizer"
 SPECIAL = [

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, Trainer
 
-import quickstart
 import train
 import training.cache
+from modernbert_nli import embedded
 from train import main
 from training.arguments import StageArguments, parse
 from training.metrics import max_prob_uncertainty, threshold_for_risk
@@ -465,7 +465,7 @@ def test_the_command_line_speaks_in_sentences(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"--base_model": quickstart.BASE}, "`--base_folder` needs `--base_model`"),
+        ({"--base_model": embedded.BASE}, "`--base_folder` needs `--base_model`"),
         ({"--encodings": "jiont"}, "takes joint and separate, not 'jiont'"),
         ({"--held_out": "0"}, "0 held out are too few"),
     ],

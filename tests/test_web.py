@@ -17,7 +17,7 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 import onnx
 
 import push_to_hub
-from onnx_modernbert_nli import METADATA, graph_identity
+from modernbert_nli.onnx_backend import METADATA, graph_identity
 from publishing import static
 
 FETCHED = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|@import|url\(|from "[^.]""")

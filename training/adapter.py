@@ -14,11 +14,11 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
 
-from adapter_modernbert_nli import LowRankAdapter, low_rank
-from encoder_modernbert_nli import layer_stack
-from heads_modernbert_nli import HYPOTHESIS, PREMISE
-from modeling_modernbert_nli import ModernBertNliModel
-from tokenization_modernbert_nli import encode_pairs, max_pair_length, split_rows
+from modernbert_nli.encoder import layer_stack
+from modernbert_nli.heads import HYPOTHESIS, PREMISE
+from modernbert_nli.lora import LowRankAdapter, low_rank
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.tokenization import encode_pairs, max_pair_length, split_rows
 from training.arguments import HeadArguments, StageArguments
 from training.data import Pairs
 from training.resume import last_checkpoint

@@ -11,7 +11,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-import quickstart
+from modernbert_nli import embedded
 
 TRAINER = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -107,7 +107,7 @@ class HeadArguments:
             "are like (base, family, encodings, layers, sizes) is then what the checkpoint says."
         },
     )
-    base_model: str = field(default=quickstart.BASE, metadata={"help": "Repository id of the frozen base."})
+    base_model: str = field(default=embedded.BASE, metadata={"help": "Repository id of the frozen base."})
     base_revision: str | None = field(default=None, metadata={"help": "Its commit."})
     base_folder: str | None = field(
         default=None, metadata={"help": "A local copy of the base, to use no Hub."}

@@ -21,9 +21,9 @@ from accelerate import PartialState
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from modeling_modernbert_nli import Encoding, ModernBertNliModel
-from states_modernbert_nli import half
-from tokenization_modernbert_nli import encode_pairs, encode_texts, max_pair_length
+from modernbert_nli.modeling_modernbert_nli import Encoding, ModernBertNliModel
+from modernbert_nli.states import half
+from modernbert_nli.tokenization import encode_pairs, encode_texts, max_pair_length
 from training.data import Pairs
 from training.states import EncodedPairs, PairStates, RecomputedPairs, StateFile, StoredPairs
 

@@ -1,4 +1,4 @@
-"""A calibration of labelled pairs: the promise of `promise_modernbert_nli.py`, for all and by group.
+"""A calibration of labelled pairs: the promise of `risk_control.py`, for all and by group.
 
 `benchmarks/promise.py` checks the promise, and what it costs beside SGR (Geifman & El-Yaniv 2017,
 arXiv:1705.08500). The same is done for each group of the pairs by itself, such as those of a source: a
@@ -15,8 +15,8 @@ import torch
 from scipy.special import bdtr
 from scipy.stats import binomtest
 
-from calibration_modernbert_nli import CALIBRATION
-from promise_modernbert_nli import DELTA, METHOD, MIN_PAIRS, TARGETS, entry_of, nothing, promise_table
+from modernbert_nli.calibration import CALIBRATION
+from modernbert_nli.risk_control import DELTA, METHOD, MIN_PAIRS, TARGETS, entry_of, nothing, promise_table
 
 __all__ = [
     "DELTA",

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import quickstart
+from modernbert_nli import embedded
+from modernbert_nli.tokenization import PairError, check_pair
 from prediction.pair_files import READERS
-from tokenization_modernbert_nli import PairError, check_pair
 from training.arguments import HeadArguments
 from training.cache import cache_states
 from training.data import Pairs
@@ -49,7 +49,7 @@ def choose_pairs(
     if target.exists():
         raise FileExistsError(f"{target} is there already, perhaps with labels: name another `--output_dir`.")
     pairs = unlabelled_pairs(files)
-    model = trained_model(replace(head, init_from=head.init_from or str(quickstart.CHECKPOINT))).eval()
+    model = trained_model(replace(head, init_from=head.init_from or str(embedded.CHECKPOINT))).eval()
     states = cache_states(model, pairs, cache_dir)
     encoding = model.config.encoding
     summaries = summaries_of_states(model, states.only(encoding), encoding, np.arange(len(pairs)))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
-import quickstart
-from configuration_modernbert_nli import LABELS, ModernBertNliConfig
-from tokenization_modernbert_nli import encode_pairs, load_tokenizer, max_pair_length
+from modernbert_nli import embedded
+from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.tokenization import encode_pairs, load_tokenizer, max_pair_length
 
 _READ = (".json", ".safetensors", ".bin", ".txt", ".model", ".py")
 
@@ -72,7 +72,7 @@ class PairClassifier:
         hub = {"revision": revision, "trust_remote_code": trust_remote_code}
         own = config.model_type == ModernBertNliConfig.model_type
         if own and base is None:
-            base = quickstart.embedded_folder(config.base_model_name_or_path, config.base_model_revision)
+            base = embedded.embedded_folder(config.base_model_name_or_path, config.base_model_revision)
         where = {"base_model_name_or_path": base} if own and base else {}
         model, info = AutoModelForSequenceClassification.from_pretrained(
             name, config=config, dtype=dtype, output_loading_info=True, **hub, **where

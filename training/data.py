@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, load_dataset
 
-from configuration_modernbert_nli import LABELS
+from modernbert_nli.configuration_modernbert_nli import LABELS
+from modernbert_nli.tokenization import PairError, check_pair
 from prediction.pair_files import READERS
-from tokenization_modernbert_nli import PairError, check_pair
 from training.sources import Source, parse_source
 
 # The second class of two-way sets, neutral or contradiction: no class of the heads, see `label_loss`.

@@ -43,7 +43,7 @@ Domains = Mapping[str, tuple[np.ndarray, np.ndarray]]  # errors and uncertainty 
 def domain_promise(
     domains: Domains, delta: float = DELTA, targets: Sequence[float] = TARGETS
 ) -> dict[str, Any]:
-    """What goes into `calibration[encoding]["domains"]`: see `calibration_modernbert_nli.py`.
+    """What goes into `calibration[encoding]["domains"]`: see `calibration.py`.
 
     Args:
         domains (`Mapping[str, tuple[np.ndarray, np.ndarray]]`): By name, errors (1 for a wrong label) and
@@ -180,7 +180,7 @@ def summary(domains: Domains, thresholds: Mapping[str, float | None], target: fl
 
 
 def _over_domains(domains: Domains, threshold: float | None, target: float) -> dict[str, Any]:
-    """The rest of a row: see `calibration_modernbert_nli.py`."""
+    """The rest of a row: see `calibration.py`."""
     if threshold is None:
         return dict.fromkeys(("threshold", "coverage", "risk", "worst_risk", "broken"))
     found = summary(domains, dict.fromkeys(domains, threshold), target)

@@ -1,10 +1,10 @@
-"""A sample of what heads were fitted to, as they summarise it: see `home_modernbert_nli.py`."""
+"""A sample of what heads were fitted to, as they summarise it: see `replay.py`."""
 
 import numpy as np
 import torch
 
-from home_modernbert_nli import MOST_BYTES, Home, Summaries, summariser
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.replay import MOST_BYTES, Home, Summaries, summariser
 from training.states import PairStates, collate
 
 _BATCH = 64

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from configuration_modernbert_nli import LABELS
+from modernbert_nli.configuration_modernbert_nli import LABELS
 from prediction.pair_files import json_line
 from training.data import Pairs
 from training.look import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save

@@ -8,7 +8,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 
 
 def report(results: dict[str, Any], folder: str) -> str:

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from typing import Any
 
-import quickstart
-from configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli import embedded
+from modernbert_nli.configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.arguments import HeadArguments
 
 _SIZES = ("alignment_size", "comparison_size", "nli_hidden_size")
@@ -18,9 +18,9 @@ def new_model(head: HeadArguments) -> ModernBertNliModel:
         ValueError: arguments that do not go together.
     """
     folder, revision = head.base_folder, head.base_revision
-    if folder is None and (folder := quickstart.embedded_folder(head.base_model, revision)):
-        revision = quickstart.BASE_REVISION
-    if head.base_folder and head.base_model == quickstart.BASE:
+    if folder is None and (folder := embedded.embedded_folder(head.base_model, revision)):
+        revision = embedded.BASE_REVISION
+    if head.base_folder and head.base_model == embedded.BASE:
         raise ValueError(
             "`--base_folder` needs `--base_model`: the name that the checkpoint gives to this base."
         )
@@ -83,6 +83,6 @@ def trained_model(head: HeadArguments) -> ModernBertNliModel:
     if head.abstention_weight != HeadArguments.abstention_weight:
         config.abstention_weight = head.abstention_weight
     own = (config.base_model_name_or_path, config.base_model_revision)
-    folder = head.base_folder or quickstart.embedded_folder(*own)
-    location = {"base_model_name_or_path": folder} if folder else {}
+    folder = head.base_folder or embedded.embedded_folder(*own)
+    location: dict[str, Any] = {"base_model_name_or_path": folder} if folder else {}
     return ModernBertNliModel.from_pretrained(name, config=config, dtype=head.base_dtype, **location)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from heads_modernbert_nli import HYPOTHESIS, PREMISE
+from modernbert_nli.heads import HYPOTHESIS, PREMISE
 
 Sides = tuple[np.ndarray, np.ndarray]  # states of premise and hypothesis, (tokens, layers, hidden_size) each
 

@@ -16,9 +16,9 @@ from torch.nn.functional import mse_loss
 from tqdm.auto import tqdm
 from transformers import AutoConfig
 
-from configuration_modernbert_nli import LABELS
-from heads_modernbert_nli import label_loss
-from tokenization_modernbert_nli import PairError
+from modernbert_nli.configuration_modernbert_nli import LABELS
+from modernbert_nli.heads import label_loss
+from modernbert_nli.tokenization import PairError
 from training.classifier import PairClassifier, digest_of, label_order
 from training.data import Pairs
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 
-from heads_modernbert_nli import label_loss
-from modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.heads import label_loss
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.metrics import accuracy, aurc, wrong
 from training.states import PairStates, collate
 from training.teacher import distillation_loss

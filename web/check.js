@@ -1,4 +1,4 @@
-// An answer against a whole document, sentence by sentence: `evidence_modernbert_nli.py`.
+// An answer against a whole document, sentence by sentence: `documents.py`.
 
 import { bestMatches, cosines, greatest, innerSum, uncovered } from "./coverage.js";
 import { sigmoid, softmax } from "./judge.js";

@@ -1,4 +1,4 @@
-// Which words of a claim a document covers, from the states of both: `coverage_modernbert_nli.py`.
+// Which words of a claim a document covers, from the states of both: `coverage.py`.
 
 import { dot, normalized, sumOfRows } from "./graphs.js";
 import { WORD } from "./tokens.js";

@@ -1,4 +1,4 @@
-// A document to sentences with their states, and to passages of some of them: `passages_modernbert_nli.py`.
+// A document to sentences with their states, and to passages of some of them: `passages.py`.
 
 import { splitSentences } from "./sentences.js";
 import { SPACE } from "./tokens.js";

@@ -1,4 +1,4 @@
-// A text and categories to a route, or to the reason why there is none, as `routing_modernbert_nli.py` finds it:
+// A text and categories to a route, or to the reason why there is none, as `routing.py` finds it:
 // P(category) = P(any fits) * P(category | any fits).
 
 import { dot, normalized } from "./graphs.js";

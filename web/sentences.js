@@ -1,4 +1,4 @@
-// Text to sentences, as places of characters: the rules of `sentences_modernbert_nli.py`, one by one.
+// Text to sentences, as places of characters: the rules of `sentences.py`, one by one.
 
 import { SPACE, WORD } from "./tokens.js";
 

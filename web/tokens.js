@@ -1,4 +1,4 @@
-// Text to tokens, as `tokenization_modernbert_nli.py` does: "[CLS] text [SEP]", cut to the encoder's window.
+// Text to tokens, as `tokenization.py` does: "[CLS] text [SEP]", cut to the encoder's window.
 
 import { Tokenizer } from "./vendor/tokenizers/tokenizers.min.mjs";
 

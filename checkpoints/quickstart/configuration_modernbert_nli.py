@@ -1,1 +1,1 @@
-../../configuration_modernbert_nli.py
+../../modernbert_nli/configuration_modernbert_nli.py

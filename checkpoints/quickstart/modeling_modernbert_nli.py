@@ -1,1 +1,1 @@
-../../modeling_modernbert_nli.py
+../../modernbert_nli/modeling_modernbert_nli.py

@@ -1,1 +1,1 @@
-../../pipeline_modernbert_nli.py
+../../modernbert_nli/pipeline_modernbert_nli.py

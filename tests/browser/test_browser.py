@@ -285,12 +285,12 @@ def test_a_wheel_that_is_missing_is_one_sentence(monkeypatch, capsys):
     """The embedded base of the default checkpoint, not installed."""
     pytest.importorskip("gradio", reason="Gradio is missing: make test-browser")
     import app
-    import quickstart
+    from modernbert_nli import embedded
 
-    monkeypatch.setattr(quickstart, "WHEEL", "no-such-wheel")
-    quickstart.base_folder.cache_clear()
+    monkeypatch.setattr(embedded, "WHEEL", "no-such-wheel")
+    embedded.base_folder.cache_clear()
     assert app.main([]) == 2
-    quickstart.base_folder.cache_clear()
+    embedded.base_folder.cache_clear()
     (line,) = capsys.readouterr().err.splitlines()
     assert "The embedded base is not installed: run `pip install no-such-wheel`" in line
 

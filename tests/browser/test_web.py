@@ -24,11 +24,11 @@ from playwright.sync_api import expect
 
 from exporting.graphs import export_graph, graphs_of
 from exporting.quantize import quantize
+from modernbert_nli.sentences import split_sentences
+from modernbert_nli.tokenization import encode_texts
 from page import examples
 from predict import load_pipeline
 from publishing import static
-from sentences_modernbert_nli import split_sentences
-from tokenization_modernbert_nli import encode_texts
 
 pytest_plugins = ["visiting"]
 pytestmark = pytest.mark.browser

@@ -1,1 +1,0 @@
-../../adaptation_modernbert_nli.py

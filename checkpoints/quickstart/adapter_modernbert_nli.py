@@ -1,1 +1,0 @@
-../../adapter_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../calibration_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../cloze_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../coverage_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../encoder_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../evidence_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../fitting_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../heads_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../home_modernbert_nli.py

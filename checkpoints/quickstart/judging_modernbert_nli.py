@@ -1,1 +1,0 @@
-../../judging_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../onnx_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../opening_modernbert_nli.py

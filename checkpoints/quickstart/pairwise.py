@@ -1,0 +1,1 @@
+../../modernbert_nli/pairwise.py

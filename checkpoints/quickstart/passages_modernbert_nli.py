@@ -1,1 +1,0 @@
-../../passages_modernbert_nli.py

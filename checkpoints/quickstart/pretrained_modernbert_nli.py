@@ -1,1 +1,0 @@
-../../pretrained_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../promise_modernbert_nli.py

@@ -1,0 +1,1 @@
+../../modernbert_nli/risk_control.py

@@ -1,1 +1,0 @@
-../../routing_modernbert_nli.py

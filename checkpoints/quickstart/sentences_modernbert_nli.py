@@ -1,1 +1,0 @@
-../../sentences_modernbert_nli.py

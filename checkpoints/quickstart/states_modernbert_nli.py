@@ -1,1 +1,0 @@
-../../states_modernbert_nli.py

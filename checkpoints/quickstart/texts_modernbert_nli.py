@@ -1,1 +1,0 @@
-../../texts_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../tokenization_modernbert_nli.py

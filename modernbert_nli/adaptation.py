@@ -1,0 +1,415 @@
+"""Heads for one's own kind of text, from some 50 to some 1,000 labelled pairs: what `nli.adapt` does.
+
+The encoder and all that summarises a pair stay; what is concluded from a summary is learnt anew (see
+`heads.py`), from the labels and, so that little is forgotten, from the start's own judgements
+of a sample of what it had learnt from (replay, and learning without forgetting, Li & Hoiem 2016,
+arXiv:1606.09282; see `replay.py`). The heads then lie between the start and what was learnt
+(WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903): as far from the start as costs at most a point of accuracy
+on that sample, and as pays on the pairs themselves. Both are cross-validated, no premise being on two sides.
+Where nothing pays beyond noise, the start is kept. What was compared: `benchmarks/adapt.py`.
+
+The judgements of cross-validation also calibrate: each is of heads that had not seen the pair.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .heads import label_loss
+from .replay import Home, Summaries
+from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
+
+FEWEST = 20  # pairs
+FOLDS = 4
+STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # of what was learnt, 0 being the start
+WITHOUT_HOME = 0.25  # the greatest, where nothing shows what it costs
+MOST_LOST = 0.01  # of the accuracy on what the heads had learnt from
+EPOCHS, BATCH, RATE = 12, 32, 1e-3
+REPLAY = 6.0  # weight of the start's judgements of that sample
+
+_PARTS = ("nli_hidden", "nli_output", "abstention_head")
+
+
+@dataclass
+class Pairs:
+    """Labelled pairs as the heads summarise them.
+
+    Args:
+        summaries (`dict[str, Summaries]`): By encoding.
+        labels (`torch.LongTensor` of shape `(pairs,)`): Classes; `num_labels` for "any but entailment".
+        premises (`Sequence[str]`): What pairs are kept together by.
+    """
+
+    summaries: dict[str, Summaries]
+    labels: torch.Tensor
+    premises: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class Adaptation:
+    """Heads, and what is known of them.
+
+    Args:
+        model (`ModernBertNliModel`): Beside the same encoder as the start, which is as it was.
+        report (`dict`): What `adapt` says; also in `model.config.adaptation`.
+    """
+
+    model: Any
+    report: dict[str, Any]
+
+
+def adapted(model: Any, pairs: Pairs, home: Home | None, target_risk: float, seed: int = 0) -> Adaptation:
+    """New heads for these pairs, chosen and calibrated by cross-validation.
+
+    Args:
+        model (`ModernBertNliModel`): The start; it is not changed.
+        pairs (`Pairs`): As its heads summarise them.
+        home (`Home`, *optional*): What the start learnt from, a sample of it.
+        target_risk (`float`): Share of wrong answers that the threshold is to keep to.
+        seed (`int`): Of the folds, and of the order of pairs in training.
+
+    Raises:
+        ValueError: too few pairs.
+    """
+    if len(pairs) < FEWEST:
+        raise ValueError(f"{len(pairs)} labelled pairs are too few to learn from: give {FEWEST} or more.")
+    with torch.inference_mode(False), torch.enable_grad():
+        start = _heads_of(model)
+        crossed = _cross_validate(start, pairs, home, seed)
+        strength = crossed.choose(home is not None)
+        heads = start
+        if strength:
+            heads = _between(start, _learnt(start, pairs, home, seed), strength)
+    result = beside(model, heads)
+    promises = _calibrate(result, crossed, strength, target_risk, seed)
+    report = crossed.report(strength) | promises
+    report["message"] = message(report)
+    result.config.adaptation = report
+    return Adaptation(result, report)
+
+
+def message(report: dict[str, Any]) -> str:
+    """What became of it, in sentences."""
+    count, mean = report["pairs"], {key: _mean(report[key]) for key in ("before", "after")}
+    if report["strength"]:
+        text = (
+            f"Adapted to {count:,} pairs: of those that the heads had not seen, {mean['after']:.1%} are told "
+            f"right in cross-validation, before {mean['before']:.1%}."
+        )
+    else:
+        text = (
+            f"The heads are kept as they were: adapting them to these {count:,} pairs gained nothing beyond "
+            f"noise in cross-validation; {mean['before']:.1%} are told right."
+        )
+    if report["strength"] and report["home"] is None:
+        text += (
+            " What that costs on other text is not known, because the checkpoint has no sample of what it "
+            "learnt from: little was changed."
+        )
+    elif report["strength"]:
+        home = {key: _mean(report["home"][key]) for key in ("before", "after")}
+        text += f" On text like that of training, {home['after']:.1%}, before {home['before']:.1%}."
+    risk, more = f"{report['target_risk']:.0%}", report["more_pairs"]
+    if more == 0:
+        text += f" A risk of {risk} is promised."
+    elif more is None:
+        text += f" A risk of {risk} cannot be promised: at no threshold do they err clearly less often here."
+    else:
+        text += f" A risk of {risk} cannot be promised yet: about {more:,} more pairs would do."
+    return text
+
+
+def _mean(by_encoding: dict[str, float]) -> float:
+    return sum(by_encoding.values()) / len(by_encoding)
+
+
+# Learning ---------------------------------------------------------------------------------------------------
+
+
+def _heads_of(model: Any) -> Any:
+    """A copy of the heads, on the CPU and without the encoder, which no summarised pair needs."""
+    own = copy.copy(model)
+    own._modules = {**dict.fromkeys(model._modules), **{name: _copied(model, name) for name in _PARTS}}
+    return own
+
+
+def _copied(model: Any, name: str) -> torch.nn.Module:
+    return copy.deepcopy(model._modules[name]).eval().cpu()
+
+
+def beside(model: Any, heads: Any) -> Any:
+    """A model with these heads, and a configuration of its own, on the very encoder of another."""
+    own = copy.copy(model)
+    device = model._heads_device
+    own._modules = {**model._modules, **{name: _copied(heads, name).to(device) for name in _PARTS}}
+    own.config = copy.deepcopy(model.config)
+    own.config.encoder_config = model.config.encoder_config
+    own._text_cache, own._category_cache = copy.copy(model._text_cache), copy.copy(model._category_cache)
+    own._kept_for = None
+    own._heads_source, own._base_sources = model._heads_source, model._base_sources  # with access tokens
+    return own
+
+
+def conclude(model: Any, summaries: Summaries) -> Any:
+    """[`ModernBertNliOutput`] of summarised pairs."""
+    hidden = model.nli_hidden.conclude(summaries["nli"])
+    return model._judgement(
+        hidden, *(model.abstention_head.conclude(summaries[name]) for name in _opinion(model))
+    )
+
+
+def _opinion(model: Any) -> list[str]:
+    return ["opinion"] if model.config.abstention_type == "opinion" else []
+
+
+def _trained(model: Any) -> list[torch.nn.Parameter]:
+    """An error head stays: what it knows of errors it has from thousands of pairs."""
+    parts = [*model.nli_hidden.concluding, model.nli_output]
+    parts += [part for _ in _opinion(model) for part in model.abstention_head.concluding]
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
+def _learnt(
+    start: Any,
+    pairs: Pairs,
+    home: Home | None,
+    seed: int,
+    own: torch.Tensor | None = None,
+    fold: int | None = None,
+) -> Any:
+    """Heads that were trained on some of the pairs (by default all) and all of home but a fold."""
+    heads = _heads_of(start)
+    parameters = _trained(heads)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    entailment = heads.config.label2id["entailment"]
+    rows = torch.arange(len(pairs)) if own is None else own
+    replayed = _replayed(start, home, fold)
+    draw = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
+    steps = EPOCHS * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.06)
+    for _ in range(EPOCHS):
+        for batch in rows[torch.randperm(len(rows), generator=draw)].split(BATCH):
+            losses = []
+            for summaries in pairs.summaries.values():
+                for logits in _opinions(heads, {name: values[batch] for name, values in summaries.items()}):
+                    losses.append(label_loss(logits, pairs.labels[batch], entailment))
+            for summaries, before in replayed:
+                some = torch.randint(len(before[0]), (BATCH,), generator=draw)
+                for logits, known in zip(
+                    _opinions(heads, {name: values[some] for name, values in summaries.items()}),
+                    before,
+                    strict=True,
+                ):
+                    losses.append(REPLAY * -(known[some] * logits.log_softmax(dim=-1)).sum(dim=-1).mean())
+            optimizer.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimizer.step()
+            schedule.step()
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return heads
+
+
+def _opinions(heads: Any, summaries: Summaries) -> list[torch.Tensor]:
+    """Logits of the NLI head, and of an abstention head that has an opinion."""
+    logits = heads.nli_output(heads.nli_hidden.conclude(summaries["nli"]))
+    return [logits, *(heads.abstention_head.conclude(summaries[name]) for name in _opinion(heads))]
+
+
+@torch.no_grad()
+def _replayed(start: Any, home: Home | None, fold: int | None) -> list[tuple[Summaries, list[torch.Tensor]]]:
+    """By encoding, summaries of home but a fold, and what the start makes of them."""
+    found = []
+    for encoding, summaries in home.summaries.items() if home is not None else ():
+        kept = _fold_of_home(home, encoding) != (-1 if fold is None else fold)
+        part = {name: values[kept] for name, values in summaries.items()}
+        found.append((part, [logits.softmax(dim=-1) for logits in _opinions(start, part)]))
+    return found
+
+
+@torch.no_grad()
+def _between(start: Any, end: Any, strength: float) -> Any:
+    heads = _heads_of(start)
+    for here, first, last in zip(_trained(heads), _trained(start), _trained(end), strict=True):
+        here.copy_(first + strength * (last - first))
+    return heads
+
+
+# Cross-validation -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Crossed:
+    """By strength and encoding, what heads say of pairs (and of home) that they had not seen."""
+
+    pairs: Pairs
+    entailment: int
+    said: dict[float, dict[str, dict[str, torch.Tensor]]]
+    home: dict[float, dict[str, torch.Tensor]]  # which are told right
+
+    def right(self, strength: float) -> dict[str, torch.Tensor]:
+        """By encoding, mask of the pairs that are told right."""
+        return {
+            encoding: ~wrong(said["logits"], self.pairs.labels, self.entailment)
+            for encoding, said in self.said[strength].items()
+        }
+
+    def losses(self, strength: float) -> torch.Tensor:
+        """Negative log-likelihood of each pair, mean over the encodings, (pairs,)."""
+        each = [
+            label_loss(said["logits"], self.pairs.labels, self.entailment, "none")
+            for said in self.said[strength].values()
+        ]
+        return torch.stack(each).mean(dim=0)
+
+    def choose(self, knows_home: bool) -> float:
+        """The best strength among those that pay and cost little; 0 where there is none."""
+        best, least = 0.0, self.losses(0.0)
+        before, right = least, torch.stack(list(self.right(0.0).values())).float().mean()
+        for strength in STRENGTHS:
+            if self._cost(strength) > MOST_LOST if knows_home else strength > WITHOUT_HOME:
+                continue
+            here = self.losses(strength)
+            gain = before - here
+            noise = gain.std() / len(gain) ** 0.5
+            better = torch.stack(list(self.right(strength).values())).float().mean() > right
+            if gain.mean() > noise and better and here.mean() < least.mean():
+                best, least = strength, here
+        return best
+
+    def _cost(self, strength: float) -> float:
+        """Share of home that is no longer told right, less what now is: mean over the encodings."""
+        lost = [
+            (self.home[0.0][encoding].float() - after.float()).mean()
+            for encoding, after in self.home[strength].items()
+        ]
+        return float(sum(lost) / len(lost))
+
+    def report(self, strength: float) -> dict[str, Any]:
+        def shares(masks: dict[str, torch.Tensor]) -> dict[str, float]:
+            return {encoding: round(mask.float().mean().item(), 4) for encoding, mask in masks.items()}
+
+        home = None
+        if self.home.get(0.0):
+            home = {"before": shares(self.home[0.0]), "after": shares(self.home[strength])}
+        return {
+            "pairs": len(self.pairs),
+            "strength": strength,
+            "before": shares(self.right(0.0)),
+            "after": shares(self.right(strength)),
+            "home": home,
+        }
+
+
+def wrong(logits: torch.Tensor, labels: torch.Tensor, entailment: int) -> torch.Tensor:
+    """Mask of the wrong labels, (pairs,); where a label says "any but entailment", "entailment" is wrong."""
+    answers = logits.argmax(dim=-1)
+    return torch.where(labels == logits.shape[-1], answers == entailment, answers != labels)
+
+
+def _cross_validate(start: Any, pairs: Pairs, home: Home | None, seed: int) -> _Crossed:
+    folds = _folds(pairs.premises, seed)
+    entailment = start.config.label2id["entailment"]
+    said: dict[float, dict[str, dict[str, torch.Tensor]]] = {}
+    at_home: dict[float, dict[str, torch.Tensor]] = {0.0: {}, **{strength: {} for strength in STRENGTHS}}
+    for fold in range(FOLDS):
+        end = _learnt(start, pairs, home, seed, torch.nonzero(folds != fold)[:, 0], fold)
+        for strength in (0.0, *STRENGTHS):
+            heads = _between(start, end, strength)
+            for encoding, summaries in pairs.summaries.items():
+                _note(said.setdefault(strength, {}).setdefault(encoding, {}), heads, summaries, folds == fold)
+            if home is None:
+                continue
+            for encoding, summaries in home.summaries.items():
+                here, labels = _fold_of_home(home, encoding) == fold, home.labels[encoding]
+                with torch.no_grad():
+                    logits = conclude(
+                        heads, {name: values[here] for name, values in summaries.items()}
+                    ).logits
+                right = at_home[strength].setdefault(encoding, torch.zeros(len(labels), dtype=torch.bool))
+                right[here] = ~wrong(logits, labels[here], entailment)
+    return _Crossed(pairs, entailment, said, at_home)
+
+
+@torch.no_grad()
+def _note(said: dict[str, torch.Tensor], heads: Any, summaries: Summaries, here: torch.Tensor) -> None:
+    """Put what heads say of some pairs beside what others say of the rest."""
+    output = conclude(heads, {name: values[here] for name, values in summaries.items()})
+    for name in ("logits", "uncertainty"):
+        values = output[name]
+        said.setdefault(name, values.new_zeros(len(here), *values.shape[1:]))[here] = values
+
+
+def _folds(premises: Sequence[str], seed: int) -> torch.Tensor:
+    """A fold for each pair, (pairs,): one for all of a premise, unless there are hardly any premises."""
+    groups: dict[Any, list[int]] = {}
+    for row, premise in enumerate(premises):
+        groups.setdefault(premise, []).append(row)
+    if len(groups) < FOLDS:
+        groups = {row: [row] for row in range(len(premises))}
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
+    rows = sorted((list(groups.values())[place] for place in order), key=len, reverse=True)
+    folds, sizes = torch.zeros(len(premises), dtype=torch.long), [0] * FOLDS
+    for group in rows:
+        smallest = sizes.index(min(sizes))
+        folds[group] = smallest
+        sizes[smallest] += len(group)
+    return folds
+
+
+def _fold_of_home(home: Any, encoding: str) -> torch.Tensor:
+    return torch.arange(len(home.labels[encoding])) % FOLDS
+
+
+# The promise ------------------------------------------------------------------------------------------------
+
+
+def _calibrate(
+    model: Any, crossed: _Crossed, strength: float, target_risk: float, seed: int
+) -> dict[str, Any]:
+    """Give the heads threshold and promise; what the report says of them."""
+    names, labels = model.config.id2label, crossed.pairs.labels
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    calibration, found = {}, {}
+    for encoding, said in crossed.said[strength].items():
+        errors = wrong(said["logits"], labels, crossed.entailment)
+        found[encoding] = errors, said["uncertainty"]
+        if len(labels) < MIN_PAIRS:
+            continue
+        table = promise_table(*found[encoding], order)
+        answers = [names[number] for number in said["logits"].argmax(dim=-1).tolist()]
+        calibration[encoding] = entry_of(said["uncertainty"], answers, ["pairs of one's own"], DELTA, table)
+    errors, uncertainty = found[model.config.encoding]
+    rows = calibration.get(model.config.encoding, {"table": []})["table"]
+    kept = [row for row in rows if row["threshold"] is not None and row["target_risk"] <= target_risk + 1e-9]
+    more: int | None = 0
+    if kept:
+        threshold = kept[-1]["threshold"]
+    else:
+        threshold = estimated_threshold(errors, uncertainty, target_risk)
+        needed = pairs_needed(errors, uncertainty, target_risk)
+        # Never none: as many as there are have just failed.
+        more = None if needed is None else max(needed - len(labels), MIN_PAIRS - len(labels), 10)
+    promised = any(row["threshold"] is not None for entry in calibration.values() for row in entry["table"])
+    model.set_calibration(calibration if promised else None, threshold)
+    two_way = bool((labels == len(names)).any())
+    return {"target_risk": target_risk, "threshold": threshold, "more_pairs": more, "two_way": two_way}
+
+
+def estimated_threshold(errors: torch.Tensor, uncertainty: torch.Tensor, target_risk: float) -> float:
+    """The greatest threshold at which the accepted of *these* answers err at most so often: no promise."""
+    ordered, order = uncertainty.double().sort()
+    risks = errors[order].double().cumsum(dim=0) / torch.arange(1, len(errors) + 1)
+    allowed = torch.nonzero(risks <= target_risk)[:, 0]
+    if not len(allowed):
+        return 0.0
+    last = int(allowed[-1])
+    return 1.0 if last == len(errors) - 1 else float((ordered[last] + ordered[last + 1]) / 2)

@@ -1,0 +1,368 @@
+"""Configuration of ModernBERT-NLI: which frozen encoder carries the heads, and how the heads are built."""
+
+from typing import Any, Literal
+
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
+
+from .calibration import check_calibration
+from .routing import check_routing
+
+LABELS = ("entailment", "neutral", "contradiction")
+ENCODINGS = ("joint", "separate")
+TASK = "nli-abstention"
+PROBLEM_TYPES = (None, "single_label_classification")
+
+DEFAULT_BASE = "answerdotai/ModernBERT-large"
+DEFAULT_BASE_REVISION = "45bb4654a4d5aaff24dd11d4781fa46d39bf8c13"
+
+# One class carries one `_auto_class`, so the config itself lists all of them, whichever class saves it.
+AUTO_MAP = {
+    "AutoConfig": "configuration_modernbert_nli.ModernBertNliConfig",
+    "AutoModel": "modeling_modernbert_nli.ModernBertNliModel",
+    "AutoModelForSequenceClassification": "modeling_modernbert_nli.ModernBertNliForSequenceClassification",
+}
+CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipeline", "pt": ["AutoModel"]}}
+
+# Widths of alignment, comparison and abstention head, by the latter's type and whether the base is narrow.
+_SIZES = {
+    ("error", True): (256, 224, 128),
+    ("error", False): (224, 160, 128),
+    ("opinion", True): (224, 192, 104),
+    ("opinion", False): (192, 144, 80),
+}
+
+# What belongs to one load of the encoder, not to the encoder: never written to config.json.
+_LOAD_TIME_KEYS = ("_name_or_path", "transformers_version", "quantization_config", "architectures", "dtype")
+
+
+class ModernBertNliConfig(PretrainedConfig):
+    r"""
+    Configuration of [`ModernBertNliModel`]. The defaults are the published geometry: a CLS head of 593,925
+    parameters on ModernBERT-large.
+
+    Args:
+        base_model_name_or_path (`str`, *optional*, defaults to `"answerdotai/ModernBERT-large"`):
+            Repository id of the frozen base encoder: any model that `AutoModel` loads. Given to
+            `from_pretrained`, it overrides the checkpoint's base for that load alone (another repository id
+            or a local folder).
+        base_model_revision (`str`, *optional*):
+            Commit of the base, a full SHA when known. It belongs to the base, never to the repository of the
+            heads.
+        encoder_config (`PretrainedConfig` or `dict`, *optional*, defaults to that of ModernBERT-large):
+            Configuration of the base, stored so that the model can be built without a network.
+        head_type (`"cls"` or `"alignment"`, *optional*, defaults to `"cls"`):
+            Head family, see `heads.py`: `"cls"` is the published head on the [CLS] state,
+            `"alignment"` compares the tokens of premise and hypothesis.
+        encoding (`"joint"` or `"separate"`, *optional*, defaults to `"joint"`):
+            How pairs are encoded unless the caller chooses: `"joint"`, premise and hypothesis in one pass, or
+            `"separate"`, each text alone, so that its states serve every pair that it is in.
+        encoder_layers (`dict[str, list[int]]`, *optional*):
+            For each encoding that the heads were trained for, the layers that they read: `k` is the output of
+            the k-th layer, 0 the embeddings, as in the `hidden_states` of transformers. Defaults to the last
+            layer, joint, for the CLS head; for alignment to those at 1/2 and 2/3 of the depth when joint, and
+            at 1/3, 2/3 and its end when separate.
+        nli_hidden_size (`int`, *optional*):
+            Width of the NLI head's hidden vector; defaults to 512 for the CLS head, to 256 for alignment.
+        alignment_size, comparison_size (`int`, *optional*):
+            Width in which the alignment head aligns tokens, and width of its comparisons. The defaults depend
+            on the width of the base and on `abstention_type`: all heads together have at most 600,000
+            parameters up to a width of 1,024.
+        abstention_type (`"error"` or `"opinion"`, *optional*, defaults to `"error"`):
+            What the abstention head predicts: `"error"`, from the NLI head's hidden vector and logits, if it
+            errs, as the published one does; `"opinion"`, from the states, the label itself, as an auxiliary
+            classifier: an answer is uncertain to which it gives little probability. For alignment alone.
+        abstention_hidden_size (`int`, *optional*):
+            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
+            else 80.
+        head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
+        abstention_weight (`float`, *optional*, defaults to 1.0):
+            Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
+        abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
+        calibration (`dict`, *optional*):
+            By encoding, what `calibrate.py` found on held-out pairs: see `calibration.py`.
+        calibrated_heads (`str`, *optional*):
+            Digest of the heads that `abstention_threshold` and `calibration` were made for; those of other
+            heads promise nothing. `model.set_calibration` writes all three.
+        evidence (`dict`, *optional*):
+            How `check` weighs passages, as fitted for these heads: `RULES` of `documents.py`.
+        routing (`dict`, *optional*):
+            By encoding, how `route` decides: see `routing.py`.
+        adaptation (`dict`, *optional*):
+            What is known of heads that `nli.adapt` made: see `learning.py`.
+        adapter (`dict`, *optional*):
+            Which layers of the base have a low-rank update for NLI: see `lora.py`.
+        sep_token_id, pad_token_id (`int`, *optional*):
+            Special tokens of the base's tokenizer: what ends the premise in `input_ids`, and what is no text.
+            Taken from `encoder_config` where it knows them.
+    """
+
+    model_type = "modernbert_nli"
+    keys_to_ignore_at_inference = ["last_hidden_state"]
+    sub_configs = {"encoder_config": AutoConfig}  # dtype and attn_implementation are pushed down to it
+
+    def __init__(
+        self,
+        base_model_name_or_path: str = DEFAULT_BASE,
+        base_model_revision: str | None = None,
+        encoder_config: Any = None,
+        head_type: Literal["cls", "alignment"] = "cls",
+        encoding: Literal["joint", "separate"] = "joint",
+        encoder_layers: dict[str, list[int]] | None = None,
+        nli_hidden_size: int | None = None,
+        alignment_size: int | None = None,
+        comparison_size: int | None = None,
+        abstention_type: Literal["error", "opinion"] = "error",
+        abstention_hidden_size: int | None = None,
+        head_dropout: float = 0.1,
+        abstention_weight: float = 1.0,
+        abstention_threshold: float = 0.5,
+        calibration: dict[str, dict[str, Any]] | None = None,
+        calibrated_heads: str | None = None,
+        evidence: dict[str, Any] | None = None,
+        routing: dict[str, dict[str, Any]] | None = None,
+        adaptation: dict[str, Any] | None = None,
+        adapter: dict[str, Any] | None = None,
+        sep_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ):
+        if encoder_config is None:
+            if base_model_name_or_path != DEFAULT_BASE:
+                raise ValueError(
+                    f"No `encoder_config` for the base {base_model_name_or_path!r}: use "
+                    f"`ModernBertNliConfig.from_base({base_model_name_or_path!r})`, which reads it there."
+                )
+            encoder_config = _modernbert_large()
+            base_model_revision = base_model_revision or DEFAULT_BASE_REVISION
+        elif isinstance(encoder_config, dict):
+            encoder_config = AutoConfig.for_model(**encoder_config)
+        self.encoder_config = encoder_config
+        self.base_model_name_or_path = base_model_name_or_path
+        self.base_model_revision = base_model_revision
+        # (name or folder, revision) to load the base from this once, instead of the two above
+        self._base_override: tuple[str, str | None] | None = None
+
+        if head_type not in ("cls", "alignment"):
+            raise ValueError(f"`head_type` must be 'cls' or 'alignment', got {head_type!r}.")
+        self.head_type = head_type
+        self.encoder_layers = encoder_layers or _default_layers(head_type, encoder_config.num_hidden_layers)
+        self.encoding = encoding
+        self.check_layers()
+        if abstention_type not in ("error", "opinion"):
+            raise ValueError(f"`abstention_type` must be 'error' or 'opinion', got {abstention_type!r}.")
+        if abstention_type == "opinion" and head_type == "cls":
+            raise ValueError("An opinion compares aligned tokens: it needs `head_type='alignment'`.")
+        self.abstention_type = abstention_type
+        sizes = _SIZES[abstention_type, encoder_config.hidden_size <= 512]
+        self.alignment_size = alignment_size or sizes[0]
+        self.comparison_size = comparison_size or sizes[1]
+        self.abstention_hidden_size = abstention_hidden_size or sizes[2]
+        self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
+        self.head_dropout = head_dropout
+        self.abstention_weight = abstention_weight
+        self.abstention_threshold = abstention_threshold
+        check_calibration(calibration, ENCODINGS)
+        self.calibration = calibration
+        self.calibrated_heads = calibrated_heads
+        self.evidence = evidence
+        check_routing(routing, ENCODINGS)
+        self.routing = routing
+        self.adaptation = adaptation
+        self.adapter = adapter
+        self.initializer_range = initializer_range
+        self.sep_token_id = (
+            sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")
+        )
+        # on the top config, or Trainer "aligns" it
+        self.pad_token_id = pad_token_id if pad_token_id is not None else _token_id(encoder_config, "pad")
+
+        kwargs.update(
+            _labels(**{key: kwargs.pop(key, None) for key in ("id2label", "label2id", "num_labels")})
+        )
+        if kwargs.get("problem_type") not in PROBLEM_TYPES:
+            raise ValueError(
+                f"`problem_type` can only be {PROBLEM_TYPES[1]!r}: each pair has one label, got "
+                f"{kwargs['problem_type']!r}."
+            )
+        if of_the_base := {"hidden_size", "vocab_size", "max_position_embeddings"} & set(kwargs):
+            raise ValueError(
+                f"{sorted(of_the_base)} belong to the base: give them in `encoder_config`, or take a base by "
+                "`ModernBertNliConfig.from_base(name)`."
+            )
+        kwargs["auto_map"] = dict(AUTO_MAP)
+        kwargs["custom_pipelines"] = {task: dict(info) for task, info in CUSTOM_PIPELINES.items()}
+        super().__init__(**kwargs)
+
+    def check_layers(self) -> None:
+        """Raise a ValueError where `encoder_layers` does not fit the base, the heads or `encoding`."""
+        depth = self.encoder_config.num_hidden_layers
+        for encoding, layers in self.encoder_layers.items():
+            if encoding not in ENCODINGS:
+                raise ValueError(
+                    f"`encoder_layers` has the keys {' and '.join(ENCODINGS)}, got {encoding!r}."
+                )
+            if not layers or any(not 0 <= layer <= depth for layer in layers):
+                raise ValueError(f"`encoder_layers` must lie between 0 and {depth}, got {layers}.")
+        if self.encoding not in self.encoder_layers:
+            raise ValueError(
+                f"`encoding={self.encoding!r}`, but `encoder_layers` has only {list(self.encoder_layers)}."
+            )
+        if self.head_type == "cls" and self.encoder_layers != {"joint": [depth]}:
+            raise ValueError(f"The CLS head reads layer {depth} of joint pairs, got {self.encoder_layers}.")
+
+    @classmethod
+    def from_base(
+        cls,
+        base_model_name_or_path: str,
+        base_model_revision: str | None = None,
+        base_model_folder: str | None = None,
+        **kwargs: Any,
+    ) -> "ModernBertNliConfig":
+        """Configuration for new heads on a base, which is read from the Hub or from a folder.
+
+        Args:
+            base_model_name_or_path (`str`): The base that the checkpoint will name.
+            base_model_revision (`str`, *optional*): Its commit.
+            base_model_folder (`str`, *optional*): A local copy of that base, read instead of the Hub.
+            **kwargs: Further arguments of the constructor.
+
+        Raises:
+            ValueError: its tokenizer puts no separator between two texts.
+        """
+        source = base_model_folder or base_model_name_or_path
+        revision = None if base_model_folder else base_model_revision
+        encoder_config = AutoConfig.from_pretrained(source, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        for name in ("sep_token_id", "pad_token_id"):
+            kwargs.setdefault(name, getattr(tokenizer, name))
+        config = cls(base_model_name_or_path, base_model_revision, encoder_config, **kwargs)
+        ids = tokenizer("a", "b")["input_ids"]
+        if config.sep_token_id not in ids[1:-1]:
+            raise ValueError(
+                f"{source!r} puts no separator between two texts ({tokenizer.convert_ids_to_tokens(ids)}): "
+                "premise and hypothesis cannot be told apart. Take another base."
+            )
+        if base_model_folder:
+            config._base_override = (base_model_folder, None)
+        return config
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers, but a base named by the caller is taken for this load and not written over.
+
+        Raises:
+            ValueError: this is the configuration of another model, such as a base.
+        """
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(
+                f"A model of type {model_type!r} is no checkpoint of heads. To put new heads on such a base: "
+                "`ModernBertNliModel.from_base(ModernBertNliConfig.from_base(<its name or folder>))`."
+            )
+        names = ("id2label", "label2id", "num_labels")
+        labels: dict[str, Any] = {key: kwargs.pop(key) for key in names if key in kwargs}
+        if any(value is not None for value in labels.values()):
+            known = {key: config_dict.get(key) for key in ("id2label", "label2id")}
+            if set(labels) == {"num_labels"} and labels["num_labels"] == len(known["id2label"] or LABELS):
+                labels = known  # the caller counts them, and they keep their names
+            config_dict = {**config_dict, **_labels(**labels)}
+        name, revision = kwargs.pop("base_model_name_or_path", None), kwargs.pop("base_model_revision", None)
+        result = super().from_dict(config_dict, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        if name is not None:
+            config._base_override = (str(name), revision)
+        elif revision is not None:
+            config.base_model_revision = revision
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Serialisable form: the identity of the base, never a local path or a load-time choice."""
+        output = super().to_dict()
+        encoder_config = self.encoder_config.to_diff_dict()
+        for key in _LOAD_TIME_KEYS:
+            encoder_config.pop(key, None)
+        output["encoder_config"] = {**encoder_config, "model_type": self.encoder_config.model_type}
+        output.pop("_base_override", None)
+        # The base's dtype is chosen when it is loaded and the heads are always float32, so none is stored.
+        output.pop("dtype", None)
+        # `pipeline(config=...)` swaps strings for classes in place, which no longer serialise.
+        output["auto_map"], output["custom_pipelines"] = dict(AUTO_MAP), dict(CUSTOM_PIPELINES)
+        # sentence_transformers forces one label unless an entry ends in ForSequenceClassification.
+        output["architectures"] = ["ModernBertNliModel", "ModernBertNliForSequenceClassification"]
+        return output
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As in transformers, but the labels are always there: two without names would be left out."""
+        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
+
+    @property
+    def hidden_size(self) -> int:
+        return self.encoder_config.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        return self.encoder_config.vocab_size
+
+    @property
+    def max_position_embeddings(self) -> int | None:
+        return getattr(self.encoder_config, "max_position_embeddings", None)
+
+
+def _labels(
+    id2label: dict[Any, str] | None = None,
+    label2id: dict[str, int] | None = None,
+    num_labels: int | None = None,
+) -> dict[str, Any]:
+    """Names of the labels and their numbers, of which either may be given, or how many there are.
+
+    Raises:
+        ValueError: what is given does not go together.
+    """
+    if id2label is None and label2id is not None:
+        id2label = {number: label for label, number in label2id.items()}
+    elif id2label is None:
+        count = len(LABELS) if num_labels is None else num_labels
+        names = LABELS if count == len(LABELS) else [f"LABEL_{number}" for number in range(count)]
+        id2label = dict(enumerate(names))
+    id2label = {int(number): label for number, label in id2label.items()}
+    label2id = label2id or {label: number for number, label in id2label.items()}
+    if sorted(id2label) != list(range(len(id2label))) or num_labels not in (None, len(id2label)):
+        raise ValueError(
+            f"`id2label` names the classes from 0 upwards, as many as `num_labels`, got {id2label} and "
+            f"{num_labels}."
+        )
+    return {"id2label": id2label, "label2id": label2id}
+
+
+def _default_layers(head_type: str, depth: int) -> dict[str, list[int]]:
+    if head_type == "cls":
+        return {"joint": [depth]}
+    shares = {"joint": (1 / 2, 2 / 3), "separate": (1 / 3, 2 / 3, 1)}
+    return {name: sorted({max(1, round(depth * share)) for share in shares[name]}) for name in ENCODINGS}
+
+
+def _modernbert_large() -> ModernBertConfig:
+    return ModernBertConfig(
+        hidden_size=1024,
+        intermediate_size=2624,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        max_position_embeddings=8192,
+    )
+
+
+def _token_id(encoder_config: PretrainedConfig, *names: str) -> int | None:
+    ids = (getattr(encoder_config, f"{name}_token_id", None) for name in names)
+    return next((token_id for token_id in ids if isinstance(token_id, int)), None)
+
+
+def _name_every_file() -> None:
+    """Never called. transformers copies and tells apart the code of folders by what this file imports.
+
+    Two folders of one name whose code differs, in whatever file, so get classes of their own: the pipeline
+    and the model import all that is shipped, directly or in turn.
+    """
+    from .modeling_modernbert_nli import ModernBertNliModel  # noqa: F401
+    from .pipeline_modernbert_nli import NliAbstentionPipeline  # noqa: F401

@@ -1,0 +1,597 @@
+"""Text pairs to decisions: label, confidence and abstain, in batches of similar length.
+
+nli = pipeline(model=checkpoint, trust_remote_code=True)
+nli("A man is playing guitar on stage.", "A person is making music.")
+nli.route("Where is my parcel?", {"delivery": "This is about a delivery.", "music": "This is about music."})
+nli.validate_fact("The bridge opened in 1932.", "The bridge is older than 1950.")
+nli(pairs, target_risk=0.05)  # of a calibrated checkpoint: at most 5 % of the answers given are wrong
+nli(pairs, target_risk=0.05, like="calibration")  # of pairs that are like those it was calibrated on
+mine = nli.adapt(labelled_pairs, labels)  # a new pipeline, for one's own kind of text
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from numbers import Real
+from typing import Any
+
+import torch
+from transformers import Pipeline
+from transformers.utils import logging
+
+from .calibration import calibrated, drift_from, promised_threshold
+from .documents import check_answer, read_sources, verdicts
+from .learning import LearningMixin
+from .routing import (
+    FITS,
+    JUDGED,
+    TEMPLATE,
+    UNFITTED,
+    Categories,
+    Evidence,
+    as_categories,
+    decide,
+    describe,
+    evidence_from,
+    promised,
+    readable,
+    routes,
+)
+from .tokenization import (
+    PairError,
+    check_text,
+    check_tokenizer,
+    encode_pairs,
+    is_empty,
+    max_pair_length,
+)
+
+logger = logging.get_logger(__name__)
+
+BATCH_SIZE = 32
+PAIRS_AT_ONCE = 256  # of texts and categories
+BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
+
+_KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
+_USAGE = (
+    "Give pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
+    "or a list or generator of such pairs"
+)
+
+
+class NliAbstentionPipeline(LearningMixin, Pipeline):
+    """Decides whether a hypothesis follows from a premise, or declines to.
+
+    Args (beside those of every pipeline):
+        batch_size (`int`, *optional*, defaults to 32): Pairs in a batch.
+        threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
+        target_risk (`float`, *optional*): Instead of it, the share of wrong answers to be allowed among those
+            given, which the calibration of the checkpoint turns into a threshold: see `threshold_for`.
+        like (`str`, *optional*): What the pairs are like that the risk is promised for: see there too.
+        encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
+    """
+
+    modelcard = None  # transformers 5.0 reads it on saving, but sets it no more
+    _load_tokenizer = None  # if there is one beside the heads: the model knows where else to look
+    _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.tokenizer: Any
+        if self.tokenizer is None or is_empty(self.tokenizer):
+            self.tokenizer = self.model.tokenizer
+        check_tokenizer(self.tokenizer, self.model.config)
+        # `pipeline(model_kwargs=...)` gives these to the tokenizer too, which would save them.
+        for key in ("encoder", "backend", "base_model_name_or_path", "base_model_revision"):
+            self.tokenizer.init_kwargs.pop(key, None)
+        if self.model._tokenizer is None:
+            self.model._tokenizer = self.tokenizer  # what `model.encode` would otherwise load again
+        if "entailment" not in self.model.config.label2id:
+            raise ValueError(
+                f"The labels must have 'entailment' among them, got {self.model.config.label2id}."
+            )
+        self._limit(self.encoding, **self._postprocess_params)  # a risk that cannot be promised is told now
+        if not self._postprocess_params and (problem := self.model.stale_calibration()):
+            logger.warning_once(
+                f"{problem} Until then it abstains from an uncertainty of {self.threshold:.3g} upwards, as "
+                "before, which means nothing of the risk. (Said once.)"
+            )
+
+    def __call__(self, inputs: Any, hypothesis: Any = None, **kwargs: Any) -> Any:
+        """Judge one pair, or many.
+
+        Args:
+            inputs: A premise (`str`), with `hypothesis`; a pair, as a tuple or as a dict with `premise` and
+                `hypothesis` (or `text` and `text_pair`); or a list, other iterable or map-style dataset of
+                pairs.
+            hypothesis (`str`, *optional*): Where `inputs` is a premise.
+            batch_size, threshold, target_risk, like, encoding (*optional*): For this call.
+
+        Returns:
+            `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
+            `probs`, by label; and `truncated`, true, where the end of the premise was beyond the window and
+            not read (`check` reads all of it). For a list, a list in the same order; for any other iterable,
+            a generator.
+
+        Raises:
+            ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
+                cannot be promised.
+        """
+        batch_size = kwargs.pop("batch_size", None) or self._batch_size or BATCH_SIZE
+        kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
+        stored = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        given = self._sanitize_parameters(**kwargs)
+        steps = [{**before, **now} for before, now in zip(stored, given, strict=True)]
+        encoding = steps[1].get("encoding", self.model.config.encoding)
+        steps[2] = {"threshold": self._limit(encoding, **steps[2])}
+
+        if isinstance(inputs, str):
+            if hypothesis is None:
+                raise ValueError(f"One text alone cannot be judged. {_USAGE}.")
+            inputs = (inputs, hypothesis)
+        elif hypothesis is not None:
+            raise ValueError(
+                f"`hypothesis` goes with a single premise, not with {type(inputs).__name__}. {_USAGE}."
+            )
+        if isinstance(inputs, Mapping | tuple):
+            return next(self._stream([inputs], batch_size, *steps))
+        items = _items(inputs)
+        if items is None or isinstance(inputs, bytes | bytearray):
+            raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
+        results = self._stream(items, batch_size, *steps)
+        return list(results) if isinstance(inputs, list) else results
+
+    def route(
+        self,
+        text: Any,
+        categories: Any,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        several: bool = False,
+        hypothesis_template: str = TEMPLATE,
+        examples: Mapping[str, Sequence[str]] | None = None,
+    ) -> Any:
+        """Choose the category that fits a text best, or decline: too close to call, or nothing fits.
+
+        With separate encoding each text is encoded once, and what a category is known by once for all calls.
+        How scores, probabilities and reasons come about: `routing.py`.
+
+        Args:
+            text (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
+            categories (`Mapping[str, str]` or `Sequence[str]`): A hypothesis by category, such as "This is
+                about a delivery.", or names alone.
+            threshold (`float`, *optional*): Decline from this uncertainty of the route upwards; defaults to
+                the checkpoint's for routes. That of the pipeline is for pairs.
+            target_risk (`float`, *optional*): Instead of it, the share of wrong routes to be allowed, of a
+                checkpoint whose routes were calibrated for these categories by `calibrate.py --routes`.
+            several (`bool`, *optional*, defaults to `False`): Any number of categories may fit, each by
+                itself; then `categories` lists all that do.
+            hypothesis_template (`str`, *optional*, defaults to `"This is about {}."`): For names alone.
+            examples (`Mapping[str, Sequence[str]]`, *optional*): Texts that belong to a category; a few of
+                them sharpen its similarity.
+
+        Returns:
+            `dict`: `category` and its `confidence`, both `None` where it declines; `uncertainty`, 0 to 1, of
+            the route; `reason`, why it declines; `ranking`, pairs of category and probability, the best
+            first, which sum up to the probability that any fits (with `several` each stands by itself);
+            `scores`, by category, what the call itself returns, for the most similar where there are more
+            than 32. A list of them for more than a text.
+
+        Raises:
+            ValueError: categories or examples that cannot be meant, or a risk that cannot be promised.
+        """
+        known = as_categories(categories, hypothesis_template, examples)
+        if threshold is not None or target_risk is not None:
+            self._sanitize_parameters(threshold, target_risk)  # checks them
+        kept = hasattr(text, "offsets")  # TokenStates, of this module or of one that `trust_remote_code` made
+        encoding = "separate" if kept else self.encoding
+        entry = (self.model.config.routing or {}).get(encoding, UNFITTED)
+        if target_risk is not None:
+            if several:
+                raise ValueError(
+                    "`target_risk` is the share of texts that get a wrong category: with `several` there may "
+                    "be more than one. Give a `threshold`."
+                )
+            threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
+        elif threshold is None:
+            threshold = FITS if several else entry["threshold"]
+        results = []
+        for evidence, judged in self._evidence(text if kept else _listed(text), known, entry, encoding):
+            found = routes(decide(evidence, entry), known.names, threshold, several)
+            for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
+                names = known.names
+                if evidence.rows is not None:
+                    names = tuple(names[place] for place in evidence.rows[row].tolist())
+                results.append({**result, "scores": dict(zip(names, scores, strict=True))})
+        return results[0] if isinstance(text, str) else results
+
+    def check(
+        self,
+        answer: str,
+        sources: Any,
+        threshold: float | None = None,
+        texts: Sequence[str] | None = None,
+        splitter: Any = None,
+        max_characters: int | None = None,
+    ) -> dict[str, Any]:
+        """Check an answer against whole documents: each of its sentences against every passage of them.
+
+        Args:
+            answer (`str`): A text of one sentence or more.
+            sources (`str`, `Mapping[str, str]`, `Iterable[str]`, `TokenStates` or what `read` returned):
+                A text, texts by name or in a row (a generator too), however long.
+            threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+            texts (`Sequence[str]`, *optional*): Those of `TokenStates`, without which evidence has no place.
+            splitter (`Callable`, *optional*): Text to sentences instead of our own rules, such as
+                `pysbd.Segmenter(char_span=True).segment` or `lambda text: spacy_model(text).sents`.
+            max_characters (`int`, *optional*): Read no more than so many of each source.
+
+        Returns:
+            `dict`, of JSON's types, for the answer as a whole:
+
+            - `verdict`: "supported" (every sentence is), "contradicted" (one is), "not supported" (one is
+              not), or "uncertain"; `confidence`, that it is right; `abstain`; `uncertainty`, 0 to 1
+            - `support`: the probability that the sources support it, whatever the verdict
+            - `evidence`: the best passage for each sentence: `source` (name or number), `start` and `end`
+              (characters there), `text`, `confidence` that it supports (contradicts) the sentence, and the
+              heads' `probs` by label
+            - `sentences`: `text`, `start`, `end`, and all of the above for each, with up to three passages,
+              the best first, and `unsupported`: spans (`start` and `end` in the answer, `text`) of words that
+              no passage covers, for a sentence that is contradicted or not supported
+            - `read`: the share of the sources that was read, 1.0 unless the caller limits it; `sources`: that
+              of each
+
+        Raises:
+            ValueError: there is no source; an answer without words, or a source without text.
+        """
+        options = {"texts": texts, "splitter": splitter, "max_characters": max_characters}
+        return check_answer(self, answer, sources, threshold=self._given(threshold), **options)
+
+    def read(self, sources: Any, splitter: Any = None) -> Any:
+        """Read sources once, for any number of answers to `check`: their sentences and states are kept.
+
+        Args:
+            sources, splitter: As for `check`.
+        """
+        return read_sources(self, sources, splitter)
+
+    def validate_fact(
+        self,
+        source: Any,
+        claim: str,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        like: str | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> Any:
+        """Check a claim against its source, or against each of many: `check`, with the claim as one sentence.
+
+        Args:
+            source (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
+            claim (`str`): What is to be checked.
+            threshold (`float`, *optional*): Abstain from this uncertainty upwards.
+            target_risk, like (*optional*): Instead of it: see `threshold_for`. It is promised of judgements
+                on pairs, not of the best of many passages.
+            texts (`Sequence[str]`, *optional*): Those of `TokenStates`.
+
+        Returns:
+            `dict`: `supported`, `contradicted` and `uncertain` (abstained), at most one of them true: none
+            is where the source says nothing about the claim; `confidence`, the probability of the verdict;
+            `evidence`, the best passages, and `unsupported`, words, as `check` returns them; `read`, the
+            share of the source that was read. A list of them for more than a source.
+        """
+        kept = "separate" if hasattr(source, "offsets") else None
+        limit = self._given(threshold, target_risk, kept, like)
+        facts = [
+            {
+                "supported": result["verdict"] == "supported",
+                "contradicted": result["verdict"] == "contradicted",
+                "uncertain": result["abstain"],
+                "confidence": result["confidence"],
+                **{key: result["sentences"][0][key] for key in ("evidence", "unsupported")},
+                "read": result["read"],
+            }
+            for result in verdicts(self, claim, source, apart=True, whole=True, threshold=limit, texts=texts)
+        ]
+        return facts[0] if isinstance(source, str) else facts
+
+    def _given(
+        self,
+        threshold: float | None,
+        target_risk: float | None = None,
+        encoding: str | None = None,
+        like: str | None = None,
+    ) -> float | None:
+        """The threshold that the caller or the pipeline gave; `None` where the checkpoint's is to hold."""
+        now = self._sanitize_parameters(threshold, target_risk, like=like)[2]
+        given = {**self._postprocess_params, **now}
+        if all(value is None for value in given.values()):
+            return None
+        return self._limit(encoding or self.encoding, **given)
+
+    def threshold_for(
+        self, target_risk: float, encoding: str | None = None, like: str | None = None
+    ) -> float:
+        """The uncertainty from which to abstain so that at most a share of the answers given is wrong.
+
+        Args:
+            target_risk (`float`): That share, such as 0.1. It holds in the long run and with the probability
+                that the checkpoint was calibrated for.
+            encoding (`"joint"` or `"separate"`, *optional*): Defaults to this pipeline's.
+            like (`str`, *optional*): What the pairs are like: `"calibration"` for pairs drawn as the
+                calibration pairs were, or a group of these, such as `"snli"`. By default text of a kind never
+                seen, where the checkpoint has a promise for that, else `"calibration"`.
+
+        Raises:
+            ValueError: the checkpoint is not calibrated, or for other heads than these, or its calibration
+                does not promise such a risk.
+        """
+        return promised_threshold(self.model.calibration, encoding or self.encoding, target_risk, like)
+
+    def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
+        """Whether results can be told from calibration's, which says nothing about the risk if they cannot.
+
+        Args:
+            results (`Iterable`): What this pipeline returned for some 50 pairs or more, or the pairs.
+            encoding (`"joint"` or `"separate"`, *optional*): How they were or are to be encoded; defaults to
+                this pipeline's.
+
+        Returns:
+            `dict`: `drifted`, true or `None`; `message`, a sentence that says what that means; and the
+            figures behind it, see `calibration.py`.
+
+        Raises:
+            ValueError: these heads are not calibrated for this encoding, or there are no results.
+        """
+        encoding = encoding or self.encoding
+        entry = calibrated(self.model.calibration, encoding)
+        results = list(results)
+        if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
+            results = self(results, encoding=encoding)
+        columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
+        return drift_from(entry, *columns)
+
+    def _evidence(
+        self, texts: Any, known: Categories, entry: Mapping[str, Any], encoding: str
+    ) -> Iterator[tuple[Evidence, list[list[dict[str, Any]]]]]:
+        """Batch by batch of texts: what a route is decided by, and the judgements behind it."""
+        label2id, alike = self.model.config.label2id, bool(entry["similarity"])
+        if any(known.examples) and not (alike and "separate" in self.model.config.encoder_layers):
+            raise ValueError(
+                "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
+                "them out, or fit its routes by `benchmarks/routing.py --fit`."
+            )
+        if not len(texts):
+            return
+        if encoding == "joint":
+            alike = alike and "separate" in self.model.config.encoder_layers
+            results = self([(text, hypothesis) for text in texts for hypothesis in known.hypotheses])
+            step = len(known.names)
+            judged = [results[first : first + step] for first in range(0, len(results), step)]
+            probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
+            similarity = None
+            if alike:
+                vectors = torch.stack([text.vector for text in self.model.read(texts)])
+                similarity = (vectors @ self._prepared(known, alike).vectors.T).cpu()
+            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, similarity), judged
+            return
+        prepared, limit = self._prepared(known, alike), self._limit(encoding, **self._postprocess_params)
+        read = self.model.kept(texts) if hasattr(texts, "offsets") else self._read(texts)
+        count, some = len(known.names), alike and len(known.names) > JUDGED
+        size = 1 if some else max(1, PAIRS_AT_ONCE // count)
+        for start in range(0, len(read), size):
+            premises = self.model.prepare(read[start : start + size])
+            similarity = premises.vectors @ prepared.vectors.T if alike else None
+            rows, others = None, prepared
+            if some and similarity is not None:
+                rows = similarity.topk(JUDGED, dim=1).indices.sort(dim=1).values
+                others = prepared.some(rows[0])
+            output = self.model.judge_every(premises, others)
+            flat = self._decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
+            step = output.logits.shape[1]
+            judged = [flat[first : first + step] for first in range(0, len(flat), step)]
+            yield evidence_from(output.logits, label2id, similarity, rows), judged
+
+    def _read(self, texts: list[str]) -> Any:
+        for row, text in enumerate(texts):
+            check_text(text, "premise", row)
+        return self.model.read(texts)
+
+    def _prepared(self, known: Categories, alike: bool) -> Any:
+        """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
+        key, cache = (known, alike), self.model.prepared_texts
+        prepared = cache.get(key)
+        if prepared is None:
+            for row, text in enumerate(known.hypotheses):
+                check_text(text, "hypothesis", row)
+            hypotheses = self.model.read(known.hypotheses, cut=False)
+            prepared = self.model.prepare(hypotheses)
+            if alike:
+                words = [readable(str(name)) for name in known.names]
+                names = self._vectors(
+                    [word or text for word, text in zip(words, known.hypotheses, strict=True)]
+                )
+                examples = [self._vectors(texts) for texts in known.examples]
+                prepared = prepared._replace(vectors=describe(prepared.vectors, names, examples))
+            cache.put(key, prepared)
+        return prepared
+
+    def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.stack([text.vector for text in self.model.read(texts)]) if texts else torch.empty(0)
+
+    @staticmethod
+    def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
+        """Every pair of an iterable or a map-style dataset."""
+        found = _items(items)
+        if found is None or isinstance(items, str | Mapping):
+            raise ValueError(f"Give a list of pairs, not {type(items).__name__}.")
+        return [_as_pair(item, row) for row, item in enumerate(found)]
+
+    def _stream(
+        self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict
+    ) -> Iterator[dict[str, Any]]:
+        """Chunk by chunk: tokenise, sort by length, judge in batches, and give back in order."""
+        # Nobody reads a list's first result before its last one, so nothing is gained by answering soon.
+        size = batch_size * (BATCHES_PER_CHUNK if isinstance(items, list) else 1)
+        items, done = iter(items), 0
+        while True:
+            pairs: list[Any] = []
+            failure: Exception | None = None
+            try:
+                for item in islice(items, size):
+                    pairs.append(_as_pair(item, len(pairs)))
+            except Exception as error:  # a bad item, or the caller's own generator: first what came before it
+                failure = error
+            try:
+                tokens = self.preprocess(pairs, **preprocess)
+            except PairError as error:
+                failure, pairs = error, pairs[: error.row]
+                tokens = self.preprocess(pairs, **preprocess)
+            yield from self._judge(tokens, batch_size, forward, postprocess)
+            if isinstance(failure, PairError):
+                raise PairError(done + failure.row, failure.reason) from None
+            if failure is not None:
+                raise failure
+            if len(pairs) < size:
+                return
+            done, size = done + len(pairs), min(2 * size, batch_size * BATCHES_PER_CHUNK)
+
+    def _judge(self, tokens: Any, batch_size: int, forward: dict, postprocess: dict) -> list[dict[str, Any]]:
+        truncated = tokens.pop("truncated")
+        order = sorted(range(len(tokens["input_ids"])), key=lambda row: len(tokens["input_ids"][row]))
+        results: dict[int, dict[str, Any]] = {}
+        apart = forward.get("encoding", self.model.config.encoding) == "separate"
+        encoded = 0 if apart and len(order) > batch_size else len(order)
+        for start in range(0, len(order), batch_size):
+            if start >= encoded:
+                ahead = [tokens["input_ids"][row] for row in order[start:]]
+                with self.device_placement():
+                    encoded = start + self.model.encode_ahead(ahead, batch_size)
+            rows = order[start : start + batch_size]
+            batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
+            outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
+            results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
+        for row, cut in enumerate(truncated):
+            if cut:
+                results[row]["truncated"] = True
+        return [results[row] for row in range(len(order))]
+
+    def _sanitize_parameters(
+        self,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        encoding: str | None = None,
+        like: str | None = None,
+        **kwargs: Any,
+    ) -> tuple[dict, dict, dict]:
+        if kwargs:
+            raise TypeError(
+                f"Unknown arguments {sorted(kwargs)}: this pipeline takes threshold, target_risk, like, "
+                "encoding and batch_size."
+            )
+        step = {} if encoding is None else {"encoding": encoding}
+        if threshold is not None and target_risk is not None:
+            raise ValueError("Give `threshold` or `target_risk`, not both: each says where to abstain.")
+        promise = {} if like is None else {"like": like}
+        if target_risk is not None:
+            return step, step, {"threshold": None, "target_risk": target_risk, **promise}
+        if threshold is None:
+            return step, step, promise
+        if promise:
+            raise ValueError(
+                "`like` says for which pairs a `target_risk` is promised: no `threshold` needs it."
+            )
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
+        return step, step, {"threshold": threshold, "target_risk": None, "like": None}
+
+    def preprocess(self, pairs: list[tuple[str, str]], encoding: str | None = None, **kwargs: Any) -> Any:
+        """Pairs to token ids, not padded; `truncated` says of each whether its premise lost its end."""
+        window = max_pair_length(self.model.config.encoder_config, self.tokenizer)
+        apart = (encoding or self.model.config.encoding) == "separate"
+        truncated: list[int] = []
+        tokens = encode_pairs(self.tokenizer, pairs, window, apart, truncated)
+        cut = set(truncated)
+        tokens["truncated"] = [row in cut for row in range(len(pairs))]
+        return tokens
+
+    def _forward(self, batch: Any, encoding: Any = None, **kwargs: Any) -> dict[str, torch.Tensor]:
+        logits, abstention_logits = self.model(**batch, mode="abstention", encoding=encoding)
+        return {"logits": logits, "uncertainty": self.model.uncertainty(logits, abstention_logits)}
+
+    def postprocess(
+        self, outputs: Any, threshold: float | None = None, **kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """Logits of a batch to one decision for each pair."""
+        return self._decide(outputs["logits"], outputs["uncertainty"], threshold)
+
+    def _decide(
+        self, logits: torch.Tensor, uncertainty: torch.Tensor, threshold: float | None
+    ) -> list[dict[str, Any]]:
+        if threshold is None:
+            threshold = self.threshold
+        names = self.model.config.id2label
+        results = []
+        for probs, doubt in zip(logits.softmax(dim=-1).tolist(), uncertainty.tolist(), strict=True):
+            best = max(range(len(probs)), key=probs.__getitem__)
+            results.append(
+                {
+                    "label": names[best],
+                    "confidence": probs[best],
+                    "abstain": doubt >= threshold,
+                    "uncertainty": doubt,
+                    "probs": {names[index]: value for index, value in enumerate(probs)},
+                }
+            )
+        return results
+
+    @property
+    def threshold(self) -> float:
+        """Uncertainty from which this pipeline abstains: its own, else the checkpoint's."""
+        return self._limit(self.encoding, **self._postprocess_params)
+
+    def _limit(
+        self,
+        encoding: str,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        like: str | None = None,
+    ) -> float:
+        if target_risk is not None:
+            return self.threshold_for(target_risk, encoding, like)
+        if like is not None:
+            raise ValueError("`like` says for which pairs a risk is promised: give `target_risk` too.")
+        return self.model.config.abstention_threshold if threshold is None else threshold
+
+    @property
+    def encoding(self) -> str:
+        """How this pipeline encodes pairs: its own choice, else the checkpoint's."""
+        return self._forward_params.get("encoding", self.model.config.encoding)
+
+
+def _listed(texts: Any) -> list[Any]:
+    items = _items(texts)
+    if items is None:
+        raise ValueError(f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}.")
+    return [texts] if isinstance(texts, str) else list(items)
+
+
+def _items(inputs: Any) -> Iterable[Any] | None:
+    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others."""
+    if isinstance(inputs, Iterable):
+        return inputs
+    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
+        return (inputs[row] for row in range(len(inputs)))
+    return None
+
+
+def _as_pair(item: Any, row: int) -> tuple[Any, Any]:
+    if isinstance(item, Mapping):
+        for first, second in _KEYS:
+            if first in item and second in item:
+                return item[first], item[second]
+        raise PairError(
+            row, f"a pair needs the keys 'premise' and 'hypothesis', got {sorted(map(str, item))}."
+        )
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    raise PairError(row, f"expected a premise and a hypothesis, got {type(item).__name__}. {_USAGE}.")

@@ -337,7 +337,7 @@ def judge_file(
             for chunk in shares.own_chunks(rows, done):
                 pairs = [(values.get(premise_column), values.get(hypothesis_column)) for values, _ in chunk]
                 problems = [problem for _, problem in chunk]
-                pipe.model.forget_texts()  # or a row's rounding would depend on where the run was interrupted
+                pipe.texts.clear()  # or a row's rounding would depend on where the run was interrupted
                 results = work.do(pipe, pairs, problems, threshold=threshold, batch_size=batch_size)
                 file.write(b"".join(map(json_line, results)))
                 file.flush()

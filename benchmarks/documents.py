@@ -236,7 +236,7 @@ def _cached(
     path = cache / f"{digest.hexdigest()[:24]}.safetensors"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        pipe.model.forget_texts()
+        pipe.texts.clear()
         parts: list[TokenStates] = []
         for text in tqdm(texts, "encoding", leave=False):
             if context == "window":

@@ -284,7 +284,7 @@ def _pipeline(folder: Path, base: str, backend: str) -> Any:
 
 def fresh(pipe: Any, encoding: str, pairs: list[tuple[str, str]]) -> Any:
     """Judge pairs that are new: no text is known from before."""
-    pipe.model.forget_texts()
+    pipe.texts.clear()
     return pipe(pairs, encoding=encoding, batch_size=BATCH_SIZE)
 
 

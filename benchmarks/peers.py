@@ -148,7 +148,7 @@ def scoring(args: argparse.Namespace) -> dict[str, Any]:
 
     def score(encoding: str) -> Callable[[], Any]:
         def run() -> None:
-            model.forget_texts()
+            nli.texts.clear()
             nli(pairs, encoding=encoding, batch_size=BATCH_SIZE)
 
         return run
@@ -160,7 +160,6 @@ def scoring(args: argparse.Namespace) -> dict[str, Any]:
 
     def loader() -> None:
         for premise, hypothesis in pairs[:ONE_BY_ONE]:
-            model.forget_texts()  # each pair counts as one not seen before
             predict_with_abstention(model, tokenizer, premise, hypothesis)
 
     def zero() -> None:

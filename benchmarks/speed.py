@@ -96,14 +96,13 @@ def _small(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     )
 
     def ours() -> None:
-        model.forget_texts()
+        nli.texts.clear()
         nli.route(texts, {topic: template.format(topic) for topic in TOPICS})
 
     def theirs(batch_size: int) -> Callable[[], Any]:
         return lambda: zero_shot(texts, TOPICS, hypothesis_template=template, batch_size=batch_size)
 
     def texts_once() -> None:
-        model.forget_texts()
         model.encode(texts)
 
     return {
@@ -145,7 +144,6 @@ def _large(pairs: list[tuple[str, str]], repetitions: int) -> dict[str, Any]:
     known = model.prepare(model.kept(projected))  # for all claims to come, as routes know their categories
 
     def again() -> TokenStates:
-        model.forget_texts()
         return model.encode(passages)
 
     with torch.no_grad():
@@ -176,7 +174,7 @@ def _document(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
 @torch.no_grad()
 def _route_ratio(nli: Any, texts: list[str], names: list[str], repetitions: int) -> dict[str, Any]:
     """Medians over texts that were never seen, in turn: `route`, and tokenizer and encoder alone."""
-    nli.model.forget_texts()
+    nli.texts.clear()
     nli.route(texts[0], names)
 
     def plain(text: str) -> None:
@@ -218,11 +216,11 @@ def _check_ratios(
             peer(**nli.tokenizer(*columns, padding=True, truncation=True, return_tensors="pt"))
 
     def new() -> None:
-        nli.model.forget_texts()
+        nli.texts.clear()
         nli.check(said, text)
 
     def second() -> None:
-        nli.model.forget_texts()
+        nli.texts.clear()
         nli.check(said, kept)
 
     what = f"10 sentences against 200 ({share * len(pairs):,} pairs), {name}: cross-encoder"

@@ -164,7 +164,7 @@ class Heads(Contestant):
         return self.pipe.tokenizer
 
     def judge(self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int) -> Judged:
-        self.pipe.model.forget_texts()  # or what was judged before would make this look faster
+        self.pipe.texts.clear()  # or what was judged before would make this look faster
         results = self.pipe(list(pairs), encoding=encoding, batch_size=batch_size)
         probabilities = np.array([[result["probs"][label] for label in LABELS] for result in results])
         logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)).astype(np.float32)

@@ -150,8 +150,6 @@ def beside(model: Any, heads: Any) -> Any:
     own._modules = {**model._modules, **{name: _copied(heads, name).to(device) for name in _PARTS}}
     own.config = copy.deepcopy(model.config)
     own.config.encoder_config = model.config.encoder_config
-    own._text_cache, own._category_cache = copy.copy(model._text_cache), copy.copy(model._category_cache)
-    own._kept_for = None
     own._heads_source, own._base_sources = model._heads_source, model._base_sources  # with access tokens
     return own
 

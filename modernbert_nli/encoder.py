@@ -102,12 +102,12 @@ def install_hooks(encoder: PreTrainedModel, layers: Sequence[int]) -> bool:
         if 0 < layer < len(stack):
             hooks = stack[layer - 1]._forward_hooks.values()
             # One encoder can carry many heads, one after the other.
-            if not any(isinstance(hook, partial) and hook.func is _record for hook in hooks):
-                stack[layer - 1].register_forward_hook(partial(_record, layer))
+            if not any(isinstance(hook, partial) and hook.func is record_states for hook in hooks):
+                stack[layer - 1].register_forward_hook(partial(record_states, layer))
     return True
 
 
-def _record(layer: int, _module: nn.Module, _args: Any, output: Any) -> None:
+def record_states(layer: int, _module: nn.Module, _args: Any, output: Any) -> None:
     recording = _recording.get()
     if recording is not None:
         recording[layer] = output[0] if isinstance(output, tuple) else output

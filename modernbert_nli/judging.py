@@ -1,6 +1,6 @@
 """States to logits: a pair's tokens, as the frozen encoder gives them, through the heads to a judgement."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,6 +156,13 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
                 f"These heads know {' and '.join(self.config.encoder_layers)} encoding, not {encoding!r}."
             )
         return encoding
+
+    def head_tensors(self) -> Iterator[torch.Tensor]:
+        """Parameters and buffers of all but the encoder."""
+        for name, part in self._modules.items():
+            if part is not None and name != "encoder":
+                yield from part.parameters()
+                yield from part.buffers()
 
     @property
     def _heads_device(self) -> torch.device:

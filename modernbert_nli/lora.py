@@ -73,8 +73,8 @@ class LowRankAdapter(nn.Module):
                     "base that they name, by torch."
                 )
             hooks = layer._forward_hooks.values()
-            if not any(isinstance(hook, partial) and hook.func is _update for hook in hooks):
-                layer.register_forward_hook(partial(_update, path.replace(".", "/")))
+            if not any(isinstance(hook, partial) and hook.func is add_update for hook in hooks):
+                layer.register_forward_hook(partial(add_update, path.replace(".", "/")))
 
     def digest(self) -> str:
         """SHA-256 of its weights: what the states that it makes depend on."""
@@ -99,7 +99,7 @@ def applied(adapter: LowRankAdapter | None) -> Iterator[None]:
         _applied.reset(token)
 
 
-def _update(name: str, _layer: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
+def add_update(name: str, _layer: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
     adapter = _applied.get()
     if adapter is None or name not in adapter.updates:
         return None

@@ -10,7 +10,7 @@ mine = nli.adapt(labelled_pairs, labels)  # a new pipeline, for one's own kind o
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from numbers import Real
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from .calibration import calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
+from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
     FITS,
@@ -36,6 +37,7 @@ from .routing import (
     readable,
     routes,
 )
+from .texts import Ids
 from .tokenization import (
     PairError,
     check_text,
@@ -43,12 +45,14 @@ from .tokenization import (
     encode_pairs,
     is_empty,
     max_pair_length,
+    split_rows,
 )
 
 logger = logging.get_logger(__name__)
 
 BATCH_SIZE = 32
 PAIRS_AT_ONCE = 256  # of texts and categories
+TOKENS_AT_ONCE = 2**16  # of texts that are encoded alone, and then judged
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
@@ -77,6 +81,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.tokenizer: Any
+        self.texts = KeptTexts()
         if self.tokenizer is None or is_empty(self.tokenizer):
             self.tokenizer = self.model.tokenizer
         check_tokenizer(self.tokenizer, self.model.config)
@@ -370,7 +375,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
             similarity = None
             if alike:
-                vectors = torch.stack([text.vector for text in self.model.read(texts)])
+                vectors = torch.stack([text.vector for text in self.texts.read(self.model, texts)])
                 similarity = (vectors @ self._prepared(known, alike).vectors.T).cpu()
             yield evidence_from(probs.clamp_min(1e-12).log(), label2id, similarity), judged
             return
@@ -394,29 +399,30 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     def _read(self, texts: list[str]) -> Any:
         for row, text in enumerate(texts):
             check_text(text, "premise", row)
-        return self.model.read(texts)
+        return self.texts.read(self.model, texts)
 
     def _prepared(self, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
-        key, cache = (known, alike), self.model.prepared_texts
-        prepared = cache.get(key)
-        if prepared is None:
+
+        def prepare() -> Any:
             for row, text in enumerate(known.hypotheses):
                 check_text(text, "hypothesis", row)
-            hypotheses = self.model.read(known.hypotheses, cut=False)
-            prepared = self.model.prepare(hypotheses)
-            if alike:
-                words = [readable(str(name)) for name in known.names]
-                names = self._vectors(
-                    [word or text for word, text in zip(words, known.hypotheses, strict=True)]
-                )
-                examples = [self._vectors(texts) for texts in known.examples]
-                prepared = prepared._replace(vectors=describe(prepared.vectors, names, examples))
-            cache.put(key, prepared)
-        return prepared
+            prepared = self.model.prepare(self.model.read(known.hypotheses, cut=False))
+            if not alike:
+                return prepared
+            words = [readable(str(name)) for name in known.names]
+            names = self._vectors([word or text for word, text in zip(words, known.hypotheses, strict=True)])
+            examples = [self._vectors(texts) for texts in known.examples]
+            return prepared._replace(vectors=describe(prepared.vectors, names, examples))
+
+        return self.texts.prepared(self.model, (known, alike), prepare)
 
     def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
-        return torch.stack([text.vector for text in self.model.read(texts)]) if texts else torch.empty(0)
+        return (
+            torch.stack([text.vector for text in self.texts.read(self.model, texts)])
+            if texts
+            else torch.empty(0)
+        )
 
     @staticmethod
     def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
@@ -458,22 +464,36 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     def _judge(self, tokens: Any, batch_size: int, forward: dict, postprocess: dict) -> list[dict[str, Any]]:
         truncated = tokens.pop("truncated")
         order = sorted(range(len(tokens["input_ids"])), key=lambda row: len(tokens["input_ids"][row]))
-        results: dict[int, dict[str, Any]] = {}
-        apart = forward.get("encoding", self.model.config.encoding) == "separate"
-        encoded = 0 if apart and len(order) > batch_size else len(order)
-        for start in range(0, len(order), batch_size):
-            if start >= encoded:
-                ahead = [tokens["input_ids"][row] for row in order[start:]]
-                with self.device_placement():
-                    encoded = start + self.model.encode_ahead(ahead, batch_size)
-            rows = order[start : start + batch_size]
-            batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
-            outputs = self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
-            results.update(zip(rows, self.postprocess(outputs, **postprocess), strict=True))
+        separate = forward.get("encoding", self.model.config.encoding) == "separate"
+        outputs = (self._separate if separate else self._joint)(tokens, order, batch_size, forward)
+        judged = (result for output in outputs for result in self.postprocess(output, **postprocess))
+        results = dict(zip(order, judged, strict=True))
         for row, cut in enumerate(truncated):
             if cut:
                 results[row]["truncated"] = True
         return [results[row] for row in range(len(order))]
+
+    def _joint(self, tokens: Any, order: list[int], batch_size: int, forward: dict) -> Iterator[Any]:
+        """Batch by batch, what the model says of pairs in one sequence."""
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = {key: [values[row] for row in rows] for key, values in tokens.items()}
+            yield self.forward(self.tokenizer.pad(batch, return_tensors="pt"), **forward)
+
+    def _separate(self, tokens: Any, order: list[int], batch_size: int, _forward: dict) -> Iterator[Any]:
+        """Batch by batch, what the heads say of pairs of texts that were encoded alone.
+
+        The texts of many batches are read together: those of one alone have all lengths, which costs padding.
+        """
+        rows = [tokens["input_ids"][row] for row in order]
+        pairs = list(zip(*split_rows(rows, self.model.config.sep_token_id), strict=True))
+        for some in _groups(pairs, batch_size):
+            with self.device_placement(), torch.no_grad():
+                known = self.texts.project(self.model, list(chain(*some)), 2 * batch_size)
+                for start in range(0, len(some), batch_size):
+                    batch = [(known[one], known[other]) for one, other in some[start : start + batch_size]]
+                    output = self.model.judge_texts(batch)
+                    yield {"logits": output.logits.cpu(), "uncertainty": output.uncertainty.cpu()}
 
     def _sanitize_parameters(
         self,
@@ -566,6 +586,21 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     def encoding(self) -> str:
         """How this pipeline encodes pairs: its own choice, else the checkpoint's."""
         return self._forward_params.get("encoding", self.model.config.encoding)
+
+
+def _groups(pairs: list[tuple[Ids, Ids]], batch_size: int) -> Iterator[list[tuple[Ids, Ids]]]:
+    """Pairs in their order, as many batches together as their texts leave room for in memory."""
+    group: list[tuple[Ids, Ids]] = []
+    tokens = 0
+    for start in range(0, len(pairs), batch_size):
+        batch = pairs[start : start + batch_size]
+        more = sum(len(one) + len(other) for one, other in batch)
+        if group and tokens + more > TOKENS_AT_ONCE:
+            yield group
+            group, tokens = [], 0
+        group, tokens = group + batch, tokens + more
+    if group:
+        yield group
 
 
 def _listed(texts: Any) -> list[Any]:

@@ -19,7 +19,6 @@ from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
 from .encoder import check_encoder, install_hooks, load_encoder
 from .onnx_backend import BACKENDS, Backend, OnnxEncoder, int8_promise
 from .replay import FILE, Home, summariser
-from .states import StateCache
 from .tokenization import TokenizerMismatch, check_tokenizer, load_tokenizer
 
 logger = logging.get_logger(__name__)
@@ -65,10 +64,6 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._heads_source: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._base_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._home: Home | None = None
-        self._state_cache, self._text_cache = StateCache(), StateCache()
-        self._category_cache = StateCache(256 * 2**20)  # some 5,000 categories, prepared
-        self._kept_for: tuple[Any, ...] | None = None  # the heads that projected what is in these two
-        self._digest_of: tuple[Any, str] = (None, "")  # their version, and the digest of what projects
         self.register_module("encoder", None)
 
     def attach_encoder(self, encoder: Any) -> None:
@@ -83,7 +78,6 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         if getattr(self, "adapter", None) is not None:
             self.adapter.install(encoder)
         self._hooked = install_hooks(encoder, sorted(layers))
-        self.forget_texts()
         self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
 
     def train(self, mode: bool = True) -> "ModernBertNliPreTrainedModel":
@@ -93,14 +87,6 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
         return self
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self.forget_texts()  # their states are of another device or dtype than the encoder will be
-        return super()._apply(*args, **kwargs)
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        self.forget_texts()
-        return super().load_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but access tokens."""
@@ -179,14 +165,6 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     @home.setter
     def home(self, home: Home | None) -> None:
         self._home = home
-
-    # Texts whose states are kept ---------------------------------------------------------------------------
-
-    def forget_texts(self) -> None:
-        """Empty the cache of the texts that were encoded last, as after a change of the encoder's weights."""
-        self._state_cache.clear()
-        self._text_cache.clear()
-        self._category_cache.clear()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()

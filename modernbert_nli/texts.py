@@ -1,47 +1,32 @@
-"""Texts encoded alone, each once: their states, and what the heads make of them, are kept for later pairs."""
+"""Texts encoded alone: their states, what the heads make of them, and how they are judged from it.
+
+Nothing is kept here from one call to the next: that is `kept_texts.py`, for a pipeline, or the caller.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
-from .heads import HYPOTHESIS, PREMISE, AlignmentHead
+from .heads import HYPOTHESIS, PREMISE
 from .judging import ModernBertNliHeads
 from .pairwise import Side, cross, prepare, shares
-from .states import StateCache, Text, TokenStates, half, mean_vector, pair_rows
-from .tokenization import encode_texts, max_pair_length, split_pairs, split_rows
+from .states import Text, TokenStates, half, mean_vector, pair_rows
+from .tokenization import encode_texts, max_pair_length, split_pairs
 
-_STATE_BYTES = 2  # of a number in float16, in which states are kept
 _PADDING = 64  # tokens that cost a CPU no more than reading the encoder's weights once more
 _AT_ONCE = {"cpu": 2**13}  # tokens of pairs: what is made of more does not stay in a CPU's caches
 
-# The compiler of torch 2.6 to 2.9 fails where texts are told apart and looked up by their tokens.
-_COMPILES_LOOKUPS = torch.__version__ >= "2.10"
-_outside_the_graph: Any = (lambda function: function) if _COMPILES_LOOKUPS else torch.compiler.disable
+Ids: TypeAlias = tuple[int, ...]  # the tokens of a text, special ones included
 
 
-def _is_exporting() -> bool:
-    if hasattr(torch.compiler, "is_exporting"):
-        return torch.jit.is_tracing() or torch.compiler.is_exporting()
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # outside the graph, none is compiled
-
-
-def _parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    """As `module.parameters()`, which a router of one text after the other would wait for."""
-    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
-    for child in module._modules.values():
-        if child is not None:
-            yield from _parameters(child)
-
-
-def _batches(texts: list[tuple[int, ...]], size: int, most_padding: float) -> Iterator[list[tuple[int, ...]]]:
+def _batches(texts: list[Ids], size: int, most_padding: float) -> Iterator[list[Ids]]:
     """Texts of like lengths together, as far as padding costs less than a pass more; of one pair both."""
     if size == 1 and len(texts) == 2:
         size = 2
-    batch: list[tuple[int, ...]] = []
+    batch: list[Ids] = []
     padding = 0
     for ids in sorted(texts, key=len):
         more = len(batch) * (len(ids) - len(batch[-1])) if batch else 0
@@ -72,9 +57,6 @@ class Known(NamedTuple):
 class ModernBertNliTexts(ModernBertNliHeads):
     """Heads that know texts alone, and judge them without the encoder once they are known."""
 
-    _kept_for: tuple[Any, ...] | None
-    _digest_of: tuple[Any, str]
-
     def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:
         """Encode texts alone, each distinct one once, for `classify`.
 
@@ -89,38 +71,39 @@ class ModernBertNliTexts(ModernBertNliHeads):
             ValueError: the heads were not trained for separate encoding.
         """
         self._chosen("separate")
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        ids = self.token_ids([texts] if isinstance(texts, str) else list(texts), cut)
+        states = self.encode_ids(ids, batch_size)
+        return self.gather([states[row] for row in ids])
+
+    def token_ids(self, texts: Sequence[str], cut: bool = True) -> list[Ids]:
+        """Texts as the tokens that `encode_ids` and `project_ids` know them by. See `encode`."""
         window = max_pair_length(self.config.encoder_config, self.tokenizer)
-        ids = [tuple(row) for row in encode_texts(self.tokenizer, texts, window, cut)]
-        distinct = sorted(set(ids), key=len)
-        states = {}
-        for start in range(0, len(distinct), batch_size):  # off the encoder's device, batch by batch
-            encoded = self._encode_ids(distinct[start : start + batch_size], batch_size)
-            states.update({row: text.cpu() for row, text in encoded.items()})
+        return [tuple(row) for row in encode_texts(self.tokenizer, texts, window, cut)]
+
+    def encode_ids(self, texts: Sequence[Ids], batch_size: int = 32) -> dict[Ids, torch.Tensor]:
+        """The states of each distinct text, `(tokens, layers, hidden_size)` in float16, off the device."""
+        return {
+            ids: states.cpu()
+            for batch in _batches(list(dict.fromkeys(texts)), batch_size, self._most_padding)
+            for ids, states in self._encoded(batch)
+        }
+
+    @torch.no_grad()
+    def project_ids(self, texts: Sequence[Ids], batch_size: int = 32) -> dict[Ids, Text]:
+        """Each distinct text as the heads know it."""
+        known = {}
+        for batch in _batches(list(dict.fromkeys(texts)), batch_size, self._most_padding):
+            states = dict(self._encoded(batch))
+            tokens, _ = self._padded(list(states.values()))
+            for (ids, text), row in zip(states.items(), tokens, strict=True):
+                known[ids] = Text(row[: len(ids)].clone(), mean_vector(text).to(row.device))
+        return known
+
+    def gather(self, states: Sequence[torch.Tensor]) -> TokenStates:
+        """The states of some texts, as `encode` returns them."""
         layers = len(self.config.encoder_layers["separate"])
         nothing = torch.empty(0, layers, self.config.hidden_size, dtype=torch.float16)
-        return TokenStates.gather([states[row] for row in ids] or [nothing], self.states_source)[: len(ids)]
-
-    def encode_ahead(self, rows: Sequence[Sequence[int]], batch_size: int = 32) -> int:
-        """Encode the texts of the pairs that are to be judged next, in batches of like length.
-
-        Judging the pairs then finds their states. A batch of pairs alone holds texts of all lengths, which
-        would cost padding.
-
-        Args:
-            rows (`Sequence[Sequence[int]]`): Tokens of pairs, not padded, in one sequence each.
-            batch_size (`int`, *optional*, defaults to 32): Pairs in a batch; texts are half as long.
-
-        Returns:
-            How many of the first pairs these are: as many as fit into half of what is kept.
-        """
-        layers = len(self.config.encoder_layers["separate"])
-        room = self._state_cache.max_bytes // (2 * layers * self.config.hidden_size * _STATE_BYTES)
-        tokens = torch.tensor([len(row) + 1 for row in rows]).cumsum(dim=0)
-        count = max(1, int((tokens <= room).sum()))
-        read: Any = self._encode_ids if self._heads_version() is None else self._project_ids
-        read([*chain(*split_rows(rows[:count], self.config.sep_token_id))], 2 * batch_size)
-        return count
+        return TokenStates.gather(list(states) or [nothing], self.states_source)[: len(states)]
 
     @torch.no_grad()
     def classify(
@@ -177,7 +160,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         Raises:
             ValueError: states of another encoder, or the heads are in training.
         """
-        if self._heads_version() is None:
+        if any(part.training for part in (self.nli_hidden, self.nli_output, self.abstention_head)):
             raise ValueError(
                 "The heads are in training, so that what they project changes: call `eval()` first."
             )
@@ -212,10 +195,9 @@ class ModernBertNliTexts(ModernBertNliHeads):
 
     @torch.no_grad()
     def read(self, texts: Sequence[str], batch_size: int = 32, cut: bool = True) -> list[Text]:
-        """Texts as the heads know them, encoded and projected once for all calls. See `encode`."""
-        window = max_pair_length(self.config.encoder_config, self.tokenizer)
-        ids = [tuple(row) for row in encode_texts(self.tokenizer, texts, window, cut)]
-        known = self._project_ids(ids, batch_size)
+        """Texts as the heads know them. See `encode`."""
+        ids = self.token_ids(texts, cut)
+        known = self.project_ids(ids, batch_size)
         return [known[row] for row in ids]
 
     @torch.no_grad()
@@ -225,12 +207,16 @@ class ModernBertNliTexts(ModernBertNliHeads):
         sides = tuple(prepare(head, tokens, present) for head, tokens in self._parts(padded))
         return Known(sides, torch.stack([text.vector for text in texts]))
 
-    @property
-    def prepared_texts(self) -> StateCache:
-        """Where `Known` texts may be kept, by what they are: emptied as soon as the heads change."""
-        with torch.no_grad():
-            self._check_kept()
-        return self._category_cache
+    @torch.no_grad()
+    def judge_texts(self, pairs: Sequence[tuple[Text, Text]]) -> Any:
+        """Pairs of texts as `read` and `project_ids` made them, `[ModernBertNliOutput]`."""
+        sides = []
+        for texts in zip(*pairs, strict=True):
+            distinct = {id(text): text for text in texts}
+            place = {key: row for row, key in enumerate(distinct)}
+            rows = torch.tensor([place[id(text)] for text in texts])
+            sides.append(([text.tokens for text in distinct.values()], rows))
+        return self._judge(*self._side_by_side(*sides))
 
     @torch.no_grad()
     def judge_every(self, premises: Known, hypotheses: Known) -> Any:
@@ -272,47 +258,43 @@ class ModernBertNliTexts(ModernBertNliHeads):
             source["adapter"] = self.adapter.digest()
         return {**source, "precision": "int8"} if getattr(self.encoder, "int8", False) else source
 
-    @_outside_the_graph
+    @torch.compiler.disable  # texts are told apart by their tokens: that is no part of a graph
     def _text_pairs(
         self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
-        if _is_exporting():
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
             raise ValueError(
-                "Separate encoding finds the states of a text by its tokens, which no exported graph can: "
-                'export the model with `encoding="joint"`.'
+                "Separate encoding tells texts apart by their tokens, which no exported graph can: export "
+                'the model with `encoding="joint"`.'
             )
         if input_ids is None:
             raise ValueError("Texts are told apart in `input_ids`: give them too.")
         sides = split_pairs(input_ids, attention_mask, self.config.sep_token_id)
-        read: Any = self._encode_ids if self._heads_version() is None else self._project_ids
-        states = read([*sides[0], *sides[1]], batch_size=len(input_ids))
+        distinct = list(dict.fromkeys([*sides[0], *sides[1]]))
+        states = {
+            ids: text
+            for batch in _batches(distinct, len(input_ids), self._most_padding)
+            for ids, text in self._encoded(batch)
+        }
         distinct_sides = []
         for texts in sides:
             place = {ids: row for row, ids in enumerate(dict.fromkeys(texts))}
             rows = torch.tensor([place[ids] for ids in texts])
-            known = [states[ids] for ids in place]
-            distinct_sides.append(([text.tokens if isinstance(text, Text) else text for text in known], rows))
+            distinct_sides.append(([states[ids] for ids in place], rows))
         return self._side_by_side(*distinct_sides)
 
-    def _encode_ids(
-        self, texts: Sequence[tuple[int, ...]], batch_size: int
-    ) -> dict[tuple[int, ...], torch.Tensor]:
-        """States, `(tokens, layers, hidden_size)` in float16, of each distinct text, given as its tokens."""
-        known = {ids: self._state_cache.get(ids) for ids in dict.fromkeys(texts)}
-        missing = [ids for ids, states in known.items() if states is None]
-        for batch in _batches(missing, batch_size, self._most_padding):
-            rows = [torch.tensor(ids, device=self._heads_device) for ids in batch]
-            pad = nn.utils.rnn.pad_sequence
-            inputs = {
-                "input_ids": pad(rows, batch_first=True, padding_value=self.config.pad_token_id or 0),
-                "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
-            }
-            states = half(self.encoder_states(inputs, "separate")).transpose(1, 2)
-            for ids, text in zip(batch, states, strict=True):
-                known[ids] = text[: len(ids)].clone()
-                self._state_cache.put(ids, known[ids])
-        return known
+    def _encoded(self, batch: Sequence[Ids]) -> Iterator[tuple[Ids, torch.Tensor]]:
+        """Each text of a batch with its states, `(tokens, layers, hidden_size)` in float16."""
+        rows = [torch.tensor(ids, device=self._heads_device) for ids in batch]
+        pad = nn.utils.rnn.pad_sequence
+        inputs = {
+            "input_ids": pad(rows, batch_first=True, padding_value=self.config.pad_token_id or 0),
+            "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
+        }
+        states = half(self.encoder_states(inputs, "separate")).transpose(1, 2)
+        for ids, text in zip(batch, states, strict=True):
+            yield ids, text[: len(ids)].clone()
 
     @property
     def _most_padding(self) -> float:
@@ -346,43 +328,6 @@ class ModernBertNliTexts(ModernBertNliHeads):
         lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
         return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
 
-    @torch.no_grad()
-    def _project_ids(self, texts: Sequence[tuple[int, ...]], batch_size: int) -> dict[tuple[int, ...], Text]:
-        """Each distinct text, given as its tokens; kept as long as the heads stay what they are."""
-        self._check_kept()
-        known = {ids: self._text_cache.get(ids) for ids in dict.fromkeys(texts)}
-        missing = [ids for ids, text in known.items() if text is None]
-        for batch in _batches(missing, batch_size, self._most_padding):
-            states = self._encode_ids(batch, batch_size)
-            tokens, _ = self._padded([states[ids] for ids in batch])
-            for ids, row in zip(batch, tokens, strict=True):
-                vector = mean_vector(states[ids]).to(row.device)
-                known[ids] = Text(row[: len(ids)].clone(), vector)
-                self._text_cache.put(ids, known[ids])
-        return known
-
-    def _check_kept(self) -> None:
-        """Forget what other weights of the heads have projected."""
-        version = self._heads_version()
-        if version is None or version != self._kept_for:
-            self._text_cache.clear()
-            self._category_cache.clear()
-            self._kept_for = version
-
-    def _heads_version(self) -> tuple[Any, ...] | None:
-        """Another one after any change to the heads; `None` while they train, and each pass differs."""
-        parts = (self.nli_hidden, self.nli_output, self.abstention_head)
-        parameters = [parameter for part in parts for parameter in _parameters(part)]
-        if any(part.training for part in parts):
-            return None
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
-            return None
-        weights = (
-            (id(parameter), parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
-            for parameter in parameters
-        )
-        return (*(shares(part) for part in parts if isinstance(part, AlignmentHead)), *weights)
-
     def _require(self, states: TokenStates) -> None:
         expected = self.states_source
         if states.vectors is not None:
@@ -391,15 +336,10 @@ class ModernBertNliTexts(ModernBertNliHeads):
 
     def _projection_digest(self) -> str:
         """SHA-256 of the heads' weights that `project` uses: what is projected depends on no others."""
-        version = self._heads_version()
-        if version is not None and version == self._digest_of[0]:
-            return self._digest_of[1]
         digest = hashlib.sha256()
         for part in (self.nli_hidden, self.abstention_head):
             for name, tensor in part.state_dict().items():
                 if name.startswith(("projection.", "layer_weights.separate")):
-                    digest.update(
-                        name.encode() + tensor.cpu().float().contiguous().view(torch.uint8).numpy().tobytes()
-                    )
-        self._digest_of = version, digest.hexdigest()
-        return self._digest_of[1]
+                    values = tensor.cpu().float().contiguous().view(torch.uint8).numpy()
+                    digest.update(name.encode() + values.tobytes())
+        return digest.hexdigest()

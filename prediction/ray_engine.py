@@ -71,7 +71,7 @@ class NliBatch:
         if missing := [name for name in self.columns if name not in table.column_names]:
             raise InputError(f"There is no column {missing[0]!r}, only {', '.join(table.column_names)}.")
         texts = [table[name].to_pylist() for name in self.columns]
-        self.pipe.model.forget_texts()  # or a row's rounding would depend on what the worker had before
+        self.pipe.texts.clear()  # or a row's rounding would depend on what the worker had before
         if self._work is None:
             results, types = self._routed(texts[0]), {**ROUTED, "error": pa.string()}
         else:

@@ -265,7 +265,7 @@ def test_int8_judges_each_text_by_itself(with_int8):
     pipe = predict.load_pipeline(str(with_int8), backend="onnx-int8")
     for encoding in ENCODINGS:
         together = pipe(PAIRS, encoding=encoding)
-        pipe.model.forget_texts()
+        pipe.texts.clear()
         same([pipe(*pair, encoding=encoding) for pair in PAIRS], together)
     states = predict.load_pipeline(str(with_int8), backend="onnx").model.encode("The cat sleeps.")
     with pytest.raises(StatesMismatch, match="int8"):

@@ -67,7 +67,6 @@ def train_adapter(
     trainer = AdapterTrainer(model=model, args=own, train_dataset=TextPairs(model, sources, args.seed))
     trainer.train(resume_from_checkpoint=last_checkpoint(Path(own.output_dir)) if args.resume else None)
     model.adapter.requires_grad_(False)
-    model.forget_texts()
 
 
 class TextPairs(Dataset):

@@ -51,7 +51,7 @@ def ask(
     Raises:
         InputError: an index of other heads, or a claim that is no text.
     """
-    (known,) = pipe.model.read([claim])
+    (known,) = pipe.texts.read(pipe.model, [claim])
     hypothesis = pipe.model.prepare([known])
     best: dict[str, list[Found]] = {"entailment": [], "contradiction": []}
     ids = pipe.model.config.label2id

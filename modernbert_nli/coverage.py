@@ -20,6 +20,7 @@ LOWEST, LAST = 0, -1  # of the layers that are kept
 _AT_ONCE = 2**24  # similarities in memory at a time
 
 
+@torch.autocast("cpu", enabled=False)
 def best_matches(claims: TokenStates, texts: TokenStates, layer: int) -> torch.Tensor:
     """The greatest cosine of each token of the claims with one of each text, `(tokens, texts)`.
 
@@ -55,6 +56,7 @@ def by_claim(values: torch.Tensor, claims: TokenStates) -> torch.Tensor:
     return total / counts[:, None]
 
 
+@torch.autocast("cpu", enabled=False)
 def cosines(claims: TokenStates, texts: TokenStates, passages: Sequence[Span]) -> torch.Tensor:
     """Of the mean states of the last layer, special tokens left out, `(claims, passages)`."""
     total = _sums(texts)

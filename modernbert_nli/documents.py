@@ -117,7 +117,7 @@ def check_answer(pipe: Any, answer: str, sources: Any, **options: Any) -> dict[s
 def read_sources(pipe: Any, sources: Any, splitter: Splitter | None = None) -> Sources:
     """Sources with the states of their sentences, kept in memory."""
     rules = rules_of(pipe.model.config, separate=True)
-    reader = Reader(pipe.model, rules["sizes"], splitter)
+    reader = Reader(pipe.model, rules["sizes"], splitter, keep=pipe.texts)
     texts: list[str | None] = []
 
     def noted() -> Iterator[tuple[Any, str]]:
@@ -148,7 +148,7 @@ def verdicts(
     states_given = hasattr(sources, "offsets")
     separate = states_given or hasattr(sources, "blocks") or pipe.encoding == "separate"
     rules = rules_of(pipe.model.config, separate)
-    reader = Reader(pipe.model, rules["sizes"], splitter, max_characters, encode=separate)
+    reader = Reader(pipe.model, rules["sizes"], splitter, max_characters, separate, pipe.texts)
     blocks: Iterable[Block]
     if states_given:
         read = kept(pipe.model, sources, texts, splitter)
@@ -157,7 +157,7 @@ def verdicts(
         blocks, all_texts, reads = sources.blocks, dict(enumerate(sources.texts)), sources.reads
     else:
         blocks, all_texts, reads = reader.blocks(named(sources)), reader.texts, reader.reads
-    claims = read_claims(pipe.model, answer, reader, whole)
+    claims = read_claims(answer, reader, whole)
     if not separate:  # both texts share the window
         reader.window = room_beside(pipe.model, claims.texts)
     bests: dict[int, list[Best]] = {}
@@ -172,7 +172,7 @@ def verdicts(
     ]
 
 
-def read_claims(model: Any, answer: str, reader: Reader, whole: bool = False) -> Claims:
+def read_claims(answer: str, reader: Reader, whole: bool = False) -> Claims:
     """The sentences of an answer that have words.
 
     Raises:
@@ -185,7 +185,7 @@ def read_claims(model: Any, answer: str, reader: Reader, whole: bool = False) ->
     if not whole:
         spans = [span for span in reader.split(answer) if re.search(r"\w", answer[slice(*span)])]
     texts = [answer[slice(*span)] for span in spans]
-    return Claims(texts, spans, model.encode(texts, cut=False) if reader.encode else None)
+    return Claims(texts, spans, reader.encoded(texts) if reader.encode else None)
 
 
 def judge(

@@ -21,7 +21,9 @@ from .texts import Ids, Known, ModernBertNliTexts
 
 _CATEGORY_BYTES = 256 * 2**20  # some 5,000 categories, prepared
 _OUR_HOOKS = (record_states, add_update)  # of which the second does nothing outside our own passes
-_PLAIN = ("torch.nn.modules.", "transformers.")  # where the modules of a base without adapters are defined
+# Where the modules of a model without adapters or quantization are defined, and what their weights are.
+_PLAIN = ("torch.nn.modules.", "transformers.", f"{__name__.rpartition('.')[0]}.")
+_PLAIN_TENSORS = (nn.Parameter, torch.Tensor, type(None))
 _SAMPLE = 8  # numbers of each of the base's tensors, which are never trained, but may be replaced
 
 
@@ -102,16 +104,18 @@ def is_plain_now(model: ModernBertNliTexts) -> bool:
     """Whether a pass depends on weights and texts alone: not on hooks, adapters, dropout or autocast."""
     if torch.is_autocast_enabled(model.device.type) or _has_global_hooks():
         return False
-    own = type(model).__module__.rpartition(".")[0]
     for module in _modules(model):
-        if module.training or "forward" in vars(module) or module._forward_pre_hooks:
+        if module.training or module._forward_pre_hooks or "forward" in vars(module):
             return False
-        if not type(module).__module__.startswith((*_PLAIN, own)):
+        if not type(module).__module__.startswith(_PLAIN):
             return False
         for hook in module._forward_hooks.values():
             if not (isinstance(hook, partial) and hook.func in _OUR_HOOKS):
                 return False
-    return all(type(tensor) in (nn.Parameter, torch.Tensor) for tensor in _tensors(model))
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if type(tensor) not in _PLAIN_TENSORS:
+                return False
+    return True
 
 
 def _through(cache: StateCache | None, keys: Sequence[Any], make: Callable[[list[Any]], Any]) -> dict:

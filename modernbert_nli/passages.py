@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .kept_texts import KeptTexts
 from .sentences import Span, Splitter, placed, split_sentences
 from .states import TokenStates
 from .tokenization import check_text, max_pair_length
@@ -96,6 +97,7 @@ class Reader:
         sizes (`Sequence[int]`): Sentences in a passage.
         max_characters (`int`, *optional*): Read no more than so many of each source.
         encode (`bool`): Whether states are needed.
+        keep (`KeptTexts`, *optional*): Where those of texts that are read again are.
     """
 
     def __init__(
@@ -105,11 +107,12 @@ class Reader:
         splitter: Splitter | None = None,
         max_characters: int | None = None,
         encode: bool = True,
+        keep: KeptTexts | None = None,
     ):
         if max_characters is not None and max_characters < 1:
             raise ValueError(f"`max_characters` must be at least 1, got {max_characters}.")
         self.model, self.sizes, self.splitter, self.max_characters = model, sizes, splitter, max_characters
-        self.encode = encode
+        self.encode, self.keep = encode, keep
         self.window = max_pair_length(model.config.encoder_config, model.tokenizer) - 2
         self.texts: dict[int, str | None] = {}  # of the sources that are being read
         self.reads: list[Read] = []
@@ -160,8 +163,14 @@ class Reader:
         states = None
         if self.encode:
             texts = [self.texts[one.source][slice(*one.span)] for one in sentences]  # type: ignore[index,misc]
-            states = self.model.encode(texts)
+            states = self.encoded(texts)
         return Block(sentences, states, carried, ended)
+
+    def encoded(self, texts: list[str]) -> TokenStates:
+        """Their states; a text that is too long is an error, as none of ours is."""
+        if self.keep is None:
+            return self.model.encode(texts, cut=False)
+        return self.keep.encode(self.model, texts, cut=False)
 
 
 def sentences_of(text: str, splitter: Splitter | None) -> Iterable[Span]:

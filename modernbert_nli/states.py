@@ -108,7 +108,8 @@ class TokenStates:
     def gather(cls, texts: Sequence[torch.Tensor], source: dict[str, Any]) -> "TokenStates":
         """From the states of each text, `(tokens, layers, hidden_size)`."""
         lengths = torch.tensor([0, *(len(text) for text in texts)])
-        return cls(torch.cat(list(texts)), lengths.cumsum(dim=0), source)
+        with torch.autocast(texts[0].device.type, enabled=False):  # which refuses float16 on a CPU
+            return cls(torch.cat(list(texts)), lengths.cumsum(dim=0), source)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a safetensors file, aside first: an interruption leaves no half file under that name."""

@@ -40,7 +40,7 @@ def encoded(tiny, monkeypatch):
     monkeypatch.setattr(
         tiny.model, "encoder_states", lambda *args: seen.extend(args[0]["input_ids"].tolist()) or run(*args)
     )
-    tiny.model.forget_texts()
+    tiny.texts.clear()
     return seen
 
 

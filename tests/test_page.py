@@ -271,7 +271,7 @@ def test_a_document_is_encoded_once(quick, monkeypatch):
     monkeypatch.setattr(
         quick.model, "encoder_states", lambda *args: seen.append(len(args[0]["input_ids"])) or run(*args)
     )
-    quick.model.forget_texts()
+    quick.texts.clear()
     text = "The tower fell in 1900.\n\nThe tower stands.\n\nThe tower fell in 1900."
     check_answer(quick, "The tower is gone.", text, 0.1)
     check_answer(quick, "There was a tower.", text, 0.1)

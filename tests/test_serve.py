@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
+import modernbert_nli
 from handler import EndpointHandler
 from modernbert_nli import embedded
 from predict import load_pipeline
@@ -300,10 +301,11 @@ def test_the_command(pipe):
     assert about(pipe)["base"] == pipe.model.config.base_model_name_or_path
 
 
-def test_the_handler_of_a_checkpoint(pipe):
+def test_the_handler_of_a_checkpoint(pipe, tmp_path):
     """As Inference Endpoints call it: the folder once, then a dict for each request."""
     base = {"base_model_name_or_path": str(embedded.base_folder())}
-    handler = EndpointHandler(str(embedded.CHECKPOINT), model_kwargs=base)
+    modernbert_nli.load().save_pretrained(tmp_path)  # with the code, as on the Hub
+    handler = EndpointHandler(str(tmp_path), model_kwargs=base)
     pair = {"premise": "A man plays guitar on stage.", "hypothesis": "A man is making music."}
     same(handler({"inputs": pair}), {"label": pipe(pair)["label"]})
     both = handler({"inputs": [pair, pair], "parameters": {"threshold": 0.0}})

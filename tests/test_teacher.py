@@ -219,18 +219,15 @@ def test_logits_that_are_no_numbers_are_refused(teacher, pairs, tmp_path):
 
 @pytest.mark.parametrize("heads", ["alignment", "separate"])
 def test_a_checkpoint_of_ours_is_a_teacher(checkpoints, tiny_modernbert, pairs, tmp_path, heads):
-    """With its own default encoding, and its code run only where that is allowed."""
-    options = {"base": tiny_modernbert, "trust_remote_code": True}
-    logits = teacher_logits(pairs, checkpoints[heads], tmp_path, **options)
+    """With its own default encoding, by the code of this package."""
+    logits = teacher_logits(pairs, checkpoints[heads], tmp_path, base=tiny_modernbert)
     model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoints[heads], trust_remote_code=True, base_model_name_or_path=tiny_modernbert
+        checkpoints[heads], base_model_name_or_path=tiny_modernbert
     ).eval()
     with torch.no_grad():
         inputs = model.tokenizer(pairs.premises, pairs.hypotheses, padding=True, return_tensors="pt")
         expected = model(**inputs).logits
     np.testing.assert_allclose(logits, expected, atol=2e-3)
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        teacher_logits(pairs, checkpoints[heads], tmp_path, base=tiny_modernbert)
 
 
 def test_the_embedded_checkpoint_is_a_teacher_without_a_hub(tmp_path):
@@ -241,7 +238,7 @@ def test_the_embedded_checkpoint_is_a_teacher_without_a_hub(tmp_path):
         ["A man plays an instrument.", "The man is famous.", "Nobody is playing anything."],
         np.arange(3),
     )
-    logits = teacher_logits(pairs, str(embedded.CHECKPOINT), tmp_path, trust_remote_code=True)
+    logits = teacher_logits(pairs, str(embedded.CHECKPOINT), tmp_path)
     assert logits.argmax(axis=1).tolist() == [0, 1, 2]
 
 

@@ -18,6 +18,7 @@ from transformers import AutoConfig
 
 from modernbert_nli.configuration_modernbert_nli import LABELS
 from modernbert_nli.heads import label_loss
+from modernbert_nli.loading import register
 from modernbert_nli.tokenization import PairError
 from training.classifier import PairClassifier, digest_of, label_order
 from training.data import Pairs
@@ -89,6 +90,7 @@ def teacher_logits(
         ValueError: it is no three-way classifier, its classes are not named, a pair does not fit it, or the
             stored file cannot be read.
     """
+    register()  # checkpoints of this project are loaded by the code that is here
     config = AutoConfig.from_pretrained(teacher, revision=revision, trust_remote_code=trust_remote_code)
     order = label_order(config, teacher, labels)
     # The commit that the name stands for today, so that tomorrow's does not get today's logits.

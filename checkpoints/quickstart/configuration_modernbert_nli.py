@@ -1,1 +1,0 @@
-../../modernbert_nli/configuration_modernbert_nli.py

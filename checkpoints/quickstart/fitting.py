@@ -1,1 +1,0 @@
-../../modernbert_nli/fitting.py

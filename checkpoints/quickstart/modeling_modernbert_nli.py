@@ -1,1 +1,0 @@
-../../modernbert_nli/modeling_modernbert_nli.py

@@ -1,1 +1,0 @@
-../../modernbert_nli/onnx_backend.py

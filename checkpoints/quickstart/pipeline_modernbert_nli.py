@@ -1,1 +1,0 @@
-../../modernbert_nli/pipeline_modernbert_nli.py

@@ -16,6 +16,7 @@ FILES = SHIPPED
 # The third is what transformers reads weights with; the last two are imported where they are asked for alone.
 LIBRARIES = {"torch", "transformers", "safetensors", "onnxruntime", "openvino"}
 STANDARD = {
+    "bisect",
     "collections",
     "contextlib",
     "contextvars",
@@ -24,6 +25,7 @@ STANDARD = {
     "datetime",
     "functools",
     "hashlib",
+    "html",
     "inspect",
 }
 STANDARD |= {
@@ -38,6 +40,7 @@ STANDARD |= {
     "statistics",
     "threading",
     "typing",
+    "unicodedata",
 }
 # What runs code that is not in the files, or reaches beyond the process.
 FUNCTIONS = {"eval", "exec", "compile", "__import__", "breakpoint", "input", "open"}

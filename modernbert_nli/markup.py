@@ -16,22 +16,22 @@ Span = tuple[int, int]
 Edit = tuple[int, int, str]  # the characters from the first place to before the second become a text
 
 _BREAK = r"(?:\r\n|[\n\r\x0b\x0c\x85\u2028\u2029])"
-_BLOCK_TAGS = (
+BLOCK_TAGS = (
     "address|article|aside|blockquote|body|br|caption|center|dd|details|div|dl|dt|figcaption|figure|footer|"
     "form|h[1-6]|head|header|hr|html|li|main|nav|ol|option|p|pre|section|summary|table|tbody|td|tfoot|th|"
     "thead|title|tr|ul"
 )
-_INLINE_TAGS = (
+INLINE_TAGS = (
     "a|abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|img|ins|kbd|label|mark|q|s|samp|small|span|strike|"
     "strong|sub|sup|time|tt|u|var|wbr"
 )
 # Without an attribute's "=", "a <b and c> d" is no tag.
-_ATTRIBUTES = r"(?:\s+[A-Za-z_:@][\w:.-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>=]+))*\s*/?"
+ATTRIBUTES = r"(?:\s+[A-Za-z_:@][\w:.-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>=]+))*\s*/?"
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _TOKEN = re.compile(
     r"(?P<url>\bhttps?://[^\s<>*\]`]+)"
-    rf"|<sup{_ATTRIBUTES}>(?P<raised>[\d+\-−]{{1,6}})</sup>"
-    rf"|</?(?:(?P<block>{_BLOCK_TAGS})|(?P<tag>{_INLINE_TAGS})){_ATTRIBUTES}>"
+    rf"|<sup{ATTRIBUTES}>(?P<raised>[\d+\-−]{{1,6}})</sup>"
+    rf"|</?(?:(?P<block>{BLOCK_TAGS})|(?P<tag>{INLINE_TAGS})){ATTRIBUTES}>"
     r"|(?P<comment><!--[^<>]*-->)"
     r"|<(?P<address>(?:https?://|mailto:|[^\s<>@/]{1,64}@)[^\s<>]+)>"
     rf"|(?P<entity>{_ENTITY.pattern})"

@@ -36,6 +36,7 @@ STANDARD |= {
     "pathlib",
     "re",
     "statistics",
+    "tempfile",
     "threading",
     "typing",
 }

@@ -8,7 +8,7 @@
 
 `POST /judge`, `/route` and `/check` take JSON; `GET /health`, `/metrics` (Prometheus) and `/docs` (OpenAPI)
 tell about the service. Requests that wait together are judged together. What is too large is answered by 413,
-what comes on top of a full queue by 429, what waits too long by 504. With the variable MODERNBERT_NLI_TOKEN
+what comes on top of a full queue by 429, what takes too long by 504. With the variable MODERNBERT_NLI_TOKEN
 set, clients need `Authorization: Bearer TOKEN`. Each answer is a line of JSON in the log, without the texts.
 """
 
@@ -36,9 +36,13 @@ TOKEN = "MODERNBERT_NLI_TOKEN"
 LIMITS = {
     "max_body": "bytes of a request",
     "max_pairs": "pairs, texts or categories of a request",
+    "max_characters": "characters of an answer to check and of its sources",
+    "max_sentences": "pairs of a sentence of an answer to check and one of its sources",
     "max_waiting": "requests that wait",
-    "timeout": "seconds until a request that still waits is turned away",
-    "batch_size": "pairs that are judged at once",
+    "timeout": "seconds until a request that is not answered is dropped",
+    "body_timeout": "seconds until the body of a request has to be there",
+    "shutdown_timeout": "seconds to answer what has been asked when the service goes down",
+    "batch_size": "items that are judged at once",
 }
 
 
@@ -54,7 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings(token=os.environ.get(TOKEN) or None, **{name: getattr(args, name) for name in LIMITS})
     app = create_app(pipe, settings, about(pipe))
     # Of its own log only what is wrong: a line for each answer is ours, and texts are in none.
-    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", access_log=False)
+    uvicorn.run(
+        app,
+        host=args.host,
+        port=args.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
     return 0
 
 

@@ -42,7 +42,7 @@ from training.data import Pairs, clean, load_pairs, random_part, summary
 from training.home import home_of
 from training.metrics import decisions, threshold_for_risk, wrong
 from training.report import MemoryWatch, head_parameters, report
-from training.resume import last_checkpoint, move_into, prepare_work_folder
+from training.resume import last_checkpoint, prepare_work_folder, write_aside
 from training.start import new_model, trained_model
 from training.states import PairStates
 from training.teacher import teacher_logits
@@ -347,11 +347,8 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _save(model: ModernBertNliModel, results: dict[str, Any], folder: Path) -> None:
-    """All files of the checkpoint aside, then each into place."""
-    aside = _work_folder(folder) / "checkpoint"
-    model.save_pretrained(aside)
-    (aside / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    move_into(aside, folder)
+    model.save_pretrained(folder)
+    write_aside(folder / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def cli() -> None:

@@ -3,15 +3,18 @@
 import copy
 import inspect
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file, logging
+from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.hub import extract_commit_hash
 
 from .calibration import StaleCalibration, check_calibration, heads_digest, stale
@@ -332,27 +335,45 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> None:
-        """Save the heads, the configuration, the code and the tokenizer."""
-        hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
-        super().save_pretrained(save_directory, **kwargs)
-        if kwargs.get("is_main_process", True):
-            self._save_tokenizer(Path(save_directory))
-            if (home := self.home) is not None:
-                home.save(save_directory)
-            else:  # one of other heads, of an earlier save
-                (Path(save_directory) / FILE).unlink(missing_ok=True)
-        if push_to_hub:  # here, because transformers would push before the tokenizer is there
-            self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+        """Save the heads, the configuration, the code and the tokenizer.
 
-    def _save_tokenizer(self, folder: Path) -> None:
+        They replace a checkpoint that is in the folder as a whole: nothing of another form of its weights
+        (in one file, in several) remains, and where they cannot be written, it stays as it is.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): The folder.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Push it to the Hub too.
+            **kwargs: As in transformers.
+
+        Raises:
+            OSError: the folder cannot be written to, as where the disk is full.
+        """
+        hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
+        folder = Path(save_directory)
+        if not kwargs.get("is_main_process", True) or kwargs.get("distributed_checkpoint"):
+            super().save_pretrained(folder, **kwargs)  # writes nothing, or what several processes write
+        else:
+            with _replacing(folder, kwargs.get("variant")) as aside:
+                super().save_pretrained(aside, **kwargs)
+                self._save_tokenizer(aside, folder)
+                if (home := self.home) is not None:
+                    home.save(aside)
+            if home is None:  # one of other heads, of an earlier save
+                (folder / FILE).unlink(missing_ok=True)
+        if push_to_hub:  # here, because transformers would push before the tokenizer is there
+            self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+
+    def _save_tokenizer(self, aside: Path, folder: Path) -> None:
         try:
-            self.tokenizer.save_pretrained(folder)
+            tokenizer = self.tokenizer
         except (OSError, TokenizerMismatch) as error:  # the heads are saved all the same
             if not (folder / "tokenizer_config.json").exists():
                 logger.warning_once(
                     "A checkpoint was saved without a tokenizer. Each load then needs that of "
                     f"{self.config.base_model_name_or_path!r}. {error}"
                 )
+        else:
+            tokenizer.save_pretrained(aside)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -390,3 +411,35 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 def _of_heads(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Of the arguments of `from_pretrained` those that say where the heads are."""
     return {key: kwargs[key] for key in (*_HUB_ARGUMENTS, "revision", "subfolder") if key in kwargs}
+
+
+@contextmanager
+def _replacing(folder: Path, variant: str | None) -> Iterator[Path]:
+    """A folder for the files of a checkpoint, which then replace those of the one in `folder`.
+
+    Weights come last but for the configuration, which says what they are; what is left of weights in another
+    form, which would be loaded instead, goes.
+    """
+    named = re.escape(f".{variant}") if variant else ""
+    weights = re.compile(
+        rf"(pytorch_)?model({named}(-\d{{5}}-of-\d{{5}})?\.(safetensors|bin)|\.(safetensors|bin)\.index{named}\.json)"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".saving-", dir=folder) as name:
+        aside = Path(name)
+        try:
+            yield aside
+        except Exception as error:  # safetensors and tokenizers have no OSError, but say "(os error 28)"
+            if isinstance(error, OSError) or "os error" in str(error):
+                raise OSError(f"Nothing was saved to {folder}, which stays as it is: {error}") from error
+            raise
+        names = sorted(str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file())
+        heads = [name for name in names if weights.fullmatch(name)]
+        last = [CONFIG_NAME] if CONFIG_NAME in names else []
+        for name in [name for name in names if name not in (*heads, *last)] + heads + last:
+            if name == CONFIG_NAME and heads:
+                for path in [path for path in folder.iterdir() if weights.fullmatch(path.name)]:
+                    if path.name not in heads:
+                        path.unlink()
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).replace(folder / name)

@@ -3,6 +3,7 @@
 Pure ASGI, so that a body is refused while it comes in, before anything has read it.
 """
 
+import asyncio
 import hmac
 import json
 import logging
@@ -20,11 +21,12 @@ log = logging.getLogger("modernbert_nli.serve")
 
 
 class Guard:
-    """Refuses by 413 and 401; notes method, path, status and seconds of everything, and never a text.
+    """Refuses by 401, 408 and 413; notes method, path, status and seconds of everything, and never a text.
 
     Args:
         app (`ASGIApp`): What is guarded.
         max_body (`int`): Bytes.
+        body_timeout (`float`): Seconds until a body has to be there.
         token (`str`, *optional*): What clients have to know.
         noted (`Callable`, *optional*): Told path, status and seconds of each answer.
     """
@@ -33,10 +35,12 @@ class Guard:
         self,
         app: ASGIApp,
         max_body: int,
+        body_timeout: float,
         token: str | None,
         noted: Callable[[str, int, float], None] = lambda *_: None,
     ):
-        self.app, self.max_body, self.token, self.noted = app, max_body, token, noted
+        self.app, self.token, self.noted = app, token, noted
+        self.max_body, self.body_timeout = max_body, body_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,15 +90,25 @@ class Guard:
         return f"A request has at most {self.max_body:,} bytes."
 
     def _counted(self, receive: Receive) -> Receive:
-        """A body of unknown length, up to where it is too long."""
-        received = 0
+        """A body of unknown length, up to where it is too long or too late."""
+        received, complete = 0, False
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.body_timeout
+        close = {"Connection": "close"}  # what still comes of such a body is read by nobody
 
         async def counted() -> Message:
-            nonlocal received
-            message: Any = await receive()
+            nonlocal received, complete
+            if complete:  # what comes now is that the client leaves, at any time
+                return await receive()
+            try:
+                message: Any = await asyncio.wait_for(receive(), deadline - clock())
+            except (TimeoutError, asyncio.TimeoutError):
+                late = f"The body of a request has to be there within {self.body_timeout:g} seconds."
+                raise HTTPException(408, late, close) from None
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self.max_body:
-                raise HTTPException(413, self._too_large)
+                raise HTTPException(413, self._too_large, close)
             return message
 
         return counted

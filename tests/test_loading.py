@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PAIRS, fresh, make_model, tokenize
+from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
@@ -522,6 +523,118 @@ def test_a_tokenizer_that_does_not_fit_is_refused(checkpoints, tiny_modernbert, 
         load(folder, tiny_modernbert).load_tokenizer()
     with pytest.raises(ValueError, match="knows 30,522 tokens"):
         load_in_pipeline(folder, tiny_modernbert)
+
+
+# Saving over what is there -----------------------------------------------------------------------------------
+
+
+def weights_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if re.search(r"model.*(safetensors|bin)", path.name))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"max_shard_size": "1KB"}),
+        ({"max_shard_size": "1KB"}, {}),
+        ({"max_shard_size": "1KB"}, {"max_shard_size": "4KB"}),
+        ({"max_shard_size": "4KB"}, {"max_shard_size": "1KB"}),
+        ({}, {}),
+    ],
+    ids=str,
+)
+def test_what_loads_is_what_was_saved_last(checkpoint, tiny_modernbert, batch, before, after, tmp_path):
+    """Whichever form it has, in one file or in several, over whichever form there was; the rest stays."""
+    model = load(checkpoint, tiny_modernbert)
+    first = model(**batch).logits
+    model.save_pretrained(tmp_path, **before)
+    for name in ("notes.txt", "results.json", "optimizer.bin", "my_model.safetensors"):
+        (tmp_path / name).write_text("mine")
+    for name in ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"):
+        (tmp_path / name).write_text("of an earlier version")
+    with torch.no_grad():
+        for parameter in head_parameters(model):
+            parameter += 1
+    model.save_pretrained(tmp_path, **after)
+    again = load(tmp_path, tiny_modernbert)
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
+    assert not torch.equal(again(**batch).logits, first)
+    fresh_folder = tmp_path / "fresh"
+    model.save_pretrained(fresh_folder, **after)
+    assert set(weights_in(tmp_path)) - {"my_model.safetensors"} == set(weights_in(fresh_folder))
+    assert (tmp_path / "notes.txt").read_text() == (tmp_path / "my_model.safetensors").read_text() == "mine"
+    assert not list(tmp_path.glob(".saving*"))
+
+
+def test_variants_of_weights_stand_beside_each_other(checkpoint, tiny_modernbert, batch, tmp_path):
+    """A variant replaces the same variant alone."""
+    model = load(checkpoint, tiny_modernbert)
+    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, variant="b", max_shard_size="1KB")
+    assert "model.safetensors" in weights_in(tmp_path)
+    assert "model.safetensors.index.b.json" in weights_in(tmp_path)
+    model.save_pretrained(tmp_path, variant="b")
+    assert weights_in(tmp_path) == ["model.b.safetensors", "model.safetensors"]
+    for how in ({}, {"variant": "b"}):
+        assert torch.equal(load(tmp_path, tiny_modernbert, **how)(**batch).logits, model(**batch).logits)
+
+
+FULL = OSError(28, "No space left on device")
+
+
+def raising(error: Exception):
+    def fails(*args, **kwargs):
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("transformers.modeling_utils.safe_save_file", SafetensorError("I/O error: full (os error 28)")),
+        ("transformers.PretrainedConfig.to_json_file", FULL),
+        ("transformers.modeling_utils.custom_object_save", FULL),
+        ("transformers.PreTrainedTokenizerBase.save_pretrained", FULL),
+        ("transformers.PreTrainedTokenizerBase.save_pretrained", Exception("full (os error 28)")),
+    ],
+    ids=["weights", "configuration", "code", "tokenizer", "tokenizers"],
+)
+def test_a_full_disk_leaves_the_old_checkpoint(
+    checkpoint, tiny_modernbert, place, error, tmp_path, monkeypatch
+):
+    """All of its files, byte for byte; and the error says so, whichever file it was that found no room."""
+    model = load(checkpoint, tiny_modernbert)
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model.set_calibration(None, 0.123)
+    with torch.no_grad():
+        for parameter in head_parameters(model):
+            parameter += 1
+    monkeypatch.setattr(place, raising(error))
+    with pytest.raises(OSError, match=r"(?s)Nothing was saved to .*stays as it is.*(full|No space)"):
+        model.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_error_of_another_kind_is_not_called_a_full_disk(
+    checkpoint, tiny_modernbert, tmp_path, monkeypatch
+):
+    """It is told as it is, and the old checkpoint stays then too."""
+    model = load(checkpoint, tiny_modernbert)
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", raising(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        model.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_one(checkpoint, tiny_modernbert, tmp_path):
+    """Where a file is in the way, that is an error; transformers would log a line and go on."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="file"):
+        load(checkpoint, tiny_modernbert).save_pretrained(tmp_path / "file")
 
 
 # Labels -----------------------------------------------------------------------------------------------------

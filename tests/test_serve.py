@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 import uvicorn
+from conftest import HANGS
 
 import modernbert_nli
 from handler import EndpointHandler
@@ -25,6 +27,7 @@ PAIRS = [
     {"premise": f"{count} men are playing guitar on stage.", "hypothesis": "People are making music."}
     for count in range(2, 66)
 ]
+CHUNKED = b"Transfer-Encoding: chunked"
 SECRET = "The zyzzyva sleeps"
 
 
@@ -36,9 +39,14 @@ def pipe():
 @contextmanager
 def served(pipe, **settings) -> Iterator[httpx.Client]:
     """A client of a real server in a thread."""
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(pipe, Settings(**settings), {"base": "x"}), port=0, log_level="warning")
+    limits = Settings(**settings)
+    config = uvicorn.Config(
+        create_app(pipe, limits, {"base": "x"}),
+        port=0,
+        log_level="critical",
+        timeout_graceful_shutdown=limits.shutdown_timeout,
     )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -67,7 +75,7 @@ class Waiting:
     def __call__(self, pairs, **options):
         self.batches.append(pairs)
         self.busy.set()
-        assert self.may.wait(60)
+        assert self.may.wait(HANGS)
         return [{"label": premise, "abstain": False} for premise, _ in pairs]
 
 
@@ -125,7 +133,7 @@ def test_who_waits_together_is_judged_together():
             return client.post("/judge", json={**question, **extra}).json()["results"][0]["label"]
 
         first = clients.submit(ask, 0)
-        assert pipe.busy.wait(60)
+        assert pipe.busy.wait(HANGS)
         rest = [clients.submit(ask, number) for number in range(1, 13)]
         wait_until(client, 12)
         pipe.may.set()
@@ -145,7 +153,7 @@ def test_a_full_queue_and_no_time_left():
     question = {"pairs": [{"premise": "a", "hypothesis": "b"}]}
     with served(pipe, max_waiting=1) as client, ThreadPoolExecutor(4) as clients:
         waiting = [clients.submit(client.post, "/judge", json=question)]
-        assert pipe.busy.wait(60)
+        assert pipe.busy.wait(HANGS)
         waiting.append(clients.submit(client.post, "/judge", json=question))
         wait_until(client, 1)
         refused = client.post("/judge", json=question)
@@ -161,8 +169,122 @@ def test_a_full_queue_and_no_time_left():
 
 
 def wait_until(client: httpx.Client, count: int) -> None:
-    while client.get("/health").json()["waiting"] < count:
+    while client.get("/health").json()["waiting"] != count:
         pass
+
+
+def connection(client: httpx.Client, content: bytes) -> socket.socket:
+    """A connection on which this has been sent."""
+    opened = socket.create_connection((client.base_url.host, client.base_url.port), timeout=HANGS)
+    opened.sendall(content)
+    return opened
+
+
+def post(path: str, question: object, length: int | None = None) -> bytes:
+    """A request as it goes over the wire."""
+    body = json.dumps(question).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+def asks(premise: str) -> dict:
+    return {"pairs": [{"premise": premise, "hypothesis": "x"}]}
+
+
+def test_what_clients_that_left_had_asked_is_never_judged():
+    """Nor does it stand in the way of others, or count among those that wait; the log and metrics tell."""
+    pipe = Waiting()
+    with served(pipe, max_waiting=12) as client, ThreadPoolExecutor(2) as clients:
+        first = clients.submit(client.post, "/judge", json=asks("first"))
+        assert pipe.busy.wait(HANGS)
+        gone = [connection(client, post("/judge", asks(f"gone {number}"))) for number in range(12)]
+        wait_until(client, 12)
+        for opened in gone:
+            opened.close()
+        wait_until(client, 0)
+        last = clients.submit(client.post, "/judge", json=asks("last"))
+        wait_until(client, 1)
+        pipe.may.set()
+        assert [answer.result().status_code for answer in (first, last)] == [200, 200]
+        told = client.get("/metrics").text
+    assert pipe.batches == [[("first", "x")], [("last", "x")]]
+    assert 'requests_total{path="/judge",status="499"} 12.0' in told
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "no time left"])
+def test_what_runs_ends_after_its_batch(leaves):
+    """Of a request of 40 pairs no more than a batch is judged, once nobody waits for it."""
+    pipe, question = Waiting(), {"pairs": asks("long")["pairs"] * 40}
+    with served(pipe, batch_size=8, timeout=HANGS if leaves else 0.05) as client:
+        opened = connection(client, post("/judge", question))
+        assert pipe.busy.wait(HANGS)
+        if leaves:
+            opened.close()
+        else:
+            assert b" 504 " in opened.recv(100)
+        status = "499" if leaves else "504"
+        while f'status="{status}"}} 1.0' not in client.get("/metrics").text:
+            pass
+        pipe.may.set()
+        assert pipe.batches == [[("long", "x")] * 8]
+    assert pipe.batches == [[("long", "x")] * 8]
+
+
+def test_a_short_request_does_not_wait_for_all_of_a_long_one():
+    """They take turns, and each gets all of its answers in their order."""
+    pipe = Waiting()
+    with served(pipe, batch_size=4) as client, ThreadPoolExecutor(2) as clients:
+        pairs = [{"premise": str(number), "hypothesis": "x"} for number in range(14)]
+        long = clients.submit(client.post, "/judge", json={"pairs": pairs})
+        assert pipe.busy.wait(HANGS)
+        short = clients.submit(client.post, "/judge", json={**asks("short"), "threshold": 0.5})
+        wait_until(client, 1)
+        pipe.may.set()
+        assert [result["label"] for result in long.result().json()["results"]] == [*map(str, range(14))]
+        assert short.result().json()["results"][0]["label"] == "short"
+    assert pipe.batches.index([("short", "x")]) == 1
+    assert [len(batch) for batch in pipe.batches] == [4, 1, 4, 4, 2]
+
+
+def test_a_body_that_does_not_come():
+    """408 and an end to the connection, whether all of it is missing or a part."""
+    pipe = Waiting()
+    with served(pipe, body_timeout=0.05) as client:
+        whole = post("/judge", asks("late"), length=10_000)
+        for sent in (whole, whole[: whole.index(b"{")], whole.replace(b"Content-Length: 10000", CHUNKED)):
+            opened = connection(client, sent)
+            answer = b"".join(iter(lambda opened=opened: opened.recv(1000), b""))
+            assert answer.startswith(b"HTTP/1.1 408"), answer
+            assert b"within 0.05 seconds" in answer
+    assert not pipe.batches
+
+
+def test_who_has_sent_all_may_wait_longer_than_a_body_may_take():
+    """The deadline of a body is none for the answer."""
+    pipe = Waiting()
+    with served(pipe, body_timeout=0.01) as client, ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(client.post, "/judge", json=asks("slow"))
+        assert pipe.busy.wait(HANGS)
+        while b" 408 " not in connection(client, post("/judge", {}, length=10)).recv(100):
+            pass
+        pipe.may.set()
+        assert asked.result().status_code == 200
+
+
+def test_going_down_does_not_wait_for_the_model():
+    """What is asked is told by 503 once its time is over, though the model never ends."""
+    pipe = Waiting()
+    with ThreadPoolExecutor(2) as clients:
+        with served(pipe, shutdown_timeout=1) as client:
+            opened = [connection(client, post("/judge", asks("a")))]
+            assert pipe.busy.wait(HANGS)
+            opened.append(connection(client, post("/judge", asks("b"))))
+            wait_until(client, 1)
+            answers = [clients.submit(one.recv, 1000) for one in opened]
+        assert not pipe.may.is_set()  # and the server has ended all the same
+        for answer in answers:
+            assert answer.result().startswith(b"HTTP/1.1 503"), answer.result()
+    pipe.may.set()
 
 
 def test_what_is_too_large(pipe):
@@ -175,8 +297,39 @@ def test_what_is_too_large(pipe):
         many = [{"premise": "a", "hypothesis": "b"}] * 4
         answer = client.post("/judge", json={"pairs": many})
         assert answer.status_code == 413
-        assert "at most 3 items" in answer.json()["detail"]
+        assert "At most 3 pairs, not 4" in answer.json()["detail"]
         assert client.post("/judge", json={"pairs": many[:3]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("sources", "problem"),
+    [
+        ("x" * 992, "At most 1,000 characters in an answer and its sources, not 1,002"),
+        (["y" * 496, "y" * 496], "At most 1,000 characters"),
+        ({"a": "z" * 496, "b": "z" * 496}, "At most 1,000 characters"),
+        (
+            "One. Two. Three. Four.",
+            "At most 6 pairs of a sentence of an answer and one of its sources, not 8",
+        ),
+        (["One. Two.", "Three. Four."], "not 8"),
+        ("One. Two. Three.", None),
+        ("x" * 990, None),
+    ],
+    ids=["text", "texts", "named", "sentences", "sentences of two", "as many as may be", "as long as may be"],
+)
+def test_how_much_is_checked(pipe, sources, problem):
+    """413 names the limit, and how much it was; the schema states both."""
+    with served(pipe, max_characters=1000, max_sentences=6) as client:
+        answer = client.post("/check", json={"answer": "It is. So.", "sources": sources})
+        assert answer.status_code == (413 if problem else 200), answer.text
+        assert problem is None or problem in answer.json()["detail"]
+        schema = client.get("/openapi.json").json()
+        of = schema["components"]["schemas"]["Check"]
+        assert of["properties"]["answer"]["maxLength"] == 1000
+        assert "6 pairs of a sentence" in of["description"]
+        told = schema["paths"]["/check"]["post"]["responses"]["413"]["description"]
+        assert "1,000 characters" in told
+        assert "6 pairs of a sentence" in told
 
 
 def test_a_token(pipe):
@@ -198,9 +351,18 @@ def test_a_token(pipe):
         ("/judge", {"pairs": [{"premise": SECRET, "hypothesis": 3}]}, "valid string"),
         ("/judge", {"pairs": PAIRS[:1], "treshold": 0.5}, "Extra inputs"),
         ("/judge", {"pairs": PAIRS[:1], "threshold": 1.5}, "less than or equal to 1"),
+        ("/judge", {"pairs": PAIRS[:1], "threshold": True}, "valid number"),
+        ("/judge", {"pairs": PAIRS[:1], "threshold": "0.5"}, "valid number"),
+        ("/judge", {"pairs": PAIRS[:1], "target_risk": False}, "valid number"),
         ("/judge", {"pairs": PAIRS[:1], "encoding": "mixed"}, "encoding"),
         ("/judge", {"pairs": PAIRS[:1], "threshold": 0.5, "target_risk": 0.1}, "target_risk"),
         ("/route", {"texts": ["a"], "categories": {}}, "categor"),
+        ("/route", {"texts": ["a"], "categories": ["b"], "threshold": True}, "valid number"),
+        ("/route", {"texts": ["a"], "categories": ["b"], "several": 1}, "valid boolean"),
+        ("/route", {"texts": ["a"], "categories": ["b"], "several": "yes"}, "valid boolean"),
+        ("/check", {"answer": "a", "sources": "a", "threshold": True}, "valid number"),
+        ("/check", {"answer": "a", "sources": "a", "max_characters": True}, "valid integer"),
+        ("/check", {"answer": "a", "sources": "a", "max_characters": 2.5}, "valid integer"),
         ("/check", {"answer": "", "sources": "a"}, "answer"),
         ("/check", {"answer": "It is.", "sources": []}, "source"),
     ],
@@ -237,6 +399,10 @@ def test_openapi_and_health(client):
     """What is offered is described."""
     assert set(client.get("/openapi.json").json()["paths"]) == {"/judge", "/route", "/check", "/health"}
     assert client.get("/health").json() == {"status": "ok", "waiting": 0, "base": "x"}
+    head = client.head("/health")
+    assert (head.status_code, head.content) == (200, b"")
+    judge = client.get("/openapi.json").json()["components"]["schemas"]["Judge"]
+    assert judge["properties"]["pairs"]["maxItems"] == Settings().max_pairs
 
 
 def run(test: Callable) -> None:
@@ -269,7 +435,7 @@ def test_who_waits_when_it_closes_is_told():
     may = threading.Event()
 
     def work(items: list[int]) -> list[int]:
-        assert may.wait(60)
+        assert may.wait(HANGS)
         return items
 
     async def test() -> None:

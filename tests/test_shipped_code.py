@@ -38,6 +38,7 @@ STANDARD |= {
     "pathlib",
     "re",
     "statistics",
+    "tempfile",
     "threading",
     "typing",
     "unicodedata",

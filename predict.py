@@ -400,8 +400,12 @@ def check_pair(pipe: Any, source: str, answer: str, threshold: float | None, as_
         raise InputError(error.reason) from None
     if as_json:
         return json.dumps(result)
-    lines = [f"{result['verdict']}, confidence {result['confidence']:.1%}"]
+    sure = "" if result["confidence"] is None else f", confidence {result['confidence']:.1%}"
+    lines = [f"{result['verdict']}{sure}"]
     for sentence in result["sentences"]:
+        if sentence["verdict"] is None:
+            lines.append(f"  {sentence['kind']:<13}         {sentence['text']}")
+            continue
         lines.append(f"  {sentence['verdict']:<13} {sentence['confidence']:6.1%}  {sentence['text']}")
         lines.append(f"    evidence: {sentence['evidence'][0]['text']}")
         if sentence["unsupported"]:

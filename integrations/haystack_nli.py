@@ -6,10 +6,11 @@
     evaluator.run(contexts=[["The bridge opened in 1932."]], predicted_answers=["The bridge opened in 1932."])
 
 The inputs and outputs are those of Haystack's own `FaithfulnessEvaluator`, which asks an LLM. Here each
-sentence of an answer is a statement, judged by `check`; what it abstains from counts as half. A saved
+claim of an answer is a statement, judged by `check`; what it abstains from counts as half. A saved
 pipeline is read by `Pipeline.load(file, allowed_modules=["integrations.haystack_nli"])`.
 """
 
+import math
 from typing import Any
 
 from haystack import component, default_from_dict, default_to_dict
@@ -50,9 +51,9 @@ class NliFaithfulnessEvaluator:
             questions (`list[str]`, *optional*): As Haystack's evaluator takes them; not needed.
 
         Returns:
-            `dict`: `individual_scores`, the share of each answer's sentences that is supported; `score`,
-            their mean; `results`, for each answer `statements`, `statement_scores`, `score` and `verdicts`,
-            the sentences as `check` returns them, with evidence.
+            `dict`: `individual_scores`, the share of each answer's claims that is supported, NaN where it has
+            none; `score`, the mean of the others; `results`, for each answer `statements`,
+            `statement_scores`, `score` and `verdicts`, the claims as `check` returns them, with evidence.
 
         Raises:
             ValueError: contexts and answers are not as many, or an answer or its contexts have no text.
@@ -63,12 +64,14 @@ class NliFaithfulnessEvaluator:
         results = []
         for sources, answer in zip(contexts, predicted_answers, strict=True):
             sentences = self._pipe.check(answer, sources, threshold=self.threshold)["sentences"]
-            scores = [_SCORES[sentence["verdict"]] for sentence in sentences]
-            statements = [sentence["text"] for sentence in sentences]
-            said = {"statements": statements, "statement_scores": scores, "verdicts": sentences}
-            results.append({**said, "score": sum(scores) / len(scores)})
+            claims = [sentence for sentence in sentences if sentence["verdict"] is not None]
+            scores = [_SCORES[sentence["verdict"]] for sentence in claims]
+            statements = [sentence["text"] for sentence in claims]
+            said = {"statements": statements, "statement_scores": scores, "verdicts": claims}
+            results.append({**said, "score": sum(scores) / len(scores) if scores else float("nan")})
         individual = [result["score"] for result in results]
-        mean = sum(individual) / len(individual) if individual else float("nan")
+        told = [score for score in individual if not math.isnan(score)]
+        mean = sum(told) / len(told) if told else float("nan")
         return {"individual_scores": individual, "score": mean, "results": results}
 
     def to_dict(self) -> dict[str, Any]:

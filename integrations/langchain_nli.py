@@ -66,7 +66,7 @@ class NliCheck(RunnableSerializable[dict[str, Any], dict[str, Any]]):
 
     def _checked(self, input: dict[str, Any], answer: str, sources: dict[str, str]) -> dict[str, Any]:
         found = self.pipe.check(answer, sources, threshold=self.threshold)
-        kept = {"answer": None} if self.drop and found["verdict"] != "supported" else {}
+        kept = {"answer": None} if self.drop and found["verdict"] not in ("supported", "no claim") else {}
         return {**input, **kept, "check": found}
 
 

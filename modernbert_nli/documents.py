@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .claims import ABOUT_SOURCE, Part, one_claim, read_parts
 from .coverage import LAST, LOWEST, best_matches, by_claim, cosines, of_passages, uncovered
 from .passages import (
     Block,
@@ -30,7 +31,7 @@ from .sentences import Span, Splitter
 from .states import TokenStates
 from .tokenization import PairError, check_text, max_pair_length
 
-VERDICTS = ("supported", "contradicted", "not supported", "uncertain")
+VERDICTS = ("supported", "contradicted", "not supported", "uncertain", "no claim")
 
 # What is known of a sentence and a passage: log-odds of two labels, the cosine of their mean states, and how
 # well the passage covers the sentence's tokens in the last and in the lowest layer.
@@ -43,17 +44,28 @@ RULES: dict[str, Any] = {
     "abstain_from": None,  # the uncertainty; None: as the heads abstain on pairs
     "unsupported": {"words": 1.0, "coverage": 0.0, "threshold": 0.11},
 }
+_UNDECIDED: dict[str, Any] = {  # of what is no claim
+    "verdict": None,
+    "confidence": None,
+    "abstain": False,
+    "uncertainty": None,
+    "support": None,
+}
 _CLAIMS_AT_ONCE = 32
 _CANDIDATES = 12  # looked at for the best few that do not overlap
 
 
 @dataclass
 class Claims:
-    """The sentences of an answer: texts, places, and states (`None` for heads that judge texts only)."""
+    """The claims of an answer: texts, places, and states (`None` for heads that judge texts only).
+
+    `parts`: all of its sentences, those that are no claims too.
+    """
 
     texts: list[str]
     spans: list[Span]
     states: TokenStates | None
+    parts: list[Part] = field(default_factory=list)
 
 
 @dataclass
@@ -158,34 +170,47 @@ def verdicts(
     else:
         blocks, all_texts, reads = reader.blocks(named(sources)), reader.texts, reader.reads
     claims = read_claims(answer, reader, whole)
-    if not separate:  # both texts share the window
+    if not claims.texts:  # the sources are read, for what is told of them
+        reader.encode = False
+    elif not separate:  # both texts share the window
         reader.window = room_beside(pipe.model, claims.texts)
     bests: dict[int, list[Best]] = {}
     for block in blocks:
+        if not claims.texts:
+            continue
         judged = judge(pipe, block, claims, rules["sizes"], all_texts)
         _collect(bests, block, judged, claims, rules, all_texts, apart, top)
     names = {number: one.source for number, one in enumerate(reads)}
     order = range(len(reads)) if apart else [0] * bool(reads)
     return [
-        _answer(pipe, answer, claims, bests[key], rules, threshold, names, [reads[key]] if apart else reads)
+        _answer(
+            pipe,
+            answer,
+            claims,
+            bests.get(key, []),
+            rules,
+            threshold,
+            names,
+            [reads[key]] if apart else reads,
+        )
         for key in order
     ]
 
 
 def read_claims(answer: str, reader: Reader, whole: bool = False) -> Claims:
-    """The sentences of an answer that have words.
+    """The sentences of an answer that have words, and the claims among them.
 
     Raises:
-        PairError: there are none.
+        PairError: none has words.
     """
     check_text(answer, "answer")
     if not re.search(r"\w", answer):
         raise PairError(0, f"the answer has no words: {answer[:40]!r}.")
-    spans = [(0, len(answer))]
-    if not whole:
-        spans = [span for span in reader.split(answer) if re.search(r"\w", answer[slice(*span)])]
-    texts = [answer[slice(*span)] for span in spans]
-    return Claims(texts, spans, reader.encoded(texts) if reader.encode else None)
+    parts = [one_claim(answer)] if whole else read_parts(answer, reader.split(answer))
+    judged = [part for part in parts if part.judged]
+    texts = [part.plain.text for part in judged]
+    states = reader.encoded(texts) if reader.encode and texts else None
+    return Claims(texts, [part.span for part in judged], states, parts)
 
 
 def judge(
@@ -374,17 +399,28 @@ def _answer(
     """The result, from the best passages of each sentence."""
     limit = threshold if threshold is not None else rules["abstain_from"]
     limit = pipe.threshold if limit is None else limit
-    sentences = []
-    for text, span, best in zip(claims.texts, claims.spans, bests, strict=True):
+    sentences: list[dict[str, Any]] = []
+    judged = iter(bests)
+    for part in claims.parts:
+        start, end = part.span
+        place = {"text": answer[start:end], "start": start, "end": end, "kind": part.kind, "claim": None}
+        if not part.judged:
+            sentences.append({**place, **_UNDECIDED, "evidence": [], "unsupported": []})
+            continue
+        best, text = next(judged), part.plain.text
         verdict = _verdict(best, rules, limit)
+        if (
+            part.kind == ABOUT_SOURCE and verdict["verdict"] != "supported"
+        ):  # no passage shows what is not there
+            verdict.update(verdict="uncertain", abstain=True, uncertainty=1.0)
         unsupported = []
         if verdict["verdict"] in ("not supported", "contradicted"):
             spans = uncovered(text, pipe.model.tokenizer, best.matches, rules["unsupported"])
-            unsupported = [_moved(one, span[0]) for one in spans]
+            unsupported = _moved(answer, part, spans)
         deciding = best.contradiction if verdict["verdict"] == "contradicted" else best.support
         evidence = [_evidence(one, pipe.model.config.id2label, names) for one in deciding]
-        place = {"text": text, "start": span[0], "end": span[1]}
-        sentences.append({**place, **verdict, "evidence": evidence, "unsupported": unsupported})
+        found = {"evidence": evidence, "unsupported": unsupported}
+        sentences.append({**place, "claim": text, **verdict, **found})
     read = _read(reads)
     return {
         **_whole(sentences),
@@ -416,7 +452,10 @@ def _verdict(best: Best, rules: Mapping[str, Any], limit: float) -> dict[str, An
 
 
 def _whole(sentences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The answer as a whole is worth what its worst sentence is: supported only if every one of them is."""
+    """The answer as a whole is worth what its worst claim is: supported only if every one of them is."""
+    sentences = [one for one in sentences if one["verdict"] is not None]
+    if not sentences:
+        return {**_UNDECIDED, "verdict": "no claim", "evidence": []}
     ranks = ("contradicted", "not supported", "uncertain", "supported")
     verdict = min((one["verdict"] for one in sentences), key=ranks.index)
     deciding = [one for one in sentences if one["verdict"] == verdict]
@@ -452,8 +491,15 @@ def _read(reads: Sequence[Read]) -> float:
     return sum(characters * share for characters, share in known) / total if total else 1.0
 
 
-def _moved(span: Mapping[str, Any], by: int) -> dict[str, Any]:
-    return {"start": span["start"] + by, "end": span["end"] + by, "text": span["text"]}
+def _moved(answer: str, part: Part, spans: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Spans of a claim as they stand in the answer; what is not in its sentence, as a lead-in, is left out."""
+    found = []
+    for span in spans:
+        start, end = part.plain.original(answer, span["start"], span["end"])
+        start = max(start, part.span[0])
+        if start < end:
+            found.append({"start": start, "end": end, "text": answer[start:end]})
+    return found
 
 
 def _log_odds(probs: torch.Tensor) -> torch.Tensor:

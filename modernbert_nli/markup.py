@@ -27,6 +27,18 @@ INLINE_TAGS = (
 )
 # Without an attribute's "=", "a <b and c> d" is no tag.
 ATTRIBUTES = r"(?:\s+[A-Za-z_:@][\w:.-]*\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>=]+))*\s*/?"
+# What stands in the brackets of a reference: a file, an address, "Source: …", a page, "see …".
+REFERENCE = (
+    r"(?:(?:sources?|refs?\.?|references?|citations?)\s*:[^\[\]()]{1,100}|citation needed|sources?"
+    r"|(?:see|cf\.)\s+(?:also\s+)?(?:p|pp|pages?|sections?|sec|chapters?|ch|fig|figures?|tables?|appendix|sources?"
+    r"|doc|documents?|notes?|above|below)\b[^\[\]()]{0,40}"
+    r"|(?:pp?|pages?|docs?|documents?|sources?|chunks?|passages?|contexts?|citations?|footnotes?|refs?|references?)"
+    r"\.?\s*#?\d[\d,;\s–-]{0,30}"
+    r"|[^\s\[\]()][^\[\]()\n]{0,60}\.(?:pdf|docx?|txt|md|html?|xlsx?|pptx?|rtf|odt|epub)\b"
+    r"(?:[\s,;:#]+(?:pp?|pages?|sections?|§|chunks?|lines?)\.?\s*[\d.–-]{1,12})?"
+    r"|(?:https?://|www\.)[^\s\[\]()]{1,2000})"
+)
+_LABEL = re.compile(rf"[\W\d_]*\Z|{REFERENCE}\Z", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _TOKEN = re.compile(
     r"(?P<url>\bhttps?://[^\s<>*\]`]+)"
@@ -209,8 +221,8 @@ def _inline(part: str) -> Iterator[Edit]:
         elif match["close"]:
             opening = brackets.pop() if brackets else None
             if opening and match["link"]:
-                label = part[opening.end() : start]
-                marks = not any(map(str.isalpha, label))  # "[1](…)" is a reference, whose brackets stay
+                # "[1](…)" and "[rules.pdf](…)" are references, whose brackets stay
+                marks = _LABEL.match(part, opening.end(), start) is not None
                 if not marks:
                     yield *opening.span(), ""
                 yield start + marks, end, ""

@@ -85,11 +85,11 @@ _CAMEL = re.compile(r"[a-z]{1,3}[A-Z]")  # "eBay", "pH": begins sentences too
 _NEW_LINE = (
     re.compile(  # what goes on from no line: marks of lists, headings, quotes, tables, rules, tags, "Name:"
         rf"[•⁃▪◦●‣>|]|[-*+–—]\s|#{{1,6}}\s|\(?(?:\d{{1,3}}|[a-z])\)\s|\d{{1,2}}\.\s+\D|`{{3}}|[-=_*]{{3,}}\s"
-        rf"|[^\W\d]\w*:\s|<(?:{BLOCK_TAGS})\b",
+        rf"|[^\W\d]\w*:\s|<(?:{BLOCK_TAGS})\b|\[\^?\d{{1,3}}\]:?\s+\S|[¹²³⁰⁴-⁹]+\s",
         re.IGNORECASE,
     )
 )
-_HEADING = re.compile(r"\s*(?:#{1,6}\s|\|)|\s*(\*\*|__).*\1:?\Z|.*[-=_*]{3,}\Z")
+_HEADING = re.compile(r"\s*(?:#{1,6}\s|\||`{3})|\s*(\*\*|__).*\1:?\Z|.*[-=_*]{3,}\Z")
 _STOPPED = re.compile(r"(?<!\s\d)(?<!\s\d\d)[.!?…]+[\"'”’»)\]*_]*(?:\s|\Z)|[。！？]")
 _PARAGRAPH = re.compile(r"(?:\r\n|[\n\r\x0b\x0c\x85\u2028\u2029])\s*?[\n\r\x0b\x0c\x85\u2028\u2029]")
 _OPENS = re.compile(r"<(?!/|[bh]r\b)", re.IGNORECASE)

@@ -16,6 +16,7 @@ TONES = {
     "contradicted": "contradiction",
     "not supported": "neutral",
     "uncertain": "abstained",
+    "no claim": "abstained",
 }
 _COUNTED = {
     "supported": ("is supported", "are supported"),
@@ -26,26 +27,28 @@ _COUNTED = {
 
 
 def summary(sentences: Sequence[Mapping[str, Any]]) -> str:
-    """How many sentences have which verdict."""
-    said = Counter(sentence["verdict"] for sentence in sentences)
+    """How many claims have which verdict."""
+    said = Counter(sentence["verdict"] for sentence in _claims(sentences))
     total = said.total()
+    if not total:
+        return "There is no claim in the answer that could be checked."
     parts = [f"{said[key]} {words[said[key] > 1]}" for key, words in _COUNTED.items() if said[key]]
-    return f"Of {total} sentence{'s' * (total > 1)}, {', '.join(parts)}."
+    return f"Of {total} claim{'s' * (total > 1)}, {', '.join(parts)}."
 
 
 def checked(answer: str, sentences: Sequence[Mapping[str, Any]]) -> str:
-    """The sentences of an answer, each with its verdict and a link to its evidence."""
+    """The claims of an answer, each with its verdict and a link to its evidence."""
     rows = "".join(
         f'<li class="{TONES[one["verdict"]]}"><p class="said"><b>{one["verdict"]}</b>{_sure(one)}</p>'
         f'<p><a href="#evidence-{number}">{_underlined(answer, one)}</a></p></li>'
-        for number, one in enumerate(sentences, 1)
+        for number, one in enumerate(_claims(sentences), 1)
     )
     return f'<ol class="sources">{rows}</ol>'
 
 
 def document(text: str, sentences: Sequence[Mapping[str, Any]]) -> str:
-    """The document, with a mark for the best passage of each sentence, also where passages overlap."""
-    places = [(one["evidence"][0]["start"], one["evidence"][0]["end"]) for one in sentences]
+    """The document, with a mark for the best passage of each claim, also where passages overlap."""
+    places = [(one["evidence"][0]["start"], one["evidence"][0]["end"]) for one in _claims(sentences)]
     bounds = sorted({0, len(text), *(bound for place in places for bound in place)})
     parts = []
     for start, end in pairwise(bounds):
@@ -62,11 +65,16 @@ def document(text: str, sentences: Sequence[Mapping[str, Any]]) -> str:
     chosen = ",".join(
         f".document:has(#evidence-{number}:target) .of-{number}" for number in range(1, len(places) + 1)
     )
+    marked = f"{chosen}{{background-color:var(--found);color:var(--on-found)}}" if chosen else ""
     return (
-        f"<style>{chosen}{{background-color:var(--found);color:var(--on-found)}}</style>"
+        f"<style>{marked}</style>"
         "<h3>The document, with the evidence; a sentence above leads to its own</h3>"
         f'<div class="document" tabindex="0" role="region" aria-label="The document">{"".join(parts)}</div>'
     )
+
+
+def _claims(sentences: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in sentences if one["verdict"] is not None]
 
 
 def _sure(sentence: Mapping[str, Any]) -> str:

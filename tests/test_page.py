@@ -106,7 +106,7 @@ def test_evidence_of_several_sentences_may_overlap():
     ]
     html = checked(answer, sentences)
     assert 'It &lt;is&gt; <u title="not found in the document">red</u>.' in html
-    assert summary(sentences) == "Of 2 sentences, 1 is supported, 1 is contradicted."
+    assert summary(sentences) == "Of 2 claims, 1 is supported, 1 is contradicted."
 
 
 # The risk ------------------------------------------------------------------------------------------------

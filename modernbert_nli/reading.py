@@ -1,16 +1,18 @@
 """A source read as what it means: sentences, cells of tables under their headers, items under their headings.
 
-    [one.text for one in statements("Included:\\n- battery\\n\\nNot included:\\n- memory card")]
-    # ["Included:", "Included battery.", "Not included:", "Not included memory card."]
+    statements("Included:\\n- battery\\n\\nNot included:\\n- memory card")
+    # "Included:", "Included battery.", "Not included:", "Not included memory card."
 
 Prose is its sentences, inline mark-up read through (`markup.py`). Tables are those of Markdown and HTML, and
-lines of values under a header, separated by commas, semicolons or tabs. Lists are read under what governs them.
+lines of values under a header, separated by commas, semicolons or tabs. Lists are read under what governs
+them: the two nearest of headings, lead-in and the items that they are nested in.
 Whatever only resembles a table or a list stays prose. Time is linear in the length of a source.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from .markup import plain
 from .sentences import Span, split_sentences
@@ -42,14 +44,24 @@ _SENTENCE = 100_000  # characters of the longest sentence
 _TAG = re.compile(r"<(/?)(table|caption|tr|t[dh]|[uo]l|li|h[1-6])(?:\s[^<>]*)?>", re.IGNORECASE)
 _CLOSED = re.compile(r"</(?:table|[uo]l|h[1-6])\s*>", re.IGNORECASE)
 _SPANNING = re.compile(r"\b(col|row)span\s*=\s*[\"']?(\d{1,3})", re.IGNORECASE)
-_YES, _NO = frozenset("yes true ✓ ✔ ✅ ☑".split()), frozenset("no false ✗ ✘ ❌ ✖".split())
+_YES, _NO = frozenset(["yes", "true", *"✓✔✅☑"]), frozenset(["no", "false", *"✗✘❌✖"])
 
 _FRAGMENT = 8  # words of an item that is no sentence
 _TOGETHER = 1000  # items whose names are told from each other
+
+
+def _words(text: str) -> list[str]:
+    """Words as names compare: in lower case, without the s of a plural or a genitive."""
+    words = re.findall(r"\w+", text.lower())
+    return [one[:-1] if len(one) > 3 and one[-1] == "s" and one[-2] != "s" else one for one in words]
+
+
 _UNNAMED = frozenset(
-    "a an and are as at be by can do does for from had has have he her his how if in into is it its may no not "
-    "of on or our per she so than that the their there they this to up was we were what when where which who "
-    "will with yes you your".split()
+    _words(
+        "a an and are as at be by can do does for from had has have he her his how if in into is it its may no "
+        "not of on or our per she so than that the their there they this to up was we were what when where "
+        "which who will with yes you your"
+    )
 )
 
 
@@ -137,8 +149,8 @@ class _Element:
 def statements(text: str) -> Iterator[Statement]:
     """What a source says, in its order.
 
-    Every character of prose that is no white space and no mark-up is in exactly one statement; a row of a table
-    has one for each of its values.
+    Every character of prose that is no white space and no mark-up is in exactly one statement; a row of a
+    table has one for each of its values.
 
     Args:
         text (`str`): Of any length; it is read as its statements are asked for.
@@ -236,6 +248,7 @@ def _item(sentence: Statement, governing: Sequence[tuple[int, str, Span]], names
     fragment = not _ENDED.search(said) and len(_words(said)) <= _FRAGMENT
     about = ((names, names.add(said)),) if fragment and not said.endswith(":") else ()
     *outer, inner = [one[1].rstrip(" :") for one in governing]
+    outer = [one for one in outer if len(one) <= _WRAPPED]
     whole = not fragment and said[0].isupper()
     said = "".join(f"{one}: " for one in outer) + f"{inner}{':' if whole else ''} {said}"
     places = (*(one[2] for one in governing), sentence.span)
@@ -457,17 +470,19 @@ def _list(text: str, start: int, end: int) -> Iterator[_Element]:
             counts = {key: value for key, value in counts.items() if key <= indent}
             counts[indent] = counts.get(indent, 0) + 1
             begin, depth = match.start() + mark.end(), indent
-        elif begin < 0 or _FENCE.match(line) or _HEADING.match(line):
-            break
-        elif indent <= depth and (blank or not (_wraps(last) or line.lstrip()[0].islower())):
+        elif begin < 0 or not _goes_on(line, last, indent > depth, blank):
             break
         stop, last, blank = match.start() + len(line.rstrip()), line, False
     if begin >= 0:
         yield _Element("item", (begin, stop), depth)
 
 
-def _wraps(line: str) -> bool:
-    return len(line) >= _WRAPPED and not _ENDED.search(line) and not _LEADS_IN.search(line)
+def _goes_on(line: str, last: str, indented: bool, blank: bool) -> bool:
+    """Whether a line goes on with the item of the line before."""
+    if _FENCE.match(line) or _HEADING.match(line):
+        return False
+    wrapped = len(last) >= _WRAPPED and not _ENDED.search(last) and not _LEADS_IN.search(last)
+    return indented or (not blank and (wrapped or line.lstrip()[0].islower()))
 
 
 def _table(text: str, start: int, end: int) -> tuple[_Element | None, int]:
@@ -478,15 +493,15 @@ def _table(text: str, start: int, end: int) -> tuple[_Element | None, int]:
         lines.append(match)
         at = match.end()
     if len(lines) > 1:
-        ruled = _RULE.match(lines[1][1]) is not None and "-" in lines[1][1]
+        ruled = _RULE.match(lines[1][1]) and "-" in lines[1][1]
         framed = all(re.match(r"\s*[|+]", line[1]) and re.search(r"[|+]\s*\Z", line[1]) for line in lines)
         rows = [line for line in lines if not _GRID.match(line[1]) and not _RULE.match(line[1])]
         cells = [_piped(line) for line in rows]
         widths = {len(one) for one in cells}
-        if (ruled and len(rows) > 1) or (framed and len(rows) > 2 and len(widths) == 1):
-            if max(widths) > 1 and len(cells[0]) > 1:
-                found = [(line.span(1), one) for line, one in zip(rows, cells, strict=True)]
-                return _Element("table", (start, lines[-1].end(1)), rows=found), at
+        listed = (ruled and len(rows) > 1) or (framed and len(rows) > 2 and len(widths) == 1)
+        if listed and len(cells[0]) > 1:
+            found = [(line.span(1), one) for line, one in zip(rows, cells, strict=True)]
+            return _Element("table", (start, lines[-1].end(1)), rows=found), at
         return None, at
     return _values(text, start, end)
 
@@ -496,7 +511,7 @@ def _piped(line: re.Match[str]) -> list[Span]:
     text, base = line[1], line.start(1)
     stops = [match.start() for match in _PIPE.finditer(text)]
     bounds = [-1, *stops, len(text)]
-    cells = [(a + 1, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    cells = [(a + 1, b) for a, b in pairwise(bounds)]
     cells = cells[not text[slice(*cells[0])].strip() :]
     if cells and not text[slice(*cells[-1])].strip():
         del cells[-1]
@@ -568,12 +583,6 @@ def _stripped(text: str, start: int, end: int) -> Span | None:
     while end > start and text[end - 1].isspace():
         end -= 1
     return (start, end) if start < end else None
-
-
-def _words(text: str) -> list[str]:
-    """Words as names compare: in lower case, without the s of a plural or a genitive."""
-    words = re.findall(r"\w+", text.lower())
-    return [one[:-1] if len(one) > 3 and one[-1] == "s" and one[-2] != "s" else one for one in words]
 
 
 def _alike(word: str, other: str) -> bool:

@@ -25,6 +25,8 @@ from .passages import (
     inner_counts,
     kept,
     named,
+    said_by,
+    speaking,
     token_count,
 )
 from .sentences import Span, Splitter
@@ -52,6 +54,7 @@ _UNDECIDED: dict[str, Any] = {  # of what is no claim
     "support": None,
 }
 _CLAIMS_AT_ONCE = 32
+_NONE = -100.0  # log-odds of a passage that is not about the claim
 _CANDIDATES = 12  # looked at for the best few that do not overlap
 
 
@@ -93,6 +96,7 @@ class Passage:
     text: str | None
     probs: list[float]
     uncertainty: float
+    read_as: str | None = None  # what was judged, where it is not that text
 
     def overlaps(self, other: "Passage") -> bool:
         if self.source != other.source or self.span is None or other.span is None:
@@ -220,6 +224,7 @@ def judge(
     passages = block.passages(sizes)
     if claims.states is None:
         passages = _fitting(pipe, block, claims, passages, texts)
+    about = speaking(block, passages, claims.texts)
     if block.states is None or claims.states is None:
         probs, uncertainty = _judge_texts(pipe, block, claims, passages, texts)
         relevance: list[torch.Tensor] = []
@@ -230,6 +235,9 @@ def judge(
             of_passages(best_matches(claims.states, block.states, layer), passages)
             for layer in (LOWEST, LAST)
         ]
+        counts = inner_counts(claims.states)
+        silent = ~about.repeat_interleave(counts, dim=0)
+        matches = [match.masked_fill(silent, -1.0) for match in matches]
         words, coverage = (by_claim(match, claims.states) for match in matches)
         relevance = [cosines(claims.states, block.states, passages), coverage, words]
     label = pipe.model.config.label2id
@@ -237,12 +245,14 @@ def judge(
     columns += relevance or [None] * 3
     zeros = torch.zeros(probs.shape[:2])
     features = torch.stack([zeros if column is None else column for column in columns], dim=-1)
+    features = features.masked_fill(~about[..., None], torch.nan)
     return Judged(passages, probs, uncertainty, features, matches)
 
 
 def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tensor:
-    """Log-odds, of features `(…, FEATURES)`."""
-    return features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
+    """Log-odds, of features `(…, FEATURES)`; `_NONE` where they are nan, of a passage about something else."""
+    scores = features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
+    return scores.nan_to_num(nan=_NONE)
 
 
 @torch.no_grad()
@@ -280,8 +290,7 @@ def _judge_texts(
     pipe: Any, block: Block, claims: Claims, passages: Sequence[Span], texts: Mapping[int, str | None]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """By pairs of texts, one pass of the encoder for each: for heads that read both texts together."""
-    places = [_place(block, passage) for passage in passages]
-    premises = [(texts[number] or "")[slice(*span)] for number, span in places if span]
+    premises = [_said(block, passage, texts) for passage in passages]
     results = pipe([(premise, claim) for claim in claims.texts for premise in premises], threshold=1.0)
     shape = (len(claims.texts), len(passages))
     probs = torch.tensor([list(result["probs"].values()) for result in results])
@@ -296,8 +305,7 @@ def _fitting(
     room = room_beside(pipe.model, claims.texts)
 
     def fits(passage: Span) -> bool:
-        number, span = _place(block, passage)
-        text = (texts[number] or "")[slice(*span)] if span else ""
+        text = _said(block, passage, texts)
         return len(text.encode()) <= room or token_count(pipe.model, text) <= room
 
     return [passage for passage in passages if passage[1] - passage[0] == 1 or fits(passage)]
@@ -329,6 +337,16 @@ def _place(block: Block, passage: Span) -> tuple[int, Span | None]:
     return first.source, (first.span[0], last.span[1])
 
 
+def _said(block: Block, passage: Span, texts: Mapping[int, str | None]) -> str:
+    """The text of a passage as it is judged: that of the source, unless it is read as something else."""
+    inside = block.sentences[slice(*passage)]
+    text = texts[inside[0].source]
+    if any(one.read_as for one in inside):
+        return " ".join(said_by(one, text) for one in inside)
+    span = _place(block, passage)[1]
+    return (text or "")[slice(*span)] if span else ""
+
+
 def _collect(
     bests: dict[int, list[Best]],
     block: Block,
@@ -349,13 +367,16 @@ def _collect(
     def passage(claim: int, row: int, score: float) -> Passage:
         source, span = _place(block, judged.passages[row])
         text = texts[source]
+        raw = text[slice(*span)] if text is not None and span else None
+        said = _said(block, judged.passages[row], texts)
         return Passage(
             score,
             source,
             span,
-            text[slice(*span)] if text is not None and span else None,
+            raw,
             judged.probs[claim, row].tolist(),
             float(judged.uncertainty[claim, row]),
+            said if raw is not None and said.split() != raw.split() else None,
         )
 
     for key, rows in groups.items():
@@ -481,6 +502,7 @@ def _evidence(passage: Passage, labels: Mapping[int, str], names: Mapping[int, A
         "text": passage.text,
         "confidence": _probability(passage.score),
         "probs": {labels[index]: value for index, value in enumerate(passage.probs)},
+        **({} if passage.read_as is None else {"read_as": passage.read_as}),
     }
 
 

@@ -5,12 +5,13 @@ that passages of any size overlap without being encoded again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from .kept_texts import KeptTexts
+from .reading import Names, Statement, shown, statements
 from .sentences import Span, Splitter, placed, split_sentences
 from .states import TokenStates
 from .tokenization import check_text, max_pair_length
@@ -20,10 +21,24 @@ BLOCK = 32_768  # characters of sentences that are encoded and judged together: 
 
 @dataclass
 class Sentence:
-    """Where a sentence stands: the number of its source, and its characters there (`None`: unknown)."""
+    """Where a sentence stands: the number of its source, and its characters there (`None`: unknown).
+
+    Args:
+        read_as (`str`, *optional*): The text that is encoded, where it is not those characters.
+        group, alone, names: See `reading.Statement`.
+    """
 
     source: int
     span: Span | None
+    read_as: str | None = None
+    group: int = 0
+    alone: bool = True
+    names: tuple[tuple[Names, int], ...] = ()
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """What passages stay in: its source, and its group there."""
+        return self.source, self.group
 
 
 @dataclass
@@ -45,15 +60,18 @@ class Block:
     def passages(self, sizes: Sequence[int]) -> list[Span]:
         """Each passage as its first sentence and the one after its last, by number in this block.
 
+        Passages of headings and lead-ins alone are left out, unless the source has nothing else here.
+
         Args:
-            sizes (`Sequence[int]`): Sentences in a passage, ascending. Of a source with fewer sentences there
-                is one passage with all of them.
+            sizes (`Sequence[int]`): Sentences in a passage, ascending. Of a part of a source with fewer
+                sentences there is one passage with all of them.
         """
         found: list[Span] = []
+        telling = {one.source for one in self.sentences if one.alone}
         start = 0
         while start < len(self.sentences):
-            source, stop = self.sentences[start].source, start
-            while stop < len(self.sentences) and self.sentences[stop].source == source:
+            part, stop = self.sentences[start].part, start
+            while stop < len(self.sentences) and self.sentences[stop].part == part:
                 stop += 1
             new = max(start, self.carried)  # the first that no block before had
             ended = stop < len(self.sentences) or self.ended
@@ -64,7 +82,11 @@ class Block:
                     found.append((start, stop))
                 less = size
             start = stop
-        return found
+        return [
+            (at, end)
+            for at, end in found
+            if self.sentences[at].source not in telling or any(one.alone for one in self.sentences[at:end])
+        ]
 
 
 @dataclass
@@ -124,21 +146,36 @@ class Reader:
         for number, (name, text) in enumerate(sources):
             check_text(text, "source", number)
             self.texts[number] = text
-            shown = text if self.max_characters is None else text[: self.max_characters]
-            self.reads.append(Read(name, len(text), len(shown) / len(text)))
-            for span in self.split(shown):
-                length = span[1] - span[0]
+            read = text if self.max_characters is None else text[: self.max_characters]
+            self.reads.append(Read(name, len(text), len(read) / len(text)))
+            for said in self.statements(read):
+                length = len(said.text)
+                new = _sentence(number, said, read)
                 if characters and characters + length > BLOCK:
-                    yield self._block(waiting, carried, waiting[-1].source != number)
-                    waiting = [s for s in waiting[1 - max(self.sizes) :] if s.source == number]
+                    yield self._block(waiting, carried, waiting[-1].part != new.part)
+                    waiting = [s for s in waiting[1 - max(self.sizes) :] if s.part == new.part]
                     waiting = waiting if max(self.sizes) > 1 else []
                     carried, characters = len(waiting), 0
                     for done in [key for key in self.texts if key < number]:
                         del self.texts[done]
-                waiting.append(Sentence(number, span))
+                waiting.append(new)
                 characters += length
         if len(waiting) > carried:
             yield self._block(waiting, carried, True)
+
+    def statements(self, text: str) -> Iterator[Statement]:
+        """What a source says, in parts that the encoder can read at once; of a splitter its sentences."""
+        for one in _statements(text, self.splitter):
+            if len(one.text.encode()) <= self.window:
+                yield one
+                continue
+            spans = self._fitting(text, *one.span) if one.places == (one.span,) else [one.span]
+            for span in spans:
+                said = one.text
+                if span != one.span:
+                    said = text[slice(*span)] if self.splitter else shown(text, span) or text[slice(*span)]
+                for start, end in self._fitting(said, 0, len(said)):
+                    yield replace(one, span=span, text=said[start:end])
 
     def split(self, text: str) -> Iterator[Span]:
         """Sentences, those cut in pieces that the encoder cannot read at once."""
@@ -162,8 +199,7 @@ class Reader:
     def _block(self, sentences: list[Sentence], carried: int, ended: bool) -> Block:
         states = None
         if self.encode:
-            texts = [self.texts[one.source][slice(*one.span)] for one in sentences]  # type: ignore[index,misc]
-            states = self.encoded(texts)
+            states = self.encoded([said_by(one, self.texts[one.source]) for one in sentences])
         return Block(sentences, states, carried, ended)
 
     def encoded(self, texts: list[str]) -> TokenStates:
@@ -171,6 +207,47 @@ class Reader:
         if self.keep is None:
             return self.model.encode(texts, cut=False)
         return self.keep.encode(self.model, texts, cut=False)
+
+
+def speaking(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> torch.Tensor:
+    """Which passages can be about which claims, `(claims, passages)`.
+
+    Not a cell of another row or column than those that the claim names, nor another item than those; and of
+    several cells or items together only where the claim names several of them.
+    """
+    about = torch.ones(len(claims), len(passages), dtype=torch.bool)
+    named: dict[Names, list[tuple[int, set[int]]]] = {}
+    for row, passage in enumerate(passages):
+        ours: dict[Names, set[int]] = {}
+        for one in block.sentences[slice(*passage)]:
+            for names, number in one.names:
+                ours.setdefault(names, set()).add(number)
+        for names, numbers in ours.items():
+            if names not in named:
+                found = ((claim, names.named(text)) for claim, text in enumerate(claims))
+                named[names] = [(claim, several) for claim, several in found if several]
+            for claim, several in named[names]:
+                if len(several & numbers) < min(2, len(numbers)):
+                    about[claim, row] = False
+    return about
+
+
+def _statements(text: str, splitter: Splitter | None) -> Iterator[Statement]:
+    """What a text says by our own rules, or the sentences of somebody's splitter."""
+    if splitter is None:
+        return statements(text)
+    return (Statement(span, text[slice(*span)], (span,)) for span in sentences_of(text, splitter))
+
+
+def _sentence(number: int, said: Statement, text: str) -> Sentence:
+    raw = text[slice(*said.span)]
+    read_as = None if said.text == raw else said.text
+    return Sentence(number, said.span, read_as, said.group, said.alone, said.names)
+
+
+def said_by(sentence: Sentence, text: str | None) -> str:
+    """What is encoded of a sentence of a source."""
+    return sentence.read_as or (text or "")[slice(*sentence.span or (0, 0))]
 
 
 def sentences_of(text: str, splitter: Splitter | None) -> Iterable[Span]:
@@ -237,9 +314,14 @@ def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter:
             places = places[: len(tokens) - 2]
             end = places[-1][1] if places else 0
         reads.append(Read(number, len(text), end / len(text)))
-        for span in sentences_of(text[:end], splitter):
-            inside = [1 + row for row, (a, b) in enumerate(places) if a < span[1] and b > span[0]]
-            sentences.append(Sentence(number, span))
+        for said in _statements(text[:end], splitter):
+            inside = [
+                1 + row
+                for start, stop in said.places
+                for row, (a, b) in enumerate(places)
+                if a < stop and b > start
+            ]
+            sentences.append(_sentence(number, said, text))
             parts.append(tokens[[0, *inside, len(tokens) - 1]])
     return Sources([Block(sentences, TokenStates.gather(parts, states.source))], list(texts), reads)
 

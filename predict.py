@@ -266,7 +266,7 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
 
 def _flat(decision: dict[str, Any]) -> dict[str, Any]:
     probabilities = {f"p_{label}": value for label, value in decision["probs"].items()}
-    whole = {"truncated": False}  # unless the decision says otherwise
+    whole = {"rule": None, "truncated": False}  # unless the decision says otherwise
     return {**whole, **{key: value for key, value in decision.items() if key != "probs"}, **probabilities}
 
 
@@ -461,8 +461,11 @@ class Work(NamedTuple):
 
 def _judged_columns(pipe: Any) -> dict[str, Any]:
     probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
-    names = ("label", "confidence", "abstain", "uncertainty", *probabilities, "truncated")
-    not_numbers = {"label": pa.string(), "abstain": pa.bool_(), "truncated": pa.bool_()}
+    names = ("label", "confidence", "abstain", "uncertainty", *probabilities, "reason", "rule", "truncated")
+    not_numbers = {
+        **dict.fromkeys(("label", "reason", "rule"), pa.string()),
+        **dict.fromkeys(("abstain", "truncated"), pa.bool_()),
+    }
     return {**{name: not_numbers.get(name, pa.float64()) for name in names}, "error": pa.string()}
 
 

@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from .calibration import calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
+from .guards import CONTRADICTION, CUT, ENTAILMENT, UNCERTAIN, verbatim, veto
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
@@ -113,9 +114,10 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
 
         Returns:
             `dict` for one pair: `label`; `confidence`, its probability; `abstain`; `uncertainty`, 0 to 1;
-            `probs`, by label; and `truncated`, true, where the end of the premise was beyond the window and
-            not read (`check` reads all of it). For a list, a list in the same order; for any other iterable,
-            a generator.
+            `probs`, by label; `reason`, why it abstains, one of `guards.REASONS`, else `None`; `rule`,
+            "verbatim", where the hypothesis is a sentence of the premise, which needs no heads; and
+            `truncated`, true, where the end of the premise was beyond the window and not read (`check` reads
+            all of it). For a list, a list in the same order; for any other iterable, a generator.
 
         Raises:
             ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
@@ -369,7 +371,10 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             return
         if encoding == "joint":
             alike = alike and "separate" in self.model.config.encoder_layers
-            results = self([(text, hypothesis) for text in texts for hypothesis in known.hypotheses])
+            pairs = [(text, hypothesis) for text in texts for hypothesis in known.hypotheses]
+            how, limit = {"encoding": encoding}, self._limit(encoding, **self._postprocess_params)
+            batch_size = self._batch_size or BATCH_SIZE
+            results = list(self._stream(pairs, batch_size, how, how, {"threshold": limit}, guarded=False))
             step = len(known.names)
             judged = [results[first : first + step] for first in range(0, len(results), step)]
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
@@ -433,9 +438,18 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         return [_as_pair(item, row) for row, item in enumerate(found)]
 
     def _stream(
-        self, items: Iterable[Any], batch_size: int, preprocess: dict, forward: dict, postprocess: dict
+        self,
+        items: Iterable[Any],
+        batch_size: int,
+        preprocess: dict,
+        forward: dict,
+        postprocess: dict,
+        guarded: bool = True,
     ) -> Iterator[dict[str, Any]]:
-        """Chunk by chunk: tokenise, sort by length, judge in batches, and give back in order."""
+        """Chunk by chunk: tokenise, sort by length, judge in batches, and give back in order.
+
+        `guarded`: what can be known without heads stands above what they say.
+        """
         # Nobody reads a list's first result before its last one, so nothing is gained by answering soon.
         size = batch_size * (BATCHES_PER_CHUNK if isinstance(items, list) else 1)
         items, done = iter(items), 0
@@ -452,7 +466,9 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             except PairError as error:
                 failure, pairs = error, pairs[: error.row]
                 tokens = self.preprocess(pairs, **preprocess)
-            yield from self._judge(tokens, batch_size, forward, postprocess)
+            results = self._judge(tokens, batch_size, forward, postprocess)
+            for pair, result in zip(pairs, results, strict=True):
+                yield self._guarded(*pair, result, postprocess["threshold"]) if guarded else result
             if isinstance(failure, PairError):
                 raise PairError(done + failure.row, failure.reason) from None
             if failure is not None:
@@ -472,6 +488,22 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             if cut:
                 results[row]["truncated"] = True
         return [results[row] for row in range(len(order))]
+
+    def _guarded(
+        self, premise: str, hypothesis: str, result: dict[str, Any], threshold: float
+    ) -> dict[str, Any]:
+        """A result with what is known without heads. Where that is a veto, no threshold lets it through."""
+        label = result["label"]
+        if verbatim(premise, hypothesis):
+            probs = {name: float(name == ENTAILMENT) for name in result["probs"]}
+            sure = {"label": ENTAILMENT, "confidence": 1.0, "uncertainty": 0.0, "probs": probs}
+            abstain = threshold <= 0
+            known = {"abstain": abstain, "reason": UNCERTAIN if abstain else None, "rule": "verbatim"}
+            return {**result, **sure, **known}
+        reason = veto(premise, hypothesis, label, self.tokenizer)
+        if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
+            reason = CUT  # what was not read may say it
+        return {**result, "abstain": True, "uncertainty": 1.0, "reason": reason} if reason else result
 
     def _joint(self, tokens: Any, order: list[int], batch_size: int, forward: dict) -> Iterator[Any]:
         """Batch by batch, what the model says of pairs in one sequence."""
@@ -560,6 +592,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
                     "abstain": doubt >= threshold,
                     "uncertainty": doubt,
                     "probs": {names[index]: value for index, value in enumerate(probs)},
+                    "reason": UNCERTAIN if doubt >= threshold else None,
                 }
             )
         return results

@@ -525,7 +525,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(checkpoints, tiny_modernbert, 
         load_in_pipeline(folder, tiny_modernbert)
 
 
-# Saving over what is there -----------------------------------------------------------------------------------
+# Saving over what is there ----------------------------------------------------------------------------------
 
 
 def weights_in(folder: Path) -> list[str]:

@@ -210,13 +210,12 @@ def test_what_is_saved_names_no_folder_of_the_package(tiny_modernbert, checkpoin
 def test_an_import_error_inside_a_file_is_told(version_a, tiny_modernbert, tmp_path, state):
     """A package that is installed does not stand in for what a checkpoint's own file lacks."""
     lacking = Path(shutil.copytree(version_a, tmp_path / "lacking" / "model"))
-    (lacking / "heads.py").write_text(
-        "from .states import nothing_of_this_name\n" + (lacking / "heads.py").read_text()
-    )
+    heads = (lacking / "heads.py").read_text()
+    (lacking / "heads.py").write_text(f"from .states import nothing_of_this_name\n{heads}")
     found = fresh(open_or_error, state, str(lacking), tiny_modernbert, home=tmp_path)
     assert "cannot import name 'nothing_of_this_name'" in found
     missing = Path(shutil.copytree(version_a, tmp_path / "missing" / "model"))
-    (missing / "heads.py").write_text("import no_such_package\n" + heads)
+    (missing / "heads.py").write_text(f"import no_such_package\n{heads}")
     assert "no_such_package" in fresh(open_or_error, state, str(missing), tiny_modernbert, home=tmp_path)
     (missing / "heads.py").unlink()
     assert "heads.py" in fresh(open_or_error, state, str(missing), tiny_modernbert, home=tmp_path)

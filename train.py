@@ -360,6 +360,13 @@ def cli() -> None:
         PartialState().destroy_process_group()
     except (ValueError, OSError, TrainingDiverged) as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        if "inline_container" not in str(error):  # of torch.save, which has no other word for a full disk
+            raise
+        sys.exit(
+            f"error: A checkpoint could not be written: is the disk full? ({error}) The same command with "
+            "`--resume true` goes on from the one before."
+        )
     except KeyboardInterrupt:
         sys.exit("Interrupted. The same command with `--resume` goes on from here.")
 

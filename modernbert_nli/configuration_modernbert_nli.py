@@ -1,5 +1,6 @@
 """Configuration of ModernBERT-NLI: which frozen encoder carries the heads, and how the heads are built."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
@@ -275,6 +276,11 @@ class ModernBertNliConfig(PretrainedConfig):
             config._base_override = (str(name), revision)
         elif revision is not None:
             config.base_model_revision = revision
+        # Read by an installed package, a checkpoint gets the package's pipeline too, not that of its own.
+        folder = str(Path(__file__).parent)
+        if not __name__.startswith("transformers_modules.") and "--" not in folder:
+            pipeline = CUSTOM_PIPELINES[TASK]
+            config.custom_pipelines = {TASK: {**pipeline, "impl": f"{folder}--{pipeline['impl']}"}}
         return result
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """A checkpoint to its pipeline, by the code of this package: nothing of the checkpoint's own is run."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+from transformers.utils import logging
 
 from . import embedded
 from .configuration_modernbert_nli import ModernBertNliConfig
@@ -12,12 +15,16 @@ from .modeling_modernbert_nli import ModernBertNliForSequenceClassification, Mod
 from .onnx_backend import Backend
 from .pipeline_modernbert_nli import NliAbstentionPipeline
 
+LONG = 2  # seconds of loading before there is a progress bar
+
 
 def register() -> None:
     """Let the auto classes of transformers load checkpoints by this package, without `trust_remote_code`.
 
     From then on `AutoConfig`, `AutoModel`, `AutoModelForSequenceClassification` and what stands on them
-    (text-classification, zero-shot-classification, CrossEncoder) take the classes of this package.
+    (text-classification, zero-shot-classification, CrossEncoder) take the classes of this package, also where
+    `trust_remote_code=True` asks for a checkpoint's own: a warning says so, once. `pipeline(model=…)` still
+    asks for that consent, and then takes the pipeline of this package too.
     """
     AutoConfig.register(ModernBertNliConfig.model_type, ModernBertNliConfig, exist_ok=True)
     AutoModel.register(ModernBertNliConfig, ModernBertNliModel, exist_ok=True)
@@ -35,7 +42,7 @@ def load(
     device: str | torch.device | int | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> NliAbstentionPipeline:
-    """The pipeline of a checkpoint.
+    """The pipeline of a checkpoint. Nothing is printed, but for a progress bar where loading takes long.
 
     Args:
         checkpoint (`str` or `os.PathLike`, *optional*): A folder, or a repository id of the Hub. Defaults to
@@ -68,5 +75,21 @@ def load(
         location["base_model_name_or_path"] = str(base)
     if dtype is not None:
         location["dtype"] = dtype
-    model = ModernBertNliModel.from_pretrained(name, backend=backend, **location)
+    with _bars_when_long():
+        model = ModernBertNliModel.from_pretrained(name, backend=backend, **location)
     return model.as_pipeline(device=device)
+
+
+@contextmanager
+def _bars_when_long() -> Iterator[None]:
+    """Progress bars of transformers as they are set, but none before so many seconds."""
+
+    def later(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs = {"delay": LONG, **kwargs}
+        return factory(*args, **kwargs) if before is None else before(factory, args, kwargs)
+
+    before = logging.set_tqdm_hook(later)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)

@@ -79,6 +79,19 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     _load_tokenizer = None  # if there is one beside the heads: the model knows where else to look
     _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False
 
+    def __new__(cls, model: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """A pipeline of the model's own code, which an installed package and a checkpoint may differ in."""
+        opened = getattr(type(model), "as_pipeline", None)
+        if opened is None or opened.__module__.rpartition(".")[0] == __name__.rpartition(".")[0]:
+            return super().__new__(cls)
+        if cls is not NliAbstentionPipeline:
+            raise ValueError(
+                f"{cls.__qualname__} builds on the code in {__name__}, its model on that in "
+                f"{opened.__module__}: derive it from the pipeline of the model's code."
+            )
+        logger.info(f"The pipeline is that of its model's code, in {opened.__module__}, not {__name__}.")
+        return model.as_pipeline(*args, **kwargs)
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.tokenizer: Any
@@ -644,11 +657,22 @@ def _listed(texts: Any) -> list[Any]:
 
 
 def _items(inputs: Any) -> Iterable[Any] | None:
-    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others."""
+    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others.
+
+    Raises:
+        ValueError: it is a `KeyDataset` over a dataset that has no length, such as one that is streamed.
+    """
     if isinstance(inputs, Iterable):
         return inputs
     if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
-        return (inputs[row] for row in range(len(inputs)))
+        try:
+            count = len(inputs)
+        except TypeError as error:
+            raise ValueError(
+                f"This {type(inputs).__name__} has no length ({error}), as over a dataset that is streamed. "
+                "Give a generator instead: ((row['premise'], row['hypothesis']) for row in dataset)."
+            ) from None
+        return (inputs[row] for row in range(count))
     return None
 
 

@@ -215,7 +215,9 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
                 What runs the base: with ONNX Runtime or OpenVINO the graphs in the checkpoint's folder
                 `onnx/`, which `export.py` writes. See `onnx_backend.py`.
             **kwargs: As in transformers. `dtype`, `device_map`, `attn_implementation`, `quantization_config`
-                concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads;
+                concern the base (the heads stay float32, on one device); `revision`, `subfolder` the heads
+                (transformers looks for a checkpoint's code at the top, whatever `subfolder` is: put it
+                there, or install the package and call `modernbert_nli.register()`);
                 `base_model_name_or_path`, `base_model_revision` say where to take the base from this time.
 
         Raises:
@@ -223,6 +225,11 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             ValueError: the heads and the base do not belong together, or the heads are incomplete.
             ImportError: a backend is not installed.
         """
+        if kwargs.get("trust_remote_code") and not __name__.startswith("transformers_modules."):
+            logger.warning_once(
+                f"The code that runs is that of the installed package in {Path(__file__).parent}, not the "
+                "checkpoint's: `trust_remote_code` changes nothing after `modernbert_nli.register()`."
+            )
         if backend not in (None, *BACKENDS):
             raise ValueError(f"`backend` must be one of {', '.join(BACKENDS)}, got {backend!r}.")
         graphs = backend is not None and backend != "torch"

@@ -357,6 +357,54 @@ def load_from_hub(checkpoint: str, first: str, cache: str) -> dict:
     }
 
 
+def open_subfolder(name: str, base: str, revision: str | None, registered: bool) -> list[bool]:
+    """Whether each class finds heads, tokenizer and replay sample in a subfolder, and saves what it found."""
+    import tempfile
+
+    if registered:
+        import modernbert_nli
+
+        modernbert_nli.register()
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    trust = {"trust_remote_code": True, "revision": revision}
+    how = {"subfolder": "heads", "base_model_name_or_path": base}
+    pair = ("It rains.", "nobody is outside")
+    auto = AutoModel.from_pretrained(name, **how, **trust)
+    other = AutoModelForSequenceClassification.from_pretrained(name, **how, **trust)
+    by_model = pipeline(model=name, model_kwargs=dict(how), **trust)
+    by_task = pipeline("nli-abstention", model=name, model_kwargs=dict(how), **trust)
+    batch = AutoTokenizer.from_pretrained(name, subfolder="heads", **trust)(*pair, return_tensors="pt")
+    expected = auto.as_pipeline()(*pair)
+    with tempfile.TemporaryDirectory() as folder:
+        auto.save_pretrained(folder)
+        again = AutoModel.from_pretrained(folder, base_model_name_or_path=base, trust_remote_code=True)
+        saved = again.as_pipeline()(*pair)
+    return [
+        auto.tokenizer(*pair)["input_ids"] == batch["input_ids"][0].tolist(),
+        bool((other(**batch).logits == auto(**batch).logits).all()),
+        by_model(*pair) == expected,
+        by_task(*pair) == expected,
+        saved == expected,
+    ]
+
+
+@pytest.mark.parametrize("registered", [False, True], ids=["code at the top", "package registered"])
+@pytest.mark.parametrize("on_the_hub", [False, True], ids=["folder", "Hub"])
+def test_heads_in_a_subfolder(checkpoints, hub, tiny_modernbert, tmp_path, on_the_hub, registered):
+    """Through Auto classes and pipelines: the code at the top of the repository, or of the package."""
+    repository = tmp_path / "repository"
+    shutil.copytree(checkpoints["separate"], repository / "heads")
+    for path in (repository / "heads").glob("*.py"):
+        path.rename(repository / path.name) if not registered else path.unlink()
+    name, environment = str(repository), {"HF_HUB_OFFLINE": "1"}
+    if on_the_hub:
+        name, environment = f"tester/sub-{registered}".lower(), {"HF_ENDPOINT": hub.url}
+        hub.add(name, repository)
+    found = fresh(open_subfolder, name, tiny_modernbert, None, registered, home=tmp_path, **environment)
+    assert found == [True] * 5
+
+
 @pytest.fixture(scope="module")
 def on_hub(checkpoints, hub, tiny_modernbert, base_revision, tmp_path_factory) -> dict:
     """Two commits of the base: the second is newer and has other weights."""
@@ -525,7 +573,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(checkpoints, tiny_modernbert, 
         load_in_pipeline(folder, tiny_modernbert)
 
 
-# Saving over what is there -----------------------------------------------------------------------------------
+# Saving over what is there ----------------------------------------------------------------------------------
 
 
 def weights_in(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from conftest import PAIRS, make_model, tokenize
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 from transformers.pipelines.pt_utils import KeyDataset, KeyPairDataset
 
@@ -358,3 +358,18 @@ def test_trainer_predicts_logits_first(model):
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-5, rtol=0)
     as_tuple = model(**tokenize(model), return_dict=False)
     assert torch.equal(as_tuple[1], model(**tokenize(model)).logits)
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda ds: KeyDataset(ds, "text"), lambda ds: KeyPairDataset(ds, "text", "pair")]
+)
+def test_a_streamed_dataset_behind_keys_is_refused_in_a_sentence(pipe, kind):
+    """What transformers wraps has no length then; the streamed dataset itself, as a generator, is judged."""
+    rows = [{"text": premise, "pair": hypothesis} for premise, hypothesis in PAIRS]
+    streamed = IterableDataset.from_generator(lambda: iter(rows))
+    with pytest.raises(ValueError, match=r"This Key\w*Dataset has no length.*streamed.*Give a generator"):
+        pipe(kind(streamed))
+    with pytest.raises(ValueError, match="Give a generator"):
+        pipe.route(kind(streamed), ["music", "sport"])
+    found = list(pipe((row["text"], row["pair"]) for row in streamed))
+    assert [result["label"] for result in found] == [pipe(*pair)["label"] for pair in PAIRS]

@@ -460,6 +460,13 @@ def test_the_command_line_speaks_in_sentences(monkeypatch, tmp_path):
     monkeypatch.setattr(train, "main", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(SystemExit, match="with `--resume` goes on"):
         train.cli()
+    full = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 119680 vs 119572")
+    monkeypatch.setattr(train, "main", lambda: (_ for _ in ()).throw(full))
+    with pytest.raises(SystemExit, match="is the disk full"):
+        train.cli()
+    monkeypatch.setattr(train, "main", lambda: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        train.cli()
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ class ModernBertNliConfig(PretrainedConfig):
         base_model_revision (`str`, *optional*):
             Commit of the base, a full SHA when known. It belongs to the base, never to the repository of the
             heads.
+        base_fingerprint (`dict`, *optional*):
+            What the base and its tokenizer make of a fixed input: see `fingerprint.py`. Another base is refused.
         encoder_config (`PretrainedConfig` or `dict`, *optional*, defaults to that of ModernBERT-large):
             Configuration of the base, stored so that the model can be built without a network.
         head_type (`"cls"` or `"alignment"`, *optional*, defaults to `"cls"`):
@@ -125,6 +127,7 @@ class ModernBertNliConfig(PretrainedConfig):
         adapter: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
+        base_fingerprint: dict[str, Any] | None = None,
         initializer_range: float = 0.02,
         **kwargs: Any,
     ):
@@ -141,6 +144,7 @@ class ModernBertNliConfig(PretrainedConfig):
         self.encoder_config = encoder_config
         self.base_model_name_or_path = base_model_name_or_path
         self.base_model_revision = base_model_revision
+        self.base_fingerprint = base_fingerprint
         # (name or folder, revision) to load the base from this once, instead of the two above
         self._base_override: tuple[str, str | None] | None = None
 

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
 
 from .calibration import check_calibration
@@ -50,7 +51,8 @@ class ModernBertNliConfig(PretrainedConfig):
             Commit of the base, a full SHA when known. It belongs to the base, never to the repository of the
             heads.
         base_fingerprint (`dict`, *optional*):
-            What the base and its tokenizer make of a fixed input: see `fingerprint.py`. Another base is refused.
+            What the base and its tokenizer make of a fixed input, by which another one is refused: see
+            `fingerprint.py`.
         encoder_config (`PretrainedConfig` or `dict`, *optional*, defaults to that of ModernBERT-large):
             Configuration of the base, stored so that the model can be built without a network.
         head_type (`"cls"` or `"alignment"`, *optional*, defaults to `"cls"`):
@@ -141,6 +143,8 @@ class ModernBertNliConfig(PretrainedConfig):
             base_model_revision = base_model_revision or DEFAULT_BASE_REVISION
         elif isinstance(encoder_config, dict):
             encoder_config = AutoConfig.for_model(**encoder_config)
+        elif encoder_config.model_type not in CONFIG_MAPPING:
+            raise ValueError(_custom_code(base_model_name_or_path))
         self.encoder_config = encoder_config
         self.base_model_name_or_path = base_model_name_or_path
         self.base_model_revision = base_model_revision
@@ -233,12 +237,16 @@ class ModernBertNliConfig(PretrainedConfig):
             **kwargs: Further arguments of the constructor.
 
         Raises:
-            ValueError: its tokenizer puts no separator between two texts.
+            ValueError: it needs code of its own, or its tokenizer puts no separator between two texts.
         """
         source = base_model_folder or base_model_name_or_path
         revision = None if base_model_folder else base_model_revision
-        encoder_config = AutoConfig.from_pretrained(source, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        values = PretrainedConfig.get_config_dict(source, revision=revision)[0]
+        own_code = "auto_map" in values and values.get("model_type") not in CONFIG_MAPPING
+        if kwargs.pop("trust_remote_code", False) or own_code:
+            raise ValueError(_custom_code(source))
+        encoder_config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         for name in ("sep_token_id", "pad_token_id"):
             kwargs.setdefault(name, getattr(tokenizer, name))
         config = cls(base_model_name_or_path, base_model_revision, encoder_config, **kwargs)
@@ -338,6 +346,13 @@ def _labels(
             f"{num_labels}."
         )
     return {"id2label": id2label, "label2id": label2id}
+
+
+def _custom_code(base: str) -> str:
+    return (
+        f"The base {base!r} would run code of its own, which a checkpoint of heads cannot bring or ask for: "
+        "take a base whose class transformers has, without `trust_remote_code`."
+    )
 
 
 def _default_layers(head_type: str, depth: int) -> dict[str, list[int]]:

@@ -4,9 +4,9 @@ The configuration keeps it as `base_fingerprint`:
 
     {"precision": "float32", "states": {"2": "0.412 -1.203 …", "4": …}, "tokens": "9f86d081884c"}
 
-`states` has numbers of each layer that the heads read, `tokens` a digest of what the tokenizer gives. Rounding
-moves the numbers by up to 0.02 (bfloat16) or 0.04 (int8 weights); another base, or this one with an adapter or
-after a few steps of training, moves them further.
+`states` has numbers of each layer that the heads read, `tokens` a digest of what the tokenizer gives.
+Rounding moves the numbers by up to 0.02 (bfloat16) or 0.04 (int8 weights); another base, or this one with an
+adapter or after a few steps of training, moves them further.
 """
 
 import hashlib

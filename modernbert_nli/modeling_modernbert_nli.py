@@ -9,7 +9,6 @@ outputs are bit-identical to those of the plain `AutoModel`, so that embeddings 
 existing index.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -63,8 +62,8 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`, *optional*):
                 Instead of `input_ids`, for the embedding modes and the CLS head.
             labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
-                Classes, -100 for a pair without one; adds their cross-entropy as `loss`. It trains the NLI head
-                alone: `train.py` has the stage of the abstention head.
+                Classes, -100 for a pair without one; adds their cross-entropy as `loss`, which trains the
+                NLI head alone: `train.py` has the stage of the abstention head.
             mode (`str`, *optional*): What to compute and return, below.
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to the configuration's.
             output_hidden_states, output_attentions (`bool`, *optional*):
@@ -210,9 +209,9 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             return
         if any(parameter.requires_grad for parameter in self.encoder.parameters()):
             raise ValueError(
-                "The encoder is frozen: no gradient reaches it, nor an adapter inside it, such as peft's. Call "
-                "`model.encoder.requires_grad_(False)` and train the heads; `train.py --adapter lora` trains "
-                "an adapter that belongs to them."
+                "The encoder is frozen: no gradient reaches it, nor an adapter inside it, such as peft's. "
+                "Call `model.encoder.requires_grad_(False)` and train the heads; `train.py --adapter lora` "
+                "trains an adapter that belongs to them."
             )
 
     def _require_pairs(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from modernbert_nli.states import TokenStates
+from modernbert_nli.states import TokenStates, same_source
 from prediction.pair_files import InputError
 from training.resume import write_aside
 
@@ -130,7 +130,7 @@ def add_shard(folder: Path, origin: str, states: TokenStates, passages: Sequence
     shard = Shard(name, origin, len(states), int(states.offsets[-1]), sha256)
     with FileLock(folder / "manifest.lock"):
         manifest = _read(folder) or {"format": _FORMAT, "source": states.source, "shards": []}
-        if manifest["source"] != states.source:
+        if not same_source(manifest["source"], states.source):
             raise InputError(
                 f"The index in {folder} holds states of {manifest['source']}, not of {states.source}: "
                 "other heads or another base need an index of their own."

@@ -46,7 +46,7 @@ SIGNIFICANT = 0.01  # how often a difference may be seen where there is none
 CALIBRATION = "calibration"  # `like`: the promise for pairs drawn as calibration's
 
 _ROW = {"target_risk", "threshold", "coverage", "risk"}
-_HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
+HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
 _MEASURE = (
     "some 100 labelled ones tell: python calibrate.py --model CHECKPOINT --data LABELLED_PAIRS --measure"
 )
@@ -74,11 +74,11 @@ def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
 def stale(config: Any, digest: str) -> str | None:
     """What is wrong with the `calibration` and threshold of a configuration for the heads of this digest."""
     if config.calibrated_heads is None and config.calibration:
-        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {_HOW}"
+        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {HOW}"
     if config.calibrated_heads not in (None, digest):
         return (
             "was made for other heads: these were trained or changed since, so that it promises nothing. "
-            f"Calibrate them: {_HOW}"
+            f"Calibrate them: {HOW}"
         )
     return None
 
@@ -93,7 +93,7 @@ def check_calibration(calibration: Any, encodings: Sequence[str]) -> None:
         )
     for encoding, entry in calibration.items():
         if problem := _problem(entry):
-            raise ValueError(f"`calibration[{encoding!r}]`: {problem}. Calibrate again: {_HOW}")
+            raise ValueError(f"`calibration[{encoding!r}]`: {problem}. Calibrate again: {HOW}")
 
 
 def calibrated(calibration: Mapping[str, Any] | None, encoding: str) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ def calibrated(calibration: Mapping[str, Any] | None, encoding: str) -> Mapping[
         known = f" (for {' and '.join(calibration)} it is)" if calibration else ""
         raise ValueError(
             f"This checkpoint is not calibrated for {encoding} encoding{known}, so that it promises nothing. "
-            f"Calibrate it: {_HOW}"
+            f"Calibrate it: {HOW}"
         )
     return calibration[encoding]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
 
 from .calibration import check_calibration
@@ -50,6 +51,9 @@ class ModernBertNliConfig(PretrainedConfig):
         base_model_revision (`str`, *optional*):
             Commit of the base, a full SHA when known. It belongs to the base, never to the repository of the
             heads.
+        base_fingerprint (`dict`, *optional*):
+            What the base and its tokenizer make of a fixed input, by which another one is refused: see
+            `fingerprint.py`.
         encoder_config (`PretrainedConfig` or `dict`, *optional*, defaults to that of ModernBERT-large):
             Configuration of the base, stored so that the model can be built without a network.
         head_type (`"cls"` or `"alignment"`, *optional*, defaults to `"cls"`):
@@ -126,6 +130,7 @@ class ModernBertNliConfig(PretrainedConfig):
         adapter: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
+        base_fingerprint: dict[str, Any] | None = None,
         initializer_range: float = 0.02,
         **kwargs: Any,
     ):
@@ -139,9 +144,12 @@ class ModernBertNliConfig(PretrainedConfig):
             base_model_revision = base_model_revision or DEFAULT_BASE_REVISION
         elif isinstance(encoder_config, dict):
             encoder_config = AutoConfig.for_model(**encoder_config)
+        elif encoder_config.model_type not in CONFIG_MAPPING:
+            raise ValueError(_custom_code(base_model_name_or_path))
         self.encoder_config = encoder_config
         self.base_model_name_or_path = base_model_name_or_path
         self.base_model_revision = base_model_revision
+        self.base_fingerprint = base_fingerprint
         # (name or folder, revision) to load the base from this once, instead of the two above
         self._base_override: tuple[str, str | None] | None = None
 
@@ -230,12 +238,16 @@ class ModernBertNliConfig(PretrainedConfig):
             **kwargs: Further arguments of the constructor.
 
         Raises:
-            ValueError: its tokenizer puts no separator between two texts.
+            ValueError: it needs code of its own, or its tokenizer puts no separator between two texts.
         """
         source = base_model_folder or base_model_name_or_path
         revision = None if base_model_folder else base_model_revision
-        encoder_config = AutoConfig.from_pretrained(source, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        values = PretrainedConfig.get_config_dict(source, revision=revision)[0]
+        own_code = "auto_map" in values and values.get("model_type") not in CONFIG_MAPPING
+        if kwargs.pop("trust_remote_code", False) or own_code:
+            raise ValueError(_custom_code(source))
+        encoder_config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         for name in ("sep_token_id", "pad_token_id"):
             kwargs.setdefault(name, getattr(tokenizer, name))
         config = cls(base_model_name_or_path, base_model_revision, encoder_config, **kwargs)
@@ -340,6 +352,13 @@ def _labels(
             f"{num_labels}."
         )
     return {"id2label": id2label, "label2id": label2id}
+
+
+def _custom_code(base: str) -> str:
+    return (
+        f"The base {base!r} would run code of its own, which a checkpoint of heads cannot bring or ask for: "
+        "take a base whose class transformers has, without `trust_remote_code`."
+    )
 
 
 def _default_layers(head_type: str, depth: int) -> dict[str, list[int]]:

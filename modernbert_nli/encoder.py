@@ -26,12 +26,18 @@ def load_encoder(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
     Raises:
         OSError: the base cannot be reached or read.
         EncoderMismatch: weights are missing, or its shape differs from the heads'.
+        ValueError: `trust_remote_code`, for which a checkpoint could not ask again.
     """
+    if kwargs.pop("trust_remote_code", False):
+        raise ValueError(
+            "A base that runs code of its own cannot be loaded again with its heads: leave out "
+            "`trust_remote_code`, and take a base whose class transformers has."
+        )
     name, revision = config._base_override or (config.base_model_name_or_path, config.base_model_revision)
     try:
         with _quiet_load_report():
             encoder, info = AutoModel.from_pretrained(
-                name, revision=revision, output_loading_info=True, **kwargs
+                name, revision=revision, output_loading_info=True, trust_remote_code=False, **kwargs
             )
     except OSError as error:
         at = f" --revision {revision}" if revision else ""

@@ -250,6 +250,14 @@ def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     return torch.stack([right, log_probs.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)], dim=-1)
 
 
+def first_tokens(states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """The state of each row's first token, (batch, hidden_size), wherever its padding is."""
+    if attention_mask is None or attention_mask.ndim != 2:
+        return states[:, 0]
+    first = attention_mask.to(states.device).long().argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), first]
+
+
 def label_loss(
     logits: torch.Tensor, labels: torch.Tensor, entailment: int = 0, reduction: str = "mean"
 ) -> torch.Tensor:

@@ -24,7 +24,7 @@ class ModernBertNliOutput(ModelOutput):
     """All that one pass computed.
 
     Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Given `labels` or `abstention_labels`.
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Given `labels`.
         last_hidden_state (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`): Of the base.
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`): Of entailment, neutral, contradiction.
         abstention_logits (`torch.FloatTensor` of shape `(batch, 2)`): Of confident, uncertain.
@@ -67,8 +67,11 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
         if encoder is not None:
             self.encoder = encoder
         self.post_init()
+        self.free_heads()
         if encoder is not None:
             self.attach_encoder(encoder)
+            if not random:
+                config.base_fingerprint = self.base_fingerprint()
             if not random and encoder.config._name_or_path:
                 self._remember_base({}, pin=False)
 

@@ -9,21 +9,24 @@ outputs are bit-identical to those of the plain `AutoModel`, so that embeddings 
 existing index.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging
 
 from .configuration_modernbert_nli import PROBLEM_TYPES, ModernBertNliConfig
-from .heads import label_loss
+from .heads import first_tokens
 from .judging import Encoding, ModernBertNliOutput
 from .onnx_backend import OnnxEncoder
 from .opening import OpeningMixin
 from .texts import ModernBertNliTexts
 
+logger = logging.get_logger(__name__)
+
 Mode = Literal["embed", "late_interaction", "nli", "abstention"]
+_WITHOUT_CLS = ("t5", "mt5", "umt5", "xlnet")  # whose first token is text
 MODES = ("embed", "late_interaction", "nli", "abstention")
 
 
@@ -45,11 +48,8 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
         token_type_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
-        abstention_labels: Any = None,
         mode: Mode | None = None,
         encoding: Encoding | None = None,
-        encoder_states: dict[str, torch.Tensor] | None = None,
-        segments: dict[str, torch.Tensor] | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -62,18 +62,10 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`, *optional*):
                 Instead of `input_ids`, for the embedding modes and the CLS head.
             labels (`torch.LongTensor` of shape `(batch,)`, *optional*):
-                Classes, or `num_labels` for "any but entailment"; adds their cross-entropy as `loss`.
-            abstention_labels (`torch.Tensor` of shape `(batch,)`, *optional*):
-                What the abstention head is to say, and the loss is then its own: 1 (or a probability) where
-                the NLI head errs; for an opinion, classes. With `encoder_states`, a dict of such tensors by
-                encoding.
+                Classes, -100 for a pair without one; adds their cross-entropy as `loss`, which trains the
+                NLI head alone: `train.py` has the stage of the abstention head.
             mode (`str`, *optional*): What to compute and return, below.
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to the configuration's.
-            encoder_states (`dict[str, torch.Tensor]`, *optional*):
-                For training: states by encoding, `(batch, layers, tokens, hidden_size)`; no encoder is run.
-                The loss and the logits are means over the encodings.
-            segments (`dict[str, torch.Tensor]`, *optional*):
-                For each of them, `(batch, tokens)`: 1 in the premise, 2 in the hypothesis, 0 for padding.
             output_hidden_states, output_attentions (`bool`, *optional*):
                 Return the base's too, without a mode, of the pair in one sequence, for a further pass.
             return_dict (`bool`, *optional*): False for a tuple, without a mode.
@@ -86,22 +78,23 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             - without a mode: [`ModernBertNliOutput`]
 
         Raises:
-            ValueError: an unknown mode or encoding, inputs that do not show where the hypothesis begins, or
-                arguments that do not go together.
+            ValueError: an unknown mode or encoding, a text without a second one, labels that are no classes,
+                an encoder that is to learn, or arguments that do not go together.
         """
         if mode is not None and mode not in MODES:
             raise ValueError(f"`mode` must be one of {', '.join(MODES)} or None, got {mode!r}.")
-        for_loss = (labels, abstention_labels, encoder_states)
-        if mode is not None and any(value is not None for value in for_loss):
-            raise ValueError("A `mode` has no loss: leave it out with labels or `encoder_states`.")
-        if encoder_states is not None:
-            output = self._judge_cached(encoder_states, segments or {}, labels, abstention_labels)
-            return output if self._as_dict(return_dict) else output.to_tuple()
+        if mode is not None and labels is not None:
+            raise ValueError("A `mode` has no loss: leave it out with labels.")
         inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, inputs_embeds)
         if mode in ("embed", "late_interaction"):
             tokens = self._plain_pass(inputs)
-            return tokens[:, 0] if mode == "embed" else tokens
+            return first_tokens(tokens, attention_mask) if mode == "embed" else tokens
 
+        self._require_frozen()
+        if (
+            mode is not None or labels is not None
+        ):  # tools that embed give texts alone, and look at their states
+            self._require_pairs(input_ids, attention_mask)
         if isinstance(self.encoder, OnnxEncoder) and self._chosen(encoding) == "joint":
             output, last_hidden_state = self._judge_by_graph(inputs), None
         else:
@@ -114,7 +107,7 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
         if mode == "abstention":
             return output.logits, output.abstention_logits
         # Made anew, because a field that is set later comes last, or is no item at all.
-        loss = self._loss(output, labels, abstention_labels)
+        loss = self._loss(output.logits, labels)
         inner = self._inner_states(inputs, output_hidden_states, output_attentions)
         output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output, **inner)
         return output if self._as_dict(return_dict) else output.to_tuple()
@@ -138,6 +131,7 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
         if isinstance(self.encoder, OnnxEncoder):
             raise ValueError("A graph gives no summaries: load the checkpoint without `backend` to adapt it.")
         inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, None)
+        self._require_pairs(input_ids, attention_mask)
         tokens, where, _ = self._read_pairs(inputs, encoding, whole=False)
         where = None if where is None else where.to(tokens.device)
         parts = zip(("nli", "opinion"), self._parts(tokens), strict=False)
@@ -151,8 +145,11 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
         if self._chosen(encoding) == "separate":
             return *self._text_pairs(input_ids, attention_mask), None
         states, last_hidden_state = self._run_encoder(inputs, "joint", whole=whole)
-        needs_segments = self.config.head_type != "cls"
-        where = self._segments(input_ids, attention_mask) if needs_segments else None
+        where = None
+        if self.config.head_type == "cls":
+            states = [first_tokens(layer, attention_mask)[:, None] for layer in states]
+        else:
+            where = self._segments(input_ids, attention_mask)
         return self._project(states, "joint"), where, last_hidden_state
 
     def _base_inputs(
@@ -178,65 +175,60 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             output = self.encoder(**inputs, **{f"output_{name}": value for name, value in asked.items()})
         given = {name: getattr(output, name, None) for name, value in asked.items() if value}
         for name, value in given.items():
-            if asked[name] is True and (not value or any(layer is None for layer in value)):
-                raise ValueError(
-                    f"The base gives no {name}. Attentions need `attn_implementation='eager'` when it is "
-                    "loaded."
+            if not value or any(layer is None for layer in value):
+                given[name] = None
+                logger.warning_once(
+                    f"The base gives no {name}: `attn_implementation='eager'`, when it is loaded, gives all."
                 )
         return given
 
     def _as_dict(self, return_dict: bool | None) -> bool:
         return getattr(self.config, "return_dict", True) if return_dict is None else return_dict
 
-    def _loss(
-        self,
-        output: ModernBertNliOutput,
-        labels: torch.Tensor | None,
-        abstention_labels: torch.Tensor | None,
-    ) -> torch.Tensor | None:
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor | None:
         if self.config.problem_type not in PROBLEM_TYPES:
             raise ValueError(f"`problem_type={self.config.problem_type!r}`, but each pair has one label.")
-        entailment = self.config.label2id.get("entailment", 0)
-        if abstention_labels is not None:
-            if output.opinion_logits is not None:
-                return label_loss(output.opinion_logits, abstention_labels, entailment)
-            if abstention_labels.is_floating_point():
-                abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
-                abstention_labels = abstention_labels.to(output.abstention_logits)
-            return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)
-        return None if labels is None else label_loss(output.logits, labels, entailment)
+        if labels is None:
+            return None
+        count = logits.shape[-1]
+        if labels.is_floating_point() or labels.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"`labels` are numbers of classes, a whole one for each of {len(logits)} pairs, got "
+                f"{labels.dtype} of shape {tuple(labels.shape)}."
+            )
+        if not torch.compiler.is_compiling() and ((labels >= count) | (labels < 0) & (labels != -100)).any():
+            raise ValueError(
+                f"`labels` are 0 to {count - 1}, for {', '.join(self.config.id2label.values())}, or -100 for "
+                f"none, got {labels.unique().tolist()}."
+            )
+        return nn.functional.cross_entropy(logits, labels.to(logits.device))
 
-    # Training, on states that are kept -------------------------------------------------------------------
+    def _require_frozen(self) -> None:
+        """Raise a ValueError where somebody means to train the encoder, or an adapter inside it."""
+        if not (self.training and torch.is_grad_enabled()):
+            return
+        if any(parameter.requires_grad for parameter in self.encoder.parameters()):
+            raise ValueError(
+                "The encoder is frozen: no gradient reaches it, nor an adapter inside it, such as peft's. "
+                "Call `model.encoder.requires_grad_(False)` and train the heads; `train.py --adapter lora` "
+                "trains an adapter that belongs to them."
+            )
 
-    def _judge_cached(
-        self,
-        states: dict[str, torch.Tensor],
-        segments: dict[str, torch.Tensor],
-        labels: Any,
-        abstention_labels: Any,
-    ) -> ModernBertNliOutput:
-        outputs = []
-        for encoding, batch in states.items():
-            layers, where = batch.unbind(dim=1), segments[encoding]
-            targets = (abstention_labels or {}).get(encoding)
-            if self.training and self._has_opinion:
-                output = self._judge_in_part(layers, encoding, where, opinion=targets is not None)
-            else:
-                output = self._judge(self._project(layers, encoding), where)
-            loss = self._loss(output, labels, targets)
-            outputs.append(ModernBertNliOutput(loss=loss, **output))
-        means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
-        return ModernBertNliOutput(**means)
-
-    def _judge_in_part(
-        self, states: Sequence[torch.Tensor], encoding: str, segments: torch.Tensor, opinion: bool
-    ) -> ModernBertNliOutput:
-        """What one of two heads that share nothing learns from; the other is not asked."""
-        head = self.abstention_head if opinion else self.nli_hidden
-        result = head(head.project(states, encoding), segments)
-        if opinion:
-            return ModernBertNliOutput(opinion_logits=result)
-        return ModernBertNliOutput(logits=self.nli_output(result))
+    def _require_pairs(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> None:
+        """Raise a ValueError where a row is one text alone, which would be judged against nothing."""
+        if input_ids is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return
+        first = 0 if self.config.encoder_config.model_type in _WITHOUT_CLS else 1
+        ends = input_ids == self.config.sep_token_id
+        before = ends.cumsum(dim=1) == 0
+        texts = ~ends if attention_mask is None else ~ends & attention_mask.bool()
+        missing = ((texts & before).sum(dim=1) <= first) | ((texts & ~before).sum(dim=1) == 0)
+        if missing.any():
+            raise ValueError(
+                f"Row {missing.nonzero()[0].item()} of the batch is one text alone, and what is judged are "
+                "pairs, neither side empty: tokenizer(premise, hypothesis); for text-classification {'text': "
+                "premise, 'text_pair': hypothesis}; for CrossEncoder (premise, hypothesis)."
+            )
 
 
 class ModernBertNliForSequenceClassification(ModernBertNliModel):
@@ -257,7 +249,7 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         """As [`ModernBertNliModel`]: logits `(batch, num_labels)` and, given `labels`, their loss."""
         inputs = (input_ids, attention_mask, token_type_ids, inputs_embeds)
         logits = super().forward(*inputs, mode="nli", encoding=encoding)
-        loss = self._loss(ModernBertNliOutput(logits=logits), labels, None)
+        loss = self._loss(logits, labels)
         inner = self._inner_states(self._base_inputs(*inputs), output_hidden_states, output_attentions)
         output = SequenceClassifierOutput(loss=loss, logits=logits, **inner)
         return output if self._as_dict(return_dict) else output.to_tuple()

@@ -18,7 +18,7 @@ import torch
 from transformers import Pipeline
 from transformers.utils import logging
 
-from .calibration import calibrated, drift_from, promised_threshold
+from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
 from .guards import CONTRADICTION, CUT, ENTAILMENT, UNCERTAIN, verbatim, veto
 from .kept_texts import KeptTexts
@@ -211,6 +211,8 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
                     "`target_risk` is the share of texts that get a wrong category: with `several` there may "
                     "be more than one. Give a `threshold`."
                 )
+            if problem := self.model.changed_base():
+                raise StaleCalibration(f"No risk of routes can be promised, for the encoder {problem}.")
             threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
         elif threshold is None:
             threshold = FITS if several else entry["threshold"]

@@ -5,7 +5,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +17,10 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.hub import extract_commit_hash
 
-from .calibration import StaleCalibration, check_calibration, heads_digest, stale
+from .calibration import HOW, StaleCalibration, check_calibration, heads_digest, stale
 from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
-from .encoder import check_encoder, install_hooks, load_encoder
+from .encoder import EncoderMismatch, check_encoder, install_hooks, layer_states, load_encoder
+from .fingerprint import distance, fixed_input, numbers_of, precision_of, same_base, tokens_of
 from .onnx_backend import BACKENDS, Backend, OnnxEncoder, int8_promise
 from .replay import FILE, Home, summariser
 from .tokenization import TokenizerMismatch, check_tokenizer, load_tokenizer
@@ -83,6 +84,26 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._hooked = install_hooks(encoder, sorted(layers))
         self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
 
+    def free_heads(self) -> None:
+        """Let those parameters learn that the loss of labels reaches, and no others.
+
+        The abstention head has a stage of its own, and so has another encoding than the configuration's.
+        """
+        of_layers = "nli_hidden.layer_weights."
+        for name, parameter in self.named_parameters():
+            own = not name.startswith(of_layers) or name == of_layers + self.config.encoding
+            parameter.requires_grad_(own and name.startswith(("nli_hidden.", "nli_output.")))
+
+    def requires_grad_(self, requires_grad: bool = True) -> "ModernBertNliPreTrainedModel":
+        """As in PyTorch for what can learn: the encoder stays frozen, and warns of it."""
+        if not requires_grad:
+            return super().requires_grad_(False)
+        logger.warning_once(
+            "The encoder stays frozen: `requires_grad_()` lets the NLI head learn. (Said once.)"
+        )
+        self.free_heads()
+        return self
+
     def train(self, mode: bool = True) -> "ModernBertNliPreTrainedModel":
         """Training mode for what is trained; frozen parts, the encoder among them, stay as at inference."""
         super().train(mode)
@@ -102,6 +123,55 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         }
         return {**self.__dict__, **without}
 
+    # Which base the heads belong to ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def base_fingerprint(self) -> dict[str, Any] | None:
+        """What tells the base, as it is now, from others: see `fingerprint.py`. One short pass.
+
+        `None` where it has no weights to ask, on the device "meta", or its graph gives no states.
+        """
+        encoder: Any = self.encoder
+        layers = sorted({layer for read in self.config.encoder_layers.values() for layer in read})
+        if isinstance(encoder, OnnxEncoder):
+            layers = self.config.encoder_layers.get("separate", [])
+        elif any(part.is_meta for part in encoder.parameters()) and not hasattr(encoder, "hf_device_map"):
+            layers = []
+        if not layers:
+            return None
+        ids = fixed_input(self.config.vocab_size).to(self._heads_device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        with torch.autocast(ids.device.type, enabled=False):
+            if isinstance(encoder, OnnxEncoder):
+                states = list(encoder.states(inputs, "separate").unbind(dim=1))
+            else:
+                states, _ = layer_states(encoder, layers, inputs, self._hooked, whole=False)
+        numbers = numbers_of({layer: rows[0] for layer, rows in zip(layers, states, strict=True)})
+        return {"precision": precision_of(encoder), "states": numbers}
+
+    def changed_base(self) -> str | None:
+        """Whether the base is another than the one that these heads belong to: a sentence, or None."""
+        known = self.config.base_fingerprint
+        found = self.base_fingerprint() if known else None
+        if known is None or found is None or same_base(known, found):
+            return None
+        apart, allowed = distance(known, found)
+        return (
+            f"is not, or no more, the {self.config.base_model_name_or_path!r} that these heads know: what it "
+            f"makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
+        )
+
+    def require_base(self) -> None:
+        """Raise `EncoderMismatch` where the base is another than the one that these heads belong to.
+
+        A base that was quantised on loading may be as far off: its heads can be asked, and promise nothing.
+        """
+        if precision_of(self.encoder) != "int8" and (problem := self.changed_base()):
+            raise EncoderMismatch(
+                f"The encoder {problem}. Load the base that the heads name, with no adapter in it; or put "
+                "new heads on this one, by `ModernBertNliModel.from_base`."
+            )
+
     # What the heads promise --------------------------------------------------------------------------------
 
     def set_calibration(self, calibration: Mapping[str, Any] | None, threshold: float) -> None:
@@ -115,23 +185,27 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self.config.calibration = calibration
         self.config.abstention_threshold = threshold
         self.config.calibrated_heads = self.heads_digest()
+        if self.changed_base():  # quantised, say: that is then what was calibrated
+            self.config.base_fingerprint = {**self.config.base_fingerprint, **(self.base_fingerprint() or {})}
 
     @property
     def calibration(self) -> Mapping[str, Any] | None:
         """The configuration's calibration.
 
         Raises:
-            StaleCalibration: it was made for other heads, of which it says nothing.
+            StaleCalibration: it was made for other heads, or on another base, of which it says nothing.
         """
         if self.config.calibration and (problem := self.stale_calibration()):
             raise StaleCalibration(problem)
         return self.config.calibration
 
     def stale_calibration(self) -> str | None:
-        """Whether calibration and threshold of the configuration are of other heads: a sentence, or None."""
+        """Whether the configuration's calibration is of other heads or another base: a sentence, or None."""
         if self.config.calibration is None and self.config.calibrated_heads is None:
             return None
         problem = stale(self.config, self.heads_digest())
+        if problem is None and (changed := self.changed_base()):
+            problem = f"holds no more, for the encoder {changed}. Undo that, or calibrate again: {HOW}"
         return problem and f"The calibration in the configuration {problem}"
 
     def heads_digest(self) -> str:
@@ -270,6 +344,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             for key, value in int8_promise(name, **location).items() if encoder.int8 else ():
                 setattr(model.config, key, value)
         model._place_beside(encoder)
+        model.require_base()
         model._heads_source = [(pretrained_model_name_or_path, location)]
         model._remember_base(hub, pin=loaded_here)
         return (model, info) if return_info else model
@@ -310,6 +385,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         for parameter in model.parameters():
             # Out of the mapped file, whose odd addresses make kernels round otherwise than before the save.
             parameter.data = parameter.data.clone()
+        model.free_heads()
         return model, info
 
     def _place_beside(self, encoder: Any) -> None:
@@ -357,6 +433,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         """
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         folder = Path(save_directory)
+        self._know_tokenizer()
         if not kwargs.get("is_main_process", True) or kwargs.get("distributed_checkpoint"):
             super().save_pretrained(folder, **kwargs)  # writes nothing, or what several processes write
         else:
@@ -369,6 +446,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
                 (folder / FILE).unlink(missing_ok=True)
         if push_to_hub:  # here, because transformers would push before the tokenizer is there
             self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
+
+    def _know_tokenizer(self) -> None:
+        known = self.config.base_fingerprint
+        if known and "tokens" not in known:
+            with suppress(OSError, TokenizerMismatch):  # said where the tokenizer is to be saved
+                self.config.base_fingerprint = {**known, "tokens": tokens_of(self.tokenizer)}
 
     def _save_tokenizer(self, aside: Path, folder: Path) -> None:
         try:

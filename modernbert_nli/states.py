@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from .fingerprint import same_base
 
 _FORMAT = "modernbert_nli.token_states"
 
@@ -144,10 +146,19 @@ class TokenStates:
 
     def require(self, source: dict[str, Any]) -> None:
         """Raise `StatesMismatch`, naming both, unless these states come from `source`."""
-        if self.source != source:
-            raise StatesMismatch(
-                f"These states are of {self.source}, but the model reads {source}: encode the texts again."
-            )
+        if not same_source(self.source, source):
+            one, other = _named(self.source), _named(source)
+            why = f"but the model reads {other}" if one != other else "but of another base of that name"
+            raise StatesMismatch(f"These states are of {one}, {why}: encode the texts again.")
+
+
+def same_source(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether states of two sources may stand side by side. Files of version 0.2 have no fingerprint."""
+    return _named(one) == _named(other) and same_base(one.get("fingerprint"), other.get("fingerprint"))
+
+
+def _named(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in source.items() if key != "fingerprint"}
 
 
 def pair_rows(premises: int, hypotheses: int) -> torch.Tensor:

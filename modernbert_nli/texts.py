@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
+from .fingerprint import precision_of
 from .heads import HYPOTHESIS, PREMISE
 from .judging import ModernBertNliHeads
 from .pairwise import Side, cross, prepare, shares
@@ -68,9 +69,10 @@ class ModernBertNliTexts(ModernBertNliHeads):
 
         Raises:
             PairError: something that is no text, or too long without `cut`; its position is named.
-            ValueError: the heads were not trained for separate encoding.
+            ValueError: the heads were not trained for separate encoding, or the base has changed.
         """
         self._chosen("separate")
+        self.require_base()
         ids = self.token_ids([texts] if isinstance(texts, str) else list(texts), cut)
         states = self.encode_ids(ids, batch_size)
         return self.gather([states[row] for row in ids])
@@ -254,9 +256,11 @@ class ModernBertNliTexts(ModernBertNliHeads):
             "revision": config.base_model_revision,
             "layers": list(config.encoder_layers.get("separate", [])),
         }
+        if self.config.base_fingerprint:
+            source["fingerprint"] = self.config.base_fingerprint
         if self.adapter is not None:
             source["adapter"] = self.adapter.digest()
-        return {**source, "precision": "int8"} if getattr(self.encoder, "int8", False) else source
+        return {**source, "precision": "int8"} if precision_of(self.encoder) == "int8" else source
 
     @torch.compiler.disable  # texts are told apart by their tokens: that is no part of a graph
     def _text_pairs(

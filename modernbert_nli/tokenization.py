@@ -8,6 +8,8 @@ import torch
 from transformers import AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from .fingerprint import tokens_of
+
 logger = logging.get_logger(__name__)
 
 # These keep their first `pad_token_id + 1` position embeddings for padding.
@@ -97,6 +99,12 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
                 f"The tokenizer {name} has {key} = {found}, but the heads on {base} were made for "
                 f"{expected}: load the tokenizer of that base."
             )
+    known = (config.base_fingerprint or {}).get("tokens")
+    if known and tokens_of(tokenizer) != known:
+        raise TokenizerMismatch(
+            f"The tokenizer {name} makes other tokens of a text than that of the base {base}: load the "
+            "tokenizer of that base."
+        )
 
 
 def check_pair(premise: Any, hypothesis: Any, row: int = 0) -> None:

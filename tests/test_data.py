@@ -45,7 +45,7 @@ def test_the_same_pairs_are_read_from_every_kind_of_file(tmp_path):
     Dataset.from_list(data).to_csv(tmp_path / "named.csv")
     Dataset.from_list(numbered).to_parquet(tmp_path / "numbered.parquet")
     expected = load_pairs(write(tmp_path / "pairs.jsonl", data))
-    for name in ("named.csv", "numbered.parquet"):
+    for name in ("named.csv", f"numbered.parquet?labels={','.join(HYPOTHESES)}"):
         read = load_pairs(str(tmp_path / name))
         assert (read.premises, read.hypotheses) == (expected.premises, expected.hypotheses)
         np.testing.assert_array_equal(read.labels, expected.labels)
@@ -164,7 +164,7 @@ def test_small_differences_between_files_do_not_matter(tmp_path):
     (tmp_path / "pairs.JSONL").write_bytes(b"\xef\xbb\xbf" + "\n\n".join([*lines, ""]).encode())
     assert load_pairs(str(tmp_path / "pairs.JSONL")).premises == [row["premise"] for row in data]
     (tmp_path / "gap.csv").write_text("premise,hypothesis,label\na,b,0\nc,d,\ne,f,2\n")
-    gap = load_pairs(str(tmp_path / "gap.csv"))
+    gap = load_pairs(str(tmp_path / "gap.csv") + "?labels=entailment,neutral,contradiction")
     assert (gap.labels.tolist(), gap.dropped) == ([0, 2], {"no label": 1})
 
 
@@ -190,7 +190,7 @@ def test_what_is_not_there_is_named(tmp_path):
         load_pairs(write(tmp_path / "columns.jsonl", [{"premise": "a", "hypothesis": "b"}]))
     (tmp_path / "bytes.jsonl").write_bytes(b'{"premise": "\xff", "hypothesis": "b", "label": 0}\n')
     with pytest.raises(ValueError, match="row 1: the premise is not valid Unicode"):
-        load_pairs(str(tmp_path / "bytes.jsonl"))
+        load_pairs(str(tmp_path / "bytes.jsonl") + "?labels=entailment")
 
 
 @given(st.lists(st.sampled_from("abcdefghij"), min_size=1), st.integers(0, 3), st.floats(0, 1))
@@ -222,7 +222,6 @@ def test_columns_labels_and_name_are_said_by_options(tmp_path):
     ("labels", "option", "expected"),
     [
         (["Entailment", "NEUTRAL", "contradiction"], "", [0, 1, 2]),
-        ([0, 1, 2], "", [0, 1, 2]),
         ([0, 1, 2], "?labels=contradiction,neutral,entailment", [2, 1, 0]),
         (["0", "1.0", "2"], "?labels=contradiction,entailment,neutral", [2, 0, 1]),
         ([0, 1, 2, 3], "?labels=entailment,neutral,neutral,-", [0, 1, 1]),
@@ -237,6 +236,55 @@ def test_labels_mean_what_is_said(tmp_path, labels, option, expected):
     data = [{"premise": "a", "hypothesis": "b", "label": label} for label in labels]
     path = write(tmp_path / "pairs.jsonl", data)
     assert load_pairs(path + option).labels.tolist() == expected
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1],  # of RTE 0 is entailment, elsewhere 1 is "supported"
+        [1, 0, 1],
+        [0, 1, 2],  # MultiNLI's order, or that of a classifier
+        [1, 2, 3],
+        [0.0, 2.0],
+        ["0", "1"],
+        [" 2", "1.0"],
+        ["entailment", "1"],  # names do not say what the number beside them is
+        ["neutral", "contradiction", "0"],
+        [5, 5],
+        [None, "1"],
+        ["-", "2"],
+    ],
+)
+def test_numbers_alone_are_asked_about(tmp_path, labels, ending):
+    """Sets differ in what 0, 1, 2 are: none is taken for a class before its order is said."""
+    data = [{"premise": f"a{row}", "hypothesis": "b", "label": label} for row, label in enumerate(labels)]
+    if ending == ".jsonl":
+        path = write(tmp_path / "pairs.jsonl", data)
+    else:
+        path = str(tmp_path / f"pairs{ending}")
+        columns = {name: [row[name] for row in data] for name in data[0]}
+        {".csv": Dataset.to_csv, ".parquet": Dataset.to_parquet}[ending](Dataset.from_dict(columns), path)
+    first = next(row for row, label in enumerate(labels, 1) if str(label).strip()[:1].isdigit())
+    with pytest.raises(
+        ValueError, match=f"row {first}: .* is a number, .*labels=entailment,neutral,contradiction"
+    ):
+        load_pairs(path)
+    said = "?labels=0:entailment,1:neutral,2:contradiction,3:-,5:contradiction"
+    assert len(load_pairs(path + said)) >= 1
+
+
+def test_a_dataset_of_the_hub_says_what_its_numbers_are(monkeypatch):
+    """By the names of its classes, or because it is a known set; of any other it is asked."""
+    columns = {"premise": ["a", "c"], "hypothesis": ["b", "d"], "label": [0, 1]}
+    from_hub(monkeypatch, columns)
+    with pytest.raises(ValueError, match="owner/set, row 1: the label 0 is a number"):
+        load_pairs("owner/set")
+    assert load_pairs("owner/set?labels=non-entailment,entailment").labels.tolist() == [3, 0]
+    assert load_pairs("stanfordnlp/snli:test").labels.tolist() == load_pairs("snli").labels.tolist() == [0, 1]
+    assert load_pairs("hans").labels.tolist() == [0, 3]
+    from_hub(monkeypatch, columns, label=ClassLabel(names=["contradiction", "entailment"]))
+    assert load_pairs("owner/set").labels.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.tokenization import encode_pairs, max_pair_length, split_rows
 from training.arguments import HeadArguments, StageArguments
 from training.data import Pairs
+from training.on_states import judge_states
 from training.resume import last_checkpoint
 from training.trainers import LengthSampler
 
@@ -115,7 +116,7 @@ class AdapterTrainer(Trainer):
             rows = [item[encoding] for item in items]
             states[encoding], segments[encoding] = states_of(heads, rows, encoding)
         labels = torch.tensor([item["labels"] for item in items], device=heads.device)
-        outputs = model(encoder_states=states, segments=segments, labels=labels)
+        outputs = judge_states(heads, states, segments, labels)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
 

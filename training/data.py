@@ -99,9 +99,9 @@ def load_pairs(source: str, seed: int = 0, group_by: str | None = None) -> Pairs
 
     Args:
         source (`str`): A file, a Hub dataset or a known set, with its options: see `parse_source`. Labels
-            are names, or 0, 1, 2 for entailment, neutral, contradiction unless the dataset names its classes
-            or `labels=` says otherwise. -1, - and null (no consensus) are dropped and counted, and so are
-            rows of a Hub dataset without text.
+            are names, or numbers where the dataset names its classes, `labels=` says what they mean, or a
+            known set has 0, 1, 2 for entailment, neutral, contradiction. -1, - and null (no consensus) are
+            dropped and counted, and so are rows of a Hub dataset without text.
         seed (`int`): Of the random part that `cap=` leaves.
         group_by (`str`, *optional*): A column whose values are the `groups` of the pairs.
 
@@ -257,6 +257,13 @@ def _checked(
             known = ", ".join(name for name, meaning in meanings.items() if meaning is not None)
             if classes and isinstance(label, int) and 0 <= label < len(classes):
                 label = classes[label]
+            if not (classes or source.labels) and re.fullmatch("-?[0-9]+", key):
+                raise ValueError(
+                    f"{source.text}, row {number}: the label {label!r} is a number, and sets differ in what "
+                    "these mean. Say it by the option `labels=`: what 0, 1, 2 are, as in "
+                    f"`pairs.csv?labels={','.join(LABELS)}`, or what each is, as in "
+                    "`pairs.csv?labels=1:entailment,0:non-entailment`; or name by `label=` a column of words."
+                )
             raise ValueError(
                 f"{source.text}, row {number}: the label {label!r} is none of {known}. Say what it means by "
                 "the option `labels=`, as in `pairs.csv?labels=yes:entailment,no:contradiction`."
@@ -300,7 +307,7 @@ def _meanings(source: Source, classes: list[str] | None) -> dict[str, int | None
         return meanings | {str(number): meaning(name) for number, name in enumerate(source.labels)}
     if source.labels:
         meanings.update([(_key(label), meaning(name)) for label, name in source.labels.items()])
-    elif not classes:
+    elif not classes and source.numbered:
         return meanings | {str(number): number for number in range(len(LABELS))}
     for number, name in enumerate(classes or ()):
         if (key := _key(name)) in meanings:

@@ -48,7 +48,11 @@ KNOWN_SETS = {
     # Its columns were not looked at here: where they differ, the message names them, and options choose.
     "finecat": KnownSet("dleemiller/FineCat-NLI", ("train", "validation", "test"), "test"),
     # Two-way. The main branch is a script, which datasets 4 does not run.
-    "hans": KnownSet("jhu-cogsci/hans?revision=refs/convert/parquet", ("validation", "train"), "validation"),
+    "hans": KnownSet(
+        "jhu-cogsci/hans?revision=refs/convert/parquet&labels=entailment,non-entailment",
+        ("validation", "train"),
+        "validation",
+    ),
 }
 
 
@@ -71,6 +75,11 @@ class Source:
     weight: float = 1.0
     part: "Source | None" = None  # of which Hub dataset a file is a part
     group: str | None = None  # a further column, by which the pairs are told apart
+
+    @property
+    def numbered(self) -> bool:
+        """Whether 0, 1, 2 are known to be entailment, neutral, contradiction: sets differ."""
+        return self.dataset in {known.source.partition("?")[0] for known in KNOWN_SETS.values()}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -97,7 +106,8 @@ def parse_source(text: str) -> Source:
 
             - `premise`, `hypothesis`, `label`: the names of the columns;
             - `labels`: what 0, 1, 2 mean (`contradiction,neutral,entailment`), or what each label means
-              (`e:entailment,n:neutral,c:contradiction`), where `-` stands for rows to leave out;
+              (`e:entailment,n:neutral,c:contradiction`), where `-` stands for rows to leave out. Needed for
+              numbers, unless the dataset names its classes or is one of `KNOWN_SETS`;
             - `cap`: the largest number of pairs, a random part;
             - `weight`: how often a pair is seen in an epoch; 0.5 is a random half of them;
             - `name`: under which name results are kept;

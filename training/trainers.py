@@ -1,6 +1,5 @@
 """The two stages as Trainers over encoder states: the NLI head, then the abstention head."""
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from transformers import EvalPrediction, Trainer
 from modernbert_nli.heads import label_loss
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.metrics import accuracy, aurc, wrong
+from training.on_states import heads_alone
 from training.states import PairStates, collate
 from training.teacher import distillation_loss
 
@@ -79,7 +79,7 @@ class StageTrainer(Trainer):
         arguments = kwargs.get("args")
         if arguments is not None and arguments.encodings_in_turn:
             arguments.ddp_find_unused_parameters = True  # the layer weights of those whose turn it is not
-        heads = _heads_alone(model)
+        heads = heads_alone(model)
         super().__init__(model=heads, data_collator=collate, compute_metrics=self.figures, **kwargs)
 
     def _get_train_sampler(self, train_dataset: PairStates | None = None) -> Sampler:
@@ -178,13 +178,6 @@ class AbstentionTrainer(StageTrainer):
     def figures(prediction: EvalPrediction) -> dict[str, float]:
         logits, _, uncertainty = prediction.predictions[:3]
         return {"aurc": aurc(wrong(logits, prediction.label_ids), uncertainty)}
-
-
-def _heads_alone(model: ModernBertNliModel) -> ModernBertNliModel:
-    """The very heads of a model, but not its encoder: at every step Trainer walks through all modules."""
-    heads = copy.copy(model)
-    heads._modules = {**model._modules, "encoder": None}
-    return heads
 
 
 def predict(trainer: Trainer, dataset: PairStates) -> dict[str, np.ndarray]:

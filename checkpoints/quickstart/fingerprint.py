@@ -1,0 +1,1 @@
+../../modernbert_nli/fingerprint.py

@@ -1,0 +1,92 @@
+"""What tells a base and its tokenizer from others of the same shape: what they make of a fixed short input.
+
+The configuration keeps it as `base_fingerprint`:
+
+    {"precision": "float32", "states": {"2": "0.412 -1.203 …", "4": …}, "tokens": "9f86d081884c"}
+
+`states` has numbers of each layer that the heads read, `tokens` a digest of what the tokenizer gives.
+Rounding moves the numbers by up to 0.02 (bfloat16) or 0.04 (int8 weights); another base, or this one with an
+adapter or after a few steps of training, moves them further.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+_TOKENS = 16  # of the input, spread over the vocabulary: no tokenizer is needed for them
+_NUMBERS = 8  # of each layer
+# How far the numbers may be apart, by the coarser precision of the two: the root mean square of a difference,
+# where that of the numbers themselves is about 1.
+_TOLERANCE = {"float32": 0.005, "float16": 0.08, "int8": 0.15}
+_TEXTS = ("The café's 2 dogs won't eat 1,250 g of naïve food.", "Nobody has met Anna in Paris since 1999?")
+
+
+def fixed_input(vocab_size: int) -> torch.Tensor:
+    """The input, `(1, tokens)`."""
+    return torch.tensor([[vocab_size * step // (_TOKENS + 1) for step in range(1, _TOKENS + 1)]])
+
+
+def precision_of(encoder: Any) -> str:
+    """`"float32"` (or better), `"float16"` (or bfloat16), or `"int8"` for whatever is quantised."""
+    if hasattr(encoder, "int8"):  # an `OnnxEncoder`
+        return "int8" if encoder.int8 else "float32"
+    found = [getattr(module, "weight", None) for module in encoder.modules()]
+    weights: list[Any] = [
+        weight for weight in found if weight is not None and not isinstance(weight, nn.Module)
+    ]
+    if any(type(weight) not in (torch.Tensor, nn.Parameter) for weight in weights):
+        return "int8"
+    kinds = {weight.dtype for weight in weights}
+    if not all(kind.is_floating_point and kind.itemsize > 1 for kind in kinds):
+        return "int8"
+    return "float32" if all(kind.itemsize >= 4 for kind in kinds) else "float16"
+
+
+def numbers_of(states: Mapping[int, torch.Tensor]) -> dict[str, str]:
+    """By layer, what is kept of its states, `(tokens, hidden_size)`: random projections of all of them."""
+    found = {}
+    for layer, tokens in states.items():
+        flat = nn.functional.layer_norm(tokens.cpu().double(), tokens.shape[-1:]).flatten()
+        numbers = _projections(len(flat)) @ flat
+        found[str(layer)] = " ".join(f"{number:.3f}" for number in numbers.tolist())
+    return found
+
+
+@lru_cache(maxsize=2)
+def _projections(size: int) -> torch.Tensor:
+    """As good as random, `(numbers, size)`, and the same in every release and on every machine."""
+    rates = 0.6 + torch.arange(_NUMBERS, dtype=torch.float64) / math.pi
+    squares = torch.arange(size, dtype=torch.float64) ** 2
+    return (rates[:, None] * squares).cos() * (2 / size) ** 0.5
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A digest of what a tokenizer makes of two fixed texts, special tokens included."""
+    ids = tokenizer(*_TEXTS)["input_ids"]
+    return hashlib.sha256(str(ids).encode()).hexdigest()[:12]
+
+
+def distance(known: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[float, float]:
+    """How far two fingerprints are apart, in the layers that both have, and how far they may be."""
+    pairs = [(known["states"][layer], found["states"].get(layer)) for layer in known["states"]]
+    apart = 0.0
+    for one, other in pairs:
+        if other is not None:
+            sides = [torch.tensor([float(number) for number in text.split()]) for text in (one, other)]
+            apart = max(apart, (sides[0] - sides[1]).square().mean().sqrt().item())
+    return apart, max(_TOLERANCE[each["precision"]] for each in (known, found))
+
+
+def same_base(known: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> bool:
+    """Whether two fingerprints may be of one base and tokenizer; where one is not known, they may."""
+    if not known or not found:
+        return True
+    apart, allowed = distance(known, found)
+    same_tokens = known.get("tokens", found.get("tokens")) == found.get("tokens", known.get("tokens"))
+    return apart <= allowed and same_tokens

@@ -61,7 +61,7 @@ class NliFaithfulnessEvaluator:
         if len(contexts) != len(predicted_answers):
             raise ValueError(f"{len(contexts)} lists of contexts for {len(predicted_answers)} answers.")
         self.warm_up()
-        results = []
+        results: list[dict[str, Any]] = []
         for sources, answer in zip(contexts, predicted_answers, strict=True):
             sentences = self._pipe.check(answer, sources, threshold=self.threshold)["sentences"]
             claims = [sentence for sentence in sentences if sentence["verdict"] is not None]
@@ -69,7 +69,7 @@ class NliFaithfulnessEvaluator:
             statements = [sentence["text"] for sentence in claims]
             said = {"statements": statements, "statement_scores": scores, "verdicts": claims}
             results.append({**said, "score": sum(scores) / len(scores) if scores else float("nan")})
-        individual = [result["score"] for result in results]
+        individual: list[float] = [result["score"] for result in results]
         told = [score for score in individual if not math.isnan(score)]
         mean = sum(told) / len(told) if told else float("nan")
         return {"individual_scores": individual, "score": mean, "results": results}

@@ -250,7 +250,7 @@ def judge(
 
 
 def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tensor:
-    """Log-odds, of features `(…, FEATURES)`; `_NONE` where they are nan, of a passage about something else."""
+    """Log-odds, of features `(…, FEATURES)`; `_NONE` where they are nan, of another matter's passage."""
     scores = features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
     return scores.nan_to_num(nan=_NONE)
 
@@ -514,7 +514,7 @@ def _read(reads: Sequence[Read]) -> float:
 
 
 def _moved(answer: str, part: Part, spans: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Spans of a claim as they stand in the answer; what is not in its sentence, as a lead-in, is left out."""
+    """Spans of a claim as they stand in the answer, without what is not in its sentence, as a lead-in."""
     found = []
     for span in spans:
         start, end = part.plain.original(answer, span["start"], span["end"])

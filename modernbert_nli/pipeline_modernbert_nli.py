@@ -140,9 +140,9 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
         stored = (self._preprocess_params, self._forward_params, self._postprocess_params)
         given = self._sanitize_parameters(**kwargs)
-        steps = [{**before, **now} for before, now in zip(stored, given, strict=True)]
-        encoding = steps[1].get("encoding", self.model.config.encoding)
-        steps[2] = {"threshold": self._limit(encoding, **steps[2])}
+        preprocess, forward, own = ({**before, **now} for before, now in zip(stored, given, strict=True))
+        encoding = forward.get("encoding", self.model.config.encoding)
+        steps = (preprocess, forward, {"threshold": self._limit(encoding, **own)})
 
         if isinstance(inputs, str):
             if hypothesis is None:
@@ -482,8 +482,9 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
                 failure, pairs = error, pairs[: error.row]
                 tokens = self.preprocess(pairs, **preprocess)
             results = self._judge(tokens, batch_size, forward, postprocess)
-            for pair, result in zip(pairs, results, strict=True):
-                yield self._guarded(*pair, result, postprocess["threshold"]) if guarded else result
+            for (premise, hypothesis), result in zip(pairs, results, strict=True):
+                limit = postprocess["threshold"]
+                yield self._guarded(premise, hypothesis, result, limit) if guarded else result
             if isinstance(failure, PairError):
                 raise PairError(done + failure.row, failure.reason) from None
             if failure is not None:

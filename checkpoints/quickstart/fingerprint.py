@@ -1,1 +1,0 @@
-../../modernbert_nli/fingerprint.py

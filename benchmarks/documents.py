@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from modernbert_nli.coverage import lacking, word_scores  # noqa: E402
-from modernbert_nli.documents import FEATURES, RULES, Claims, Judged, judge, weighted  # noqa: E402
+from modernbert_nli.documents import FEATURES, RULES, Claims, Comparison, weighted  # noqa: E402
 from modernbert_nli.passages import Block, Reader, Sentence, inner_counts, kept, token_places  # noqa: E402
 from modernbert_nli.sentences import Span  # noqa: E402
 from modernbert_nli.states import TokenStates  # noqa: E402
@@ -51,6 +51,7 @@ PUBLISHED = {  # by others, on the test part where the development part is here
     }
 }
 RELEVANCE = {"entailment": 0.3, "coverage": 10.0, "words": 10.0, "cosine": 3.0}  # the passage for words
+_AT_ONCE = 32  # texts whose parts are encoded together, like lengths in a batch
 STEPS, RATE, DECAY = 200, 0.1, 1e-3  # of the fit
 
 
@@ -206,7 +207,7 @@ def _judged(pipe: Any, path: Path, context: str, args: argparse.Namespace) -> li
 
 
 def _occluded(
-    pipe: Any, block: Block, judged: Judged, claims: TokenStates, at: int, text: str
+    pipe: Any, block: Block, judged: Any, claims: TokenStates, at: int, text: str
 ) -> list[tuple[Span, float]]:
     """By how much the log-odds of entailment rise when a word's states are left out of a claim, by word."""
     places = token_places(pipe.model.tokenizer, text) or []
@@ -238,11 +239,12 @@ def _cached(
         cache.mkdir(parents=True, exist_ok=True)
         pipe.texts.clear()
         parts: list[TokenStates] = []
-        for text in tqdm(texts, "encoding", leave=False):
+        for first in tqdm(range(0, len(texts), _AT_ONCE), "encoding", leave=False):
+            some = texts[first : first + _AT_ONCE]
             if context == "window":
-                parts.append(_windows(pipe, text, split[text]))
+                parts += [_windows(pipe, text, split[text]) for text in some]
             else:
-                parts.append(pipe.model.encode([text[start:end] for start, end in split[text]]))
+                parts.append(pipe.model.encode([t[start:end] for t in some for start, end in split[t]]))
         lengths = torch.cat([part.lengths for part in parts])
         offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(dim=0)])
         TokenStates(torch.cat([part.states for part in parts]), offsets, source).save(path)

@@ -74,7 +74,7 @@ WEIGHTS = {"false": (0.2, 1.0), "unrelated": (0.1, 0.6), "not mentioned": (0.0, 
 ABSTAIN_FROM = 0.45  # the uncertainty
 SUPPORTED = 2.0  # that of supported rows, which are not contradicted
 _AT_ONCE = 32  # texts whose parts are encoded together, like lengths in a batch
-STEPS, RATE, DECAY = 250, 0.05, 1e-3  # of the fit
+STEPS, RATE, DECAY = 250, 0.05, 3e-3  # of the fit
 
 
 @dataclass
@@ -86,6 +86,7 @@ class Row:
 
     source: str
     claim: str
+    texts: list[str]  # its sentences
     kind: str
     supported: bool
     found: list[Candidates]  # for each sentence
@@ -279,10 +280,11 @@ def _met(
         found = comparison.found[0][at : at + len(question.texts)]
         at += len(question.texts)
         row = question.row
-        tokens = (row, pipe.model.tokenizer, question.texts) if "unsupported" in row else None
+        tokens = (row, pipe.model.tokenizer) if "unsupported" in row else None
         gold = row.get("supporting_sentences") or []
         claim = row.get("claim", question.texts[0])
-        rows.append(Row(source, claim, question.kind, question.supported, found, windows, gold, tokens))
+        place = (source, claim, question.texts, question.kind, question.supported)
+        rows.append(Row(*place, found, windows, gold, tokens))
     return rows
 
 
@@ -538,7 +540,7 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
     table: dict[str, Any] = {}
     for name, rows in both.items():
         entry: dict[str, Any] = {"rows": len(rows), "supported": sum(labels[name])}
-        entry["check"] = variants[chosen][name]
+        entry["check"] = {key: variants[chosen][name][key] for key in ("balanced", "auroc")}
         for baseline in rows[0].baselines:
             columns = {key: [row.baselines[baseline] for row in value] for key, value in both.items()}
             rest = [key for key in both if key != name] or [name]
@@ -562,7 +564,10 @@ def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) ->
             way: {name: {key: one[key] for key in ("balanced", "auroc")} for name, one in of_sets.items()}
             for way, of_sets in variants.items()
         },
-        "verdicts": {name: variants[chosen][name].pop("verdicts") for name in both},
+        "verdicts": {
+            name: _verdicts(pipe, rows, sizes, args.sizes, variants[chosen][name].pop("rules"))
+            for name, rows in fitted.items()
+        },
         "evidence": _evidence_hits(natural, sizes, args.sizes, rules),
         "words": words,
         "rules": rules,
@@ -581,7 +586,7 @@ def _measured(
 
 
 def _verdicts(
-    rows: Sequence[Row], sizes: Sequence[int], every: Sequence[int], rules: dict[str, Any]
+    pipe: Any, rows: Sequence[Row], sizes: Sequence[int], every: Sequence[int], rules: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """By kind of rows, how often which verdict is given, of the worst sentence of each."""
     found: dict[str, Counter[str]] = {}
@@ -589,10 +594,10 @@ def _verdicts(
     ranks = ("contradicted", "not supported", "uncertain", "supported")
     for row in rows:
         said = []
-        for one in row.found:
-            of_size = [part for size, part in zip(every, one.nearest, strict=True) if size in sizes]
-            part = Candidates(of_size) if any(of_size) else one
-            said.append(decide(part, rules, ABSTAIN_FROM)[0])
+        for text, one in zip(row.texts, row.found, strict=True):
+            passages = _of_sizes(one, sizes, every)
+            met = Candidates([[p for p in passages if p.size == size] for size in range(len(every))])
+            said.append(decide(text, met, rules, ABSTAIN_FROM, pipe.tokenizer)[0])
         kind = row.kind if row.kind != "natural" else "supported" if row.supported else "not supported"
         counts = found.setdefault(kind, Counter())
         counts[min((one["verdict"] for one in said), key=ranks.index)] += 1
@@ -631,7 +636,7 @@ def _left_out(
         rules = fit([other for key, other in sets.items() if key != name] or [rows], sizes, every, used)
         natural = [row for row in rows if row.kind == "natural"]
         figures: dict[str, Any] = _measured(natural, sizes, every, rules, [row.supported for row in natural])
-        found[name] = {**figures, "verdicts": _verdicts(rows, sizes, every, rules)}
+        found[name] = {**figures, "rules": rules}
     return found
 
 
@@ -713,10 +718,10 @@ def _best_rule(rows: Sequence[Row]) -> dict[str, float]:
 
 def _token_scores(row: Row, rule: dict[str, float]) -> tuple[list[float], list[bool]]:
     """A score for each gold token of a claim: that of the word in which it lies."""
-    given, tokenizer, texts = row.tokens
+    given, tokenizer = row.tokens
     words: list[tuple[tuple[int, int], float]] = []
     at = 0
-    for text, found in zip(texts, row.found, strict=True):
+    for text, found in zip(row.texts, row.found, strict=True):
         places = token_places(tokenizer, text) or []
         offset = row.claim.find(text, at)
         at = offset + len(text)

@@ -7,18 +7,31 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-_MONTHS = (
-    "january february march april may june july august september october november december".split()
-    + "monday tuesday wednesday thursday friday saturday sunday".split()
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_MONTHS = _words(
+    "january february march april may june july august september october november december "
+    "monday tuesday wednesday thursday friday saturday sunday"
 )
-_NUMBERS = "two three four five six seven eight nine ten eleven twelve".split()
-_OPPOSITES = {
-    "first": "last", "more": "less", "most": "least", "before": "after", "won": "lost", "increased": "decreased",
-    "rose": "fell", "higher": "lower", "older": "younger", "largest": "smallest", "always": "never",
-    "north": "south", "east": "west", "opened": "closed", "began": "ended", "start": "end", "male": "female",
-    "best": "worst", "early": "late", "born": "died", "all": "none", "many": "few", "large": "small",
-}  # fmt: skip
-_OPPOSITES |= {value: key for key, value in _OPPOSITES.items() if key not in ("all", "many")}
+_NUMBERS = _words("two three four five six seven eight nine ten eleven twelve")
+_PAIRS = (
+    *(
+        "first last",
+        "more less",
+        "most least",
+        "before after",
+        "won lost",
+        "increased decreased",
+        "rose fell",
+    ),
+    *("higher lower", "older younger", "largest smallest", "always never", "north south", "east west"),
+    *("opened closed", "began ended", "start end", "male female", "best worst", "early late", "large small"),
+    *("all none", "many few"),
+)
+_OPPOSITES = {one: other for pair in _PAIRS for one, other in (_words(pair), _words(pair)[::-1])}
 _AUXILIARY = re.compile(
     r"\b(is|are|was|were|has|have|had|can|could|will|would|should|does|did|do|may|might|must)\b(?!n['’]t)",
     re.I,

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import torch
 
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
-from .routing import UNFITTED, Categories, Evidence, as_categories, decide
+from .routing import NOTHING, UNFITTED, Categories, Evidence, answers_of, as_categories, decide
 
 FEWEST = 20  # texts of one's own
 FOLDS = 4
-NOTHING = -1  # the answer where no category fits
 ANSWERED = 0.78
 LEFT_OUT = 3  # choices of categories to leave out, of a set without texts that nothing fits
 RIDGE = 1e-4
@@ -27,7 +26,7 @@ _NEUTRAL = {**UNFITTED, "similarity": 1.0}  # whose weights make no difference t
 
 
 class LabelledTexts(NamedTuple):
-    """A set to fit `route` to, or to measure it on; a label that is no category means that nothing fits."""
+    """A set to fit `route` to, or to measure it on; labels as `answers_of` takes them."""
 
     name: str
     texts: list[str]
@@ -72,8 +71,7 @@ def know(pipe: Any, labelled: LabelledTexts) -> Known:
     categories = as_categories(labelled.categories)
     batches = pipe._evidence(labelled.texts, categories, _NEUTRAL, pipe.encoding)
     features = torch.cat([evidence.features() for evidence, _ in batches])
-    place = {name: number for number, name in enumerate(categories.names)}
-    answers = torch.tensor([place.get(label, NOTHING) for label in labelled.labels])
+    answers = torch.tensor(answers_of(labelled.labels, categories))
     return Known(labelled.name, features.cpu().double(), answers)
 
 

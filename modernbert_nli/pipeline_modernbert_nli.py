@@ -45,6 +45,7 @@ from .tokenization import (
     check_tokenizer,
     encode_pairs,
     is_empty,
+    items_of,
     max_pair_length,
     split_rows,
 )
@@ -57,10 +58,11 @@ TOKENS_AT_ONCE = 2**16  # of texts that are encoded alone, and then judged
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
-_USAGE = (
-    "Give pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
-    "or a list or generator of such pairs"
+_PAIRS = (
+    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), or a list "
+    "or generator of such pairs"
 )
+_USAGE = f"Give {_PAIRS}"
 
 
 class NliAbstentionPipeline(LearningMixin, Pipeline):
@@ -154,10 +156,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             )
         if isinstance(inputs, Mapping | tuple):
             return next(self._stream([inputs], batch_size, *steps))
-        items = _items(inputs)
-        if items is None or isinstance(inputs, bytes | bytearray):
-            raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
-        results = self._stream(items, batch_size, *steps)
+        results = self._stream(items_of(inputs, _PAIRS), batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
     def route(
@@ -366,7 +365,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         """
         encoding = encoding or self.encoding
         entry = calibrated(self.model.calibration, encoding)
-        results = list(results)
+        results = list(items_of(results, "results, or pairs"))
         if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
             results = self(results, encoding=encoding)
         columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
@@ -447,10 +446,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     @staticmethod
     def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
         """Every pair of an iterable or a map-style dataset."""
-        found = _items(items)
-        if found is None or isinstance(items, str | Mapping):
-            raise ValueError(f"Give a list of pairs, not {type(items).__name__}.")
-        return [_as_pair(item, row) for row, item in enumerate(found)]
+        return [_as_pair(item, row) for row, item in enumerate(items_of(items, "a list of pairs"))]
 
     def _stream(
         self,
@@ -653,30 +649,8 @@ def _groups(pairs: list[tuple[Ids, Ids]], batch_size: int) -> Iterator[list[tupl
 
 
 def _listed(texts: Any) -> list[Any]:
-    items = _items(texts)
-    if items is None:
-        raise ValueError(f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}.")
-    return [texts] if isinstance(texts, str) else list(items)
-
-
-def _items(inputs: Any) -> Iterable[Any] | None:
-    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others.
-
-    Raises:
-        ValueError: it is a `KeyDataset` over a dataset that has no length, such as one that is streamed.
-    """
-    if isinstance(inputs, Iterable):
-        return inputs
-    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
-        try:
-            count = len(inputs)
-        except TypeError as error:
-            raise ValueError(
-                f"This {type(inputs).__name__} has no length ({error}), as over a dataset that is streamed. "
-                "Give a generator instead: ((row['premise'], row['hypothesis']) for row in dataset)."
-            ) from None
-        return (inputs[row] for row in range(count))
-    return None
+    many = "a text, texts, or what `model.encode` made"
+    return [texts] if isinstance(texts, str) else list(items_of(texts, many))
 
 
 def _as_pair(item: Any, row: int) -> tuple[Any, Any]:

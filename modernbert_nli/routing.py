@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .calibration import promised_threshold
+from .tokenization import PairError, items_of, plain
 
 TEMPLATE = "This is about {}."
 UNFITTED = {
@@ -38,6 +39,8 @@ UNFITTED = {
     "slope": 1.0,
     "threshold": 0.5,
 }
+NOTHING = -1  # the answer where no category fits
+NO_CATEGORY = ("", "none", "oos")  # labels that mean that none fits
 FITS = 0.5  # of several categories, those fit that do so more probably than not
 JUDGED = (
     32  # of more categories, the most similar; the others count as entailed no more than the least of them
@@ -68,17 +71,19 @@ def as_categories(
         ValueError: there is no category, one is there twice or has no name, a template without a place for
             the name, or examples of something else.
     """
+    names: tuple[Any, ...] = ()
+    hypotheses: tuple[str, ...] = ()
     if isinstance(categories, Mapping):
-        names, hypotheses = tuple(categories), tuple(categories.values())
-    elif isinstance(categories, Sequence) and not isinstance(categories, str):
-        names = tuple(categories)
+        names, hypotheses = tuple(map(plain, categories)), tuple(categories.values())
+        if wrong := [name for name in names if not isinstance(name, str | int | float)]:
+            raise ValueError(f"The name of a category is a string or a number, got {_shortened(wrong[0])}.")
+    elif categories is not None and not isinstance(categories, str):
+        names = tuple(items_of(categories, "`categories` as a mapping to hypotheses, or a list of names"))
         if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
             raise ValueError(f"The name of a category is a string that is not empty, got {wrong[0]!r}.")
         if not isinstance(template, str) or "{}" not in template:
             raise ValueError(f"`hypothesis_template` needs a place for the name, {{}}, got {template!r}.")
         hypotheses = tuple(template.replace("{}", str(name)) for name in names)
-    else:
-        names = hypotheses = ()
     if not names:
         raise ValueError(
             "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}, or names "
@@ -90,10 +95,36 @@ def as_categories(
     examples = {} if examples is None else examples
     if not isinstance(examples, Mapping) or not set(examples) <= set(names):
         raise ValueError(f"`examples` maps categories to lists of texts, got {_shortened(examples)}.")
+    shown = {}
     for name, texts in examples.items():
-        if isinstance(texts, str) or not isinstance(texts, Sequence):
+        if isinstance(texts, str):
             raise ValueError(f"The examples of {name!r} are a list of texts, got {_shortened(texts)}.")
-    return Categories(names, hypotheses, tuple(tuple(examples.get(name, ())) for name in names))
+        shown[name] = tuple(items_of(texts, f"the examples of {name!r} as a list of texts"))
+    return Categories(names, hypotheses, tuple(shown.get(name, ()) for name in names))
+
+
+def answers_of(labels: Sequence[Any], categories: Categories) -> list[int]:
+    """The number of each text's category, or `NOTHING`.
+
+    Args:
+        labels (`Sequence`): Names of categories; `None`, or one of `NO_CATEGORY` where no category is called
+            so, where none fits.
+
+    Raises:
+        PairError: a label that is none of these, such as a name with a slip; its position is named.
+    """
+    places = dict.fromkeys([None, *NO_CATEGORY], NOTHING)
+    places |= {name: number for number, name in enumerate(categories.names)}
+    answers = []
+    for row, label in enumerate(labels):
+        if not isinstance(label, str | int | float | None) or label not in places:
+            raise PairError(
+                row,
+                f"the label {_shortened(label)} is no category, of {_shortened(list(categories.names))}. Where "
+                f"none fits, it is null, or {' or '.join(map(repr, NO_CATEGORY[1:]))}.",
+            )
+        answers.append(places[label])
+    return answers
 
 
 def readable(name: str) -> str:

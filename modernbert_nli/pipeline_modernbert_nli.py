@@ -24,6 +24,7 @@ from .guards import CONTRADICTION, CUT, ENTAILMENT, UNCERTAIN, verbatim, veto
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
+    ANY_TEXT,
     FITS,
     JUDGED,
     TEMPLATE,
@@ -34,6 +35,7 @@ from .routing import (
     decide,
     describe,
     evidence_from,
+    no_route,
     promised,
     readable,
     routes,
@@ -44,6 +46,7 @@ from .tokenization import (
     check_text,
     check_tokenizer,
     encode_pairs,
+    has_word,
     is_empty,
     items_of,
     max_pair_length,
@@ -59,8 +62,8 @@ BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks a
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
 _PAIRS = (
-    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), or a list "
-    "or generator of such pairs"
+    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
+    "or a list or generator of such pairs"
 )
 _USAGE = f"Give {_PAIRS}"
 
@@ -215,14 +218,18 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
         elif threshold is None:
             threshold = FITS if several else entry["threshold"]
-        results = []
-        for evidence, judged in self._evidence(text if kept else _listed(text), known, entry, encoding):
+        texts = text if kept else _listed(text)
+        asked = range(len(texts)) if kept else self._with_words(texts)
+        results = [no_route(known.names, several) for _ in range(len(texts))]
+        places = iter(asked)
+        some = texts if kept else [texts[place] for place in asked]
+        for evidence, judged in self._evidence(some, known, entry, encoding):
             found = routes(decide(evidence, entry), known.names, threshold, several)
             for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
                 names = known.names
                 if evidence.rows is not None:
                     names = tuple(names[place] for place in evidence.rows[row].tolist())
-                results.append({**result, "scores": dict(zip(names, scores, strict=True))})
+                results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
         return results[0] if isinstance(text, str) else results
 
     def check(
@@ -392,33 +399,49 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             step = len(known.names)
             judged = [results[first : first + step] for first in range(0, len(results), step)]
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
-            similarity = None
+            cosines: dict[str, torch.Tensor] = {}
             if alike:
                 vectors = torch.stack([text.vector for text in self.texts.read(self.model, texts)])
-                similarity = (vectors @ self._prepared(known, alike).vectors.T).cpu()
-            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, similarity), judged
+                cosines = self._cosines(vectors, self._prepared(known, alike).vectors, entry)
+            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, **cosines), judged
             return
         prepared, limit = self._prepared(known, alike), self._limit(encoding, **self._postprocess_params)
-        read = self.model.kept(texts) if hasattr(texts, "offsets") else self._read(texts)
+        read = self.model.kept(texts) if hasattr(texts, "offsets") else self.texts.read(self.model, texts)
         count, some = len(known.names), alike and len(known.names) > JUDGED
         size = 1 if some else max(1, PAIRS_AT_ONCE // count)
         for start in range(0, len(read), size):
             premises = self.model.prepare(read[start : start + size])
-            similarity = premises.vectors @ prepared.vectors.T if alike else None
+            cosines = self._cosines(premises.vectors, prepared.vectors, entry) if alike else {}
             rows, others = None, prepared
-            if some and similarity is not None:
-                rows = similarity.topk(JUDGED, dim=1).indices.sort(dim=1).values
+            if some:
+                rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
                 others = prepared.some(rows[0])
             output = self.model.judge_every(premises, others)
             flat = self._decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
             step = output.logits.shape[1]
             judged = [flat[first : first + step] for first in range(0, len(flat), step)]
-            yield evidence_from(output.logits, label2id, similarity, rows), judged
+            yield evidence_from(output.logits, label2id, rows=rows, **cosines), judged
 
-    def _read(self, texts: list[str]) -> Any:
+    def _cosines(
+        self, texts: torch.Tensor, categories: torch.Tensor, entry: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Of texts with categories and, where routes are decided by it, of both with texts of no desk."""
+        found = {"similarity": texts @ categories.T}
+        if entry.get("background"):
+            prepare = self.model.prepare
+            known = self.texts.prepared(self.model, ANY_TEXT, lambda: prepare(self.model.read(ANY_TEXT)))
+            found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
+        return {name: values.cpu() for name, values in found.items()}
+
+    def _with_words(self, texts: list[Any]) -> list[int]:
+        """The numbers of the texts that have a word which the tokenizer knows.
+
+        Raises:
+            PairError: something that is no text.
+        """
         for row, text in enumerate(texts):
-            check_text(text, "premise", row)
-        return self.texts.read(self.model, texts)
+            check_text(text, "text", row)
+        return [row for row, text in enumerate(texts) if has_word(self.tokenizer, text)]
 
     def _prepared(self, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""

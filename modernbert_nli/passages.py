@@ -4,6 +4,7 @@ A passage is some consecutive sentences of one source. Its states are those of i
 that passages of any size overlap without being encoded again.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from .kept_texts import KeptTexts
 from .reading import Names, Statement, shown, statements
 from .sentences import Span, Splitter, placed, split_sentences
 from .states import TokenStates
-from .tokenization import check_text, max_pair_length
+from .tokenization import check_text, items_of, max_pair_length, plain
 
 BLOCK = 32_768  # characters of sentences that are encoded and judged together: what memory is needed for
 
@@ -147,7 +148,7 @@ class Reader:
             check_text(text, "source", number)
             self.texts[number] = text
             read = text if self.max_characters is None else text[: self.max_characters]
-            self.reads.append(Read(name, len(text), len(read) / len(text)))
+            self.reads.append(Read(_json(name), len(text), len(read) / len(text)))
             for said in self.statements(read):
                 length = len(said.text)
                 new = _sentence(number, said, read)
@@ -273,12 +274,16 @@ def named(sources: Any) -> Iterator[tuple[Any, str]]:
         return iter([(0, sources)])
     if isinstance(sources, Mapping):
         return iter(sources.items())
-    if not isinstance(sources, Iterable) or isinstance(sources, bytes | bytearray):
-        raise ValueError(
-            f"Give a text, texts, or what `model.encode` made, not {type(sources).__name__}: a mapping of "
-            "names to texts, and what `nli.read` returned, will do too."
-        )
-    return enumerate(sources)
+    return enumerate(
+        items_of(sources, "a text, texts, a mapping of names to texts, or what `encode` or `read` returned")
+    )
+
+
+def _json(name: Any) -> str | int | float:
+    """A name as JSON has it, as long as it says the same: numbers and strings; else what it prints as."""
+    name = plain(name)
+    known = isinstance(name, str | int) or (isinstance(name, float) and math.isfinite(name))
+    return name if known else str(name)
 
 
 def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter: Splitter | None) -> Sources:

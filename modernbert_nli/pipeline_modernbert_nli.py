@@ -24,6 +24,7 @@ from .guards import CONTRADICTION, CUT, ENTAILMENT, UNCERTAIN, verbatim, veto
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
+    ANY_TEXT,
     FITS,
     JUDGED,
     TEMPLATE,
@@ -34,6 +35,7 @@ from .routing import (
     decide,
     describe,
     evidence_from,
+    no_route,
     promised,
     readable,
     routes,
@@ -44,7 +46,9 @@ from .tokenization import (
     check_text,
     check_tokenizer,
     encode_pairs,
+    has_word,
     is_empty,
+    items_of,
     max_pair_length,
     split_rows,
 )
@@ -57,10 +61,11 @@ TOKENS_AT_ONCE = 2**16  # of texts that are encoded alone, and then judged
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
-_USAGE = (
-    "Give pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
+_PAIRS = (
+    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
     "or a list or generator of such pairs"
 )
+_USAGE = f"Give {_PAIRS}"
 
 
 class NliAbstentionPipeline(LearningMixin, Pipeline):
@@ -154,10 +159,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             )
         if isinstance(inputs, Mapping | tuple):
             return next(self._stream([inputs], batch_size, *steps))
-        items = _items(inputs)
-        if items is None or isinstance(inputs, bytes | bytearray):
-            raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
-        results = self._stream(items, batch_size, *steps)
+        results = self._stream(items_of(inputs, _PAIRS), batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
     def route(
@@ -216,14 +218,18 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
         elif threshold is None:
             threshold = FITS if several else entry["threshold"]
-        results = []
-        for evidence, judged in self._evidence(text if kept else _listed(text), known, entry, encoding):
+        texts = text if kept else _listed(text)
+        asked = range(len(texts)) if kept else self._with_words(texts)
+        results = [no_route(known.names, several) for _ in range(len(texts))]
+        places = iter(asked)
+        some = texts if kept else [texts[place] for place in asked]
+        for evidence, judged in self._evidence(some, known, entry, encoding):
             found = routes(decide(evidence, entry), known.names, threshold, several)
             for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
                 names = known.names
                 if evidence.rows is not None:
                     names = tuple(names[place] for place in evidence.rows[row].tolist())
-                results.append({**result, "scores": dict(zip(names, scores, strict=True))})
+                results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
         return results[0] if isinstance(text, str) else results
 
     def check(
@@ -366,7 +372,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         """
         encoding = encoding or self.encoding
         entry = calibrated(self.model.calibration, encoding)
-        results = list(results)
+        results = list(items_of(results, "results, or pairs"))
         if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
             results = self(results, encoding=encoding)
         columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
@@ -393,33 +399,49 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             step = len(known.names)
             judged = [results[first : first + step] for first in range(0, len(results), step)]
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
-            similarity = None
+            cosines: dict[str, torch.Tensor] = {}
             if alike:
                 vectors = torch.stack([text.vector for text in self.texts.read(self.model, texts)])
-                similarity = (vectors @ self._prepared(known, alike).vectors.T).cpu()
-            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, similarity), judged
+                cosines = self._cosines(vectors, self._prepared(known, alike).vectors, entry)
+            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, **cosines), judged
             return
         prepared, limit = self._prepared(known, alike), self._limit(encoding, **self._postprocess_params)
-        read = self.model.kept(texts) if hasattr(texts, "offsets") else self._read(texts)
+        read = self.model.kept(texts) if hasattr(texts, "offsets") else self.texts.read(self.model, texts)
         count, some = len(known.names), alike and len(known.names) > JUDGED
         size = 1 if some else max(1, PAIRS_AT_ONCE // count)
         for start in range(0, len(read), size):
             premises = self.model.prepare(read[start : start + size])
-            similarity = premises.vectors @ prepared.vectors.T if alike else None
+            cosines = self._cosines(premises.vectors, prepared.vectors, entry) if alike else {}
             rows, others = None, prepared
-            if some and similarity is not None:
-                rows = similarity.topk(JUDGED, dim=1).indices.sort(dim=1).values
+            if some:
+                rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
                 others = prepared.some(rows[0])
             output = self.model.judge_every(premises, others)
             flat = self._decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
             step = output.logits.shape[1]
             judged = [flat[first : first + step] for first in range(0, len(flat), step)]
-            yield evidence_from(output.logits, label2id, similarity, rows), judged
+            yield evidence_from(output.logits, label2id, rows=rows, **cosines), judged
 
-    def _read(self, texts: list[str]) -> Any:
+    def _cosines(
+        self, texts: torch.Tensor, categories: torch.Tensor, entry: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Of texts with categories and, where routes are decided by it, of both with texts of no desk."""
+        found = {"similarity": texts @ categories.T}
+        if entry.get("background"):
+            prepare = self.model.prepare
+            known = self.texts.prepared(self.model, ANY_TEXT, lambda: prepare(self.model.read(ANY_TEXT)))
+            found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
+        return {name: values.cpu() for name, values in found.items()}
+
+    def _with_words(self, texts: list[Any]) -> list[int]:
+        """The numbers of the texts that have a word which the tokenizer knows.
+
+        Raises:
+            PairError: something that is no text.
+        """
         for row, text in enumerate(texts):
-            check_text(text, "premise", row)
-        return self.texts.read(self.model, texts)
+            check_text(text, "text", row)
+        return [row for row, text in enumerate(texts) if has_word(self.tokenizer, text)]
 
     def _prepared(self, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
@@ -447,10 +469,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     @staticmethod
     def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
         """Every pair of an iterable or a map-style dataset."""
-        found = _items(items)
-        if found is None or isinstance(items, str | Mapping):
-            raise ValueError(f"Give a list of pairs, not {type(items).__name__}.")
-        return [_as_pair(item, row) for row, item in enumerate(found)]
+        return [_as_pair(item, row) for row, item in enumerate(items_of(items, "a list of pairs"))]
 
     def _stream(
         self,
@@ -653,30 +672,8 @@ def _groups(pairs: list[tuple[Ids, Ids]], batch_size: int) -> Iterator[list[tupl
 
 
 def _listed(texts: Any) -> list[Any]:
-    items = _items(texts)
-    if items is None:
-        raise ValueError(f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}.")
-    return [texts] if isinstance(texts, str) else list(items)
-
-
-def _items(inputs: Any) -> Iterable[Any] | None:
-    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others.
-
-    Raises:
-        ValueError: it is a `KeyDataset` over a dataset that has no length, such as one that is streamed.
-    """
-    if isinstance(inputs, Iterable):
-        return inputs
-    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
-        try:
-            count = len(inputs)
-        except TypeError as error:
-            raise ValueError(
-                f"This {type(inputs).__name__} has no length ({error}), as over a dataset that is streamed. "
-                "Give a generator instead: ((row['premise'], row['hypothesis']) for row in dataset)."
-            ) from None
-        return (inputs[row] for row in range(count))
-    return None
+    many = "a text, texts, or what `model.encode` made"
+    return [texts] if isinstance(texts, str) else list(items_of(texts, many))
 
 
 def _as_pair(item: Any, row: int) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from .heads import HYPOTHESIS, PREMISE
 from .judging import ModernBertNliHeads
 from .pairwise import Side, cross, prepare, shares
 from .states import Text, TokenStates, half, mean_vector, pair_rows
-from .tokenization import encode_texts, max_pair_length, split_pairs
+from .tokenization import encode_texts, items_of, max_pair_length, split_pairs
 
 _PADDING = 64  # tokens that cost a CPU no more than reading the encoder's weights once more
 _AT_ONCE = {"cpu": 2**13}  # tokens of pairs: what is made of more does not stay in a CPU's caches
@@ -73,7 +73,8 @@ class ModernBertNliTexts(ModernBertNliHeads):
         """
         self._chosen("separate")
         self.require_base()
-        ids = self.token_ids([texts] if isinstance(texts, str) else list(texts), cut)
+        texts = [texts] if isinstance(texts, str) else list(items_of(texts, "a text or texts"))
+        ids = self.token_ids(texts, cut)
         states = self.encode_ids(ids, batch_size)
         return self.gather([states[row] for row in ids])
 

@@ -212,8 +212,15 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         """See `calibration.heads_digest`: computed anew, for weights change in many ways."""
         return heads_digest(self._head_tensors(), self.config)
 
+    def _own_state(self) -> dict[str, Any]:
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+
     def _head_tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+        tensors = {}
+        for key, value in self._own_state().items():
+            for part in value if isinstance(value, tuple) else (value,):  # of layers quantised in place
+                if isinstance(part, torch.Tensor):
+                    tensors[key] = part.dequantize() if part.is_quantized else part
         for name, module in self.named_modules():  # those that accelerate keeps elsewhere between calls
             offloaded: Any = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
             for key, _ in module.named_parameters(recurse=False) if offloaded is not None else ():
@@ -384,7 +391,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             )
         for parameter in model.parameters():
             # Out of the mapped file, whose odd addresses make kernels round otherwise than before the save.
-            parameter.data = parameter.data.clone()
+            parameter.data = parameter.data.to(torch.float32, copy=True)
         model.free_heads()
         return model, info
 
@@ -434,6 +441,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         folder = Path(save_directory)
         self._know_tokenizer()
+        # Exact names, also of a base that was quantised in place or got an adapter of others.
+        self._keys_to_ignore_on_save = {key for key in self.state_dict() if key.startswith("encoder.")}
+        if any(getattr(value, "is_quantized", True) for value in self._own_state().values()):
+            raise ValueError(
+                "Heads that were quantised in place cannot be saved: save them as they were, and quantise "
+                "whenever they are loaded."
+            )
         if not kwargs.get("is_main_process", True) or kwargs.get("distributed_checkpoint"):
             super().save_pretrained(folder, **kwargs)  # writes nothing, or what several processes write
         else:

@@ -157,8 +157,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             return None
         apart, allowed = distance(known, found)
         return (
-            f"is not, or no more, the {self.config.base_model_name_or_path!r} that these heads know: what it "
-            f"makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
+            f"is not, or no longer, the {self.config.base_model_name_or_path!r} that these heads know: what "
+            f"it makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
         )
 
     def require_base(self) -> None:
@@ -166,7 +166,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
         A base that was quantised on loading may be as far off: its heads can be asked, and promise nothing.
         """
-        if precision_of(self.encoder) != "int8" and (problem := self.changed_base()):
+        known = self.config.base_fingerprint
+        if known is None and not isinstance(self.encoder, OnnxEncoder):  # a checkpoint of version 0.2
+            self.config.base_fingerprint = self.base_fingerprint()
+        if known is None or "int8" in (known["precision"], precision_of(self.encoder)):
+            return
+        if problem := self.changed_base():
             raise EncoderMismatch(
                 f"The encoder {problem}. Load the base that the heads name, with no adapter in it; or put "
                 "new heads on this one, by `ModernBertNliModel.from_base`."
@@ -205,7 +210,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             return None
         problem = stale(self.config, self.heads_digest())
         if problem is None and (changed := self.changed_base()):
-            problem = f"holds no more, for the encoder {changed}. Undo that, or calibrate again: {HOW}"
+            problem = f"no longer holds: the encoder {changed}. Undo that, or calibrate again: {HOW}"
         return problem and f"The calibration in the configuration {problem}"
 
     def heads_digest(self) -> str:
@@ -218,9 +223,10 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
     def _head_tensors(self) -> dict[str, torch.Tensor]:
         tensors = {}
         for key, value in self._own_state().items():
-            for part in value if isinstance(value, tuple) else (value,):  # of layers quantised in place
-                if isinstance(part, torch.Tensor):
-                    tensors[key] = part.dequantize() if part.is_quantized else part
+            if isinstance(value, torch.Tensor):
+                tensors[key] = value
+            elif isinstance(value, tuple):  # weight and bias of a layer that was quantised in place
+                tensors[key] = torch.cat([part.dequantize().flatten() for part in value if part is not None])
         for name, module in self.named_modules():  # those that accelerate keeps elsewhere between calls
             offloaded: Any = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
             for key, _ in module.named_parameters(recurse=False) if offloaded is not None else ():

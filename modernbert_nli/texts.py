@@ -341,9 +341,9 @@ class ModernBertNliTexts(ModernBertNliHeads):
     def _projection_digest(self) -> str:
         """SHA-256 of the heads' weights that `project` uses: what is projected depends on no others."""
         digest = hashlib.sha256()
-        for part in (self.nli_hidden, self.abstention_head):
-            for name, tensor in part.state_dict().items():
-                if name.startswith(("projection.", "layer_weights.separate")):
-                    values = tensor.cpu().float().contiguous().view(torch.uint8).numpy()
-                    digest.update(name.encode() + values.tobytes())
+        for path, tensor in self._head_tensors().items():
+            name = path.partition(".")[2]
+            if name.startswith(("projection.", "layer_weights.separate")):
+                values = tensor.detach().cpu().float().contiguous().reshape(-1).view(torch.uint8).numpy()
+                digest.update(name.encode() + values.tobytes())
         return digest.hexdigest()

@@ -157,8 +157,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             return None
         apart, allowed = distance(known, found)
         return (
-            f"is not, or no more, the {self.config.base_model_name_or_path!r} that these heads know: what it "
-            f"makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
+            f"is not, or no longer, the {self.config.base_model_name_or_path!r} that these heads know: what "
+            f"it makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
         )
 
     def require_base(self) -> None:
@@ -166,7 +166,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
         A base that was quantised on loading may be as far off: its heads can be asked, and promise nothing.
         """
-        if precision_of(self.encoder) != "int8" and (problem := self.changed_base()):
+        known = self.config.base_fingerprint
+        if known is None and not isinstance(self.encoder, OnnxEncoder):  # a checkpoint of version 0.2
+            self.config.base_fingerprint = self.base_fingerprint()
+        if known is None or "int8" in (known["precision"], precision_of(self.encoder)):
+            return
+        if problem := self.changed_base():
             raise EncoderMismatch(
                 f"The encoder {problem}. Load the base that the heads name, with no adapter in it; or put "
                 "new heads on this one, by `ModernBertNliModel.from_base`."
@@ -205,15 +210,23 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             return None
         problem = stale(self.config, self.heads_digest())
         if problem is None and (changed := self.changed_base()):
-            problem = f"holds no more, for the encoder {changed}. Undo that, or calibrate again: {HOW}"
+            problem = f"no longer holds: the encoder {changed}. Undo that, or calibrate again: {HOW}"
         return problem and f"The calibration in the configuration {problem}"
 
     def heads_digest(self) -> str:
         """See `calibration.heads_digest`: computed anew, for weights change in many ways."""
         return heads_digest(self._head_tensors(), self.config)
 
+    def _own_state(self) -> dict[str, Any]:
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+
     def _head_tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+        tensors = {}
+        for key, value in self._own_state().items():
+            if isinstance(value, torch.Tensor):
+                tensors[key] = value
+            elif isinstance(value, tuple):  # weight and bias of a layer that was quantised in place
+                tensors[key] = torch.cat([part.dequantize().flatten() for part in value if part is not None])
         for name, module in self.named_modules():  # those that accelerate keeps elsewhere between calls
             offloaded: Any = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
             for key, _ in module.named_parameters(recurse=False) if offloaded is not None else ():
@@ -384,7 +397,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             )
         for parameter in model.parameters():
             # Out of the mapped file, whose odd addresses make kernels round otherwise than before the save.
-            parameter.data = parameter.data.clone()
+            parameter.data = parameter.data.to(torch.float32, copy=True)
         model.free_heads()
         return model, info
 
@@ -434,6 +447,13 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         folder = Path(save_directory)
         self._know_tokenizer()
+        # Exact names, also of a base that was quantised in place or got an adapter of others.
+        self._keys_to_ignore_on_save = {key for key in self.state_dict() if key.startswith("encoder.")}
+        if any(getattr(value, "is_quantized", True) for value in self._own_state().values()):
+            raise ValueError(
+                "Heads that were quantised in place cannot be saved: save them as they were, and quantise "
+                "whenever they are loaded."
+            )
         if not kwargs.get("is_main_process", True) or kwargs.get("distributed_checkpoint"):
             super().save_pretrained(folder, **kwargs)  # writes nothing, or what several processes write
         else:

@@ -239,6 +239,7 @@ def evidence_from(
     logits: torch.Tensor, label2id: Mapping[str, int], **known: torch.Tensor | None
 ) -> Evidence:
     """From logits of the labels, (texts, judged, labels). Without a label "contradiction", all others are."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     entailment = logits[..., label2id["entailment"]]
     others = [index for label, index in label2id.items() if label != "entailment"]
     log_odds = entailment - logits[..., others].logsumexp(dim=-1)

@@ -163,7 +163,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         Raises:
             ValueError: states of another encoder, or the heads are in training.
         """
-        if any(part.training for part in (self.nli_hidden, self.nli_output, self.abstention_head)):
+        if self.nli_hidden.training or self.abstention_head.training:
             raise ValueError(
                 "The heads are in training, so that what they project changes: call `eval()` first."
             )
@@ -192,7 +192,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
             flat = self._project([layer[None] for layer in states.states.unbind(dim=1)], "separate")[0]
             vectors = torch.stack([mean_vector(states.text(row)) for row in range(len(states))])
         else:
-            flat, vectors = states.states.to(self._heads_device, self.nli_output.weight.dtype), states.vectors
+            flat, vectors = states.states.to(self._heads_device, self._heads_dtype), states.vectors
         vectors = nn.functional.normalize(vectors.to(flat), dim=-1)
         return [Text(*text) for text in zip(flat.split(states.lengths.tolist()), vectors, strict=True)]
 
@@ -329,7 +329,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         if padded.ndim == 4:
             tokens = self._project(list(padded.unbind(dim=2)), "separate")
         else:
-            tokens = padded.to(self._heads_device, self.nli_output.weight.dtype)
+            tokens = padded.to(self._heads_device, self._heads_dtype)
         lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
         return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
 
@@ -342,9 +342,9 @@ class ModernBertNliTexts(ModernBertNliHeads):
     def _projection_digest(self) -> str:
         """SHA-256 of the heads' weights that `project` uses: what is projected depends on no others."""
         digest = hashlib.sha256()
-        for part in (self.nli_hidden, self.abstention_head):
-            for name, tensor in part.state_dict().items():
-                if name.startswith(("projection.", "layer_weights.separate")):
-                    values = tensor.cpu().float().contiguous().view(torch.uint8).numpy()
-                    digest.update(name.encode() + values.tobytes())
+        for path, tensor in self._head_tensors().items():
+            name = path.partition(".")[2]
+            if name.startswith(("projection.", "layer_weights.separate")):
+                values = tensor.detach().cpu().float().contiguous().reshape(-1).view(torch.uint8).numpy()
+                digest.update(name.encode() + values.tobytes())
         return digest.hexdigest()

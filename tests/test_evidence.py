@@ -350,3 +350,71 @@ def test_a_pair_whose_premise_lost_its_end_says_so(tiny, encoding):
     assert long["truncated"] is True
     assert "truncated" not in short
     assert "truncated" not in shorter
+
+
+def test_what_is_no_claim_gets_no_verdict(tiny):
+    """It is returned in its place, and the answer is worth what its claims are."""
+    answer = (
+        "Great question!\n\n## Rules\n\n1. **The cat** sleeps [1].\n2. A dog runs.[2]\n\n"
+        "Does that help?\n\nSources:\n[1] cats.pdf\n[2] https://example.org"
+    )
+    result = tiny.check(answer, SOURCE)
+    assert json.loads(json.dumps(result)) == result
+    kinds = [one["kind"] for one in result["sentences"]]
+    assert kinds == ["filler", "heading", "claim", "claim", "question", *["reference"] * 3]
+    for one in result["sentences"]:
+        assert answer[one["start"] : one["end"]] == one["text"]
+        if one["kind"] != "claim":
+            assert one["claim"] is one["verdict"] is one["confidence"] is one["support"] is None
+            assert (one["abstain"], one["evidence"], one["unsupported"]) == (False, [], [])
+    claims = [one for one in result["sentences"] if one["claim"]]
+    assert [one["claim"] for one in claims] == ["The cat sleeps.", "A dog runs."]
+    alone = tiny.check("The cat sleeps. A dog runs.", SOURCE)
+    for key in ("verdict", "confidence", "support", "evidence"):
+        assert result[key] == alone[key]
+
+
+@pytest.mark.parametrize("answer", ["Hello!", "I don't know.", "Is it open? [1]", "Sources:\n[1] cats.pdf"])
+def test_an_answer_without_a_claim(tiny, answer):
+    """Is neither supported nor an error; its sources are still looked at."""
+    result = tiny.check(answer, {"a": SOURCE})
+    assert (result["verdict"], result["abstain"], result["evidence"]) == ("no claim", False, [])
+    assert result["confidence"] is result["uncertainty"] is result["support"] is None
+    assert result["sources"] == [{"source": "a", "characters": len(SOURCE), "read": 1.0}]
+    with pytest.raises(ValueError, match="the source must be a string"):
+        tiny.check(answer, [None])
+    with pytest.raises(ValueError, match="There is no source"):
+        tiny.check(answer, [])
+
+
+def test_unsupported_words_stand_in_the_answer_as_given(quick):
+    """Whatever is taken off before the claim is judged."""
+    answer = "Hello!\n\n- The **cat** [1] sleeps on a *purple&nbsp;cr&eacute;ma* trombone [2]."
+    for threshold in (None, 1.0):
+        _, sentence = quick.check(answer, SOURCE, threshold=threshold)["sentences"]
+        assert sentence["claim"] == "The cat sleeps on a purple créma trombone."
+        for span in sentence["unsupported"]:
+            assert answer[span["start"] : span["end"]] == span["text"]
+    words = [span["text"] for span in sentence["unsupported"]]
+    assert sentence["verdict"] == "supported" or any("trombone" in text for text in words)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["The text does not say how long the cat sleeps.", "The document doesn't mention a dog [1]."],
+)
+def test_what_the_source_does_not_say_is_never_contradicted(quick, tiny, answer):
+    """No passage can show what is not there: uncertain, and never sure."""
+    for nli in (quick, tiny):
+        (sentence,) = nli.check(answer, SOURCE, threshold=1.0)["sentences"]
+        assert sentence["verdict"] in ("uncertain", "supported")
+        assert sentence["kind"] == "about the source"
+        assert sentence["abstain"] == (sentence["verdict"] == "uncertain")
+        assert not nli.validate_fact(SOURCE, answer)["contradicted"]
+
+
+def test_one_claim_is_judged_without_its_marks(tiny):
+    """`validate_fact`: as if it stood there alone."""
+    plainly = tiny.validate_fact(SOURCE, "The cat sleeps.")
+    assert tiny.validate_fact(SOURCE, "1. **The cat** sleeps [1].") == plainly
+    assert tiny.validate_fact(SOURCE, "Hello!")["confidence"] is not None

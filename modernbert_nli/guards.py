@@ -177,9 +177,9 @@ def readable(text: str, tokenizer: Any) -> bool:
     True for any text where it breaks plain English too (tokens of characters or bytes).
     """
     text = text[:_READ]
-    known = _vocabulary(tokenizer)
     words = _LETTERS.findall(text.lower())
-    if 2 * sum(word in known for word in words) >= len(words) > 0 or not _has_words(tokenizer):
+    known = sum(map(_vocabulary(tokenizer).__contains__, words))
+    if 2 * known >= len(words) > 0 or not _has_words(tokenizer):
         return True
     return not _is_broken(text, tokenizer)
 
@@ -205,7 +205,7 @@ def _is_broken(text: str, tokenizer: Any) -> bool:
 
 def unknown(text: str, tokenizer: Any) -> frozenset[str]:
     """What stands behind the unknown tokens of a text."""
-    if tokenizer.unk_token_id is None or (text.isascii() and not re.search(r"\w{100}", text)):
+    if (text.isascii() and not re.search(r"\w{100}", text)) or tokenizer.unk_token_id is None:
         return frozenset()
     return frozenset(text[slice(*place)] for place, is_unknown in _tokens(text, tokenizer) if is_unknown)
 
@@ -355,8 +355,13 @@ def _says_more(premise: str, hypothesis: str) -> bool:
     if not (premise.isascii() and hypothesis.isascii()):
         return False
     there = premise.lower()
-    words = {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", hypothesis.lower()) if word not in _APART}
-    return any(word not in there for word in words if word not in _APART and not re.fullmatch(_MONTH, word))
+    for word in re.findall(r"[a-z]{3,}", hypothesis.lower()):
+        if word in there:
+            continue
+        stem = word.rstrip("s")
+        if not (stem in there or word in _APART or stem in _APART or re.fullmatch(_MONTH, word)):
+            return True
+    return False
 
 
 def terms(text: str) -> list[str]:

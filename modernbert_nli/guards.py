@@ -205,7 +205,7 @@ def _is_broken(text: str, tokenizer: Any) -> bool:
 
 def unknown(text: str, tokenizer: Any) -> frozenset[str]:
     """What stands behind the unknown tokens of a text."""
-    if (text.isascii() and not re.search(r"\w{100}", text)) or tokenizer.unk_token_id is None:
+    if (text.isascii() and not re.search(r"\w{100}", text)) or not tokenizer.is_fast:
         return frozenset()
     return frozenset(text[slice(*place)] for place, is_unknown in _tokens(text, tokenizer) if is_unknown)
 

@@ -15,6 +15,8 @@ The output has all rows and columns of the input, in order, and for each row
     label, confidence       the most probable label and its probability
     abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
     p_entailment, p_neutral, p_contradiction
+    reason                  why it abstains: too uncertain, or one of those that docs/abstention.md lists
+    rule                    verbatim, where the premise says the hypothesis word for word
     truncated               whether the end of the premise was beyond the window, and not read
     error                   why the pair could not be judged; all of the above are then null
 
@@ -253,7 +255,9 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     abstains = decision["abstain"]
     lines = [
         f"{decision['label']}, confidence {decision['confidence']:.1%}",
-        "abstains: treat this pair as undecided" if abstains else "decides: does not abstain",
+        f"abstains, {decision['reason']}: treat this pair as undecided"
+        if abstains
+        else "decides: does not abstain" + ", the premise says it word for word" * ("rule" in decision),
         f"uncertainty {decision['uncertainty']:.3f}, {'not ' * abstains}below the threshold of "
         f"{pipe.threshold if threshold is None else threshold:.3g}",
     ]

@@ -250,7 +250,7 @@ def judge(
 
 
 def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tensor:
-    """Log-odds, of features `(…, FEATURES)`; `_NONE` where they are nan, of a passage about something else."""
+    """Log-odds, of features `(…, FEATURES)`; `_NONE` where they are nan: a passage about something else."""
     scores = features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
     return scores.nan_to_num(nan=_NONE)
 

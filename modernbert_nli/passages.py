@@ -61,14 +61,13 @@ class Block:
     def passages(self, sizes: Sequence[int]) -> list[Span]:
         """Each passage as its first sentence and the one after its last, by number in this block.
 
-        Passages of headings and lead-ins alone are left out, unless the source has nothing else here.
+        Passages of nothing but headings and lead-ins are left out.
 
         Args:
             sizes (`Sequence[int]`): Sentences in a passage, ascending. Of a part of a source with fewer
                 sentences there is one passage with all of them.
         """
         found: list[Span] = []
-        telling = {one.source for one in self.sentences if one.alone}
         start = 0
         while start < len(self.sentences):
             part, stop = self.sentences[start].part, start
@@ -83,11 +82,7 @@ class Block:
                     found.append((start, stop))
                 less = size
             start = stop
-        return [
-            (at, end)
-            for at, end in found
-            if self.sentences[at].source not in telling or any(one.alone for one in self.sentences[at:end])
-        ]
+        return [(at, end) for at, end in found if any(one.alone for one in self.sentences[at:end])]
 
 
 @dataclass

@@ -140,14 +140,20 @@ def content_shares(claims: Sequence[str], tokenizer: Any, counts: Sequence[int])
     return found
 
 
+def _stems(text: str) -> list[str]:
+    """Content words, in their order, by their first letters."""
+    return [text[start:end].lower()[:_STEM] for start, end in content_words(text)]
+
+
 def shared_words(claims: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
     """The share of each claim's content words that each text has, by first letters, `(claims, texts)`."""
-
-    def stems(text: str) -> set[str]:
-        return {text[start:end].lower()[:_STEM] for start, end in content_words(text)}
-
-    ours, theirs = [stems(claim) for claim in claims], [stems(text) for text in texts]
+    ours, theirs = [set(_stems(claim)) for claim in claims], [set(_stems(text)) for text in texts]
     return torch.tensor([[len(one & other) / max(1, len(one)) for other in theirs] for one in ours])
+
+
+def same_subject(claim: str, text: str) -> bool:
+    """Whether a text has the first content word of a claim: that the hall is free is not about its bar."""
+    return set(_stems(claim)[:1]) <= set(_stems(text))
 
 
 def lacking(matches: torch.Tensor, rule: Mapping[str, float]) -> torch.Tensor:

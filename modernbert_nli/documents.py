@@ -26,6 +26,7 @@ from .coverage import (
     content_shares,
     cosines,
     of_passages,
+    same_subject,
     shared_words,
     uncovered,
 )
@@ -575,6 +576,7 @@ def decide(
     reason = UNCERTAIN if uncertainty >= limit else None
     pro, contra = (int(side.masked_fill(~single, -1.0).argmax()) for side in alone)
     conflict = bool(alone[0, pro] >= _CONFLICT and alone[1, contra] >= _CONFLICT)
+    conflict = conflict and same_subject(claim, passages[contra].said)
     if conflict and not passages[pro].overlaps(passages[contra]):
         evidence = [(passages[row], float(side[row])) for row, side in zip((pro, contra), alone, strict=True)]
         reason, uncertainty = CONFLICT, 1.0

@@ -238,6 +238,13 @@ def _words(text: str) -> list[str]:
 
 
 _MONTHS = {name: row for row, name in enumerate(_words("jan feb mar apr may jun jul aug sep oct nov dec"), 1)}
+_CALENDAR = {  # "may" and "march" are other words too
+    name: f"={name[:3]}"
+    for name in _words(
+        "monday tuesday wednesday thursday friday saturday sunday january february april june july august "
+        "september october november december"
+    )
+}
 _MONTH = (
     r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?"
@@ -296,7 +303,7 @@ _OPPOSITES = [
     )
 ]
 _CRITICAL = _NEGATIONS.union(*_OPPOSITES)
-_APART = _CRITICAL.union(_LIGHT, _MONTHS, _NUMBERS, _POWERS, _UNITS)
+_APART = _CRITICAL.union(_LIGHT, _MONTHS, _CALENDAR, _NUMBERS, _POWERS, _UNITS)
 
 
 def difference(premise: str, hypothesis: str) -> str | None:
@@ -381,6 +388,8 @@ def terms(text: str) -> list[str]:
         elif term in _NUMBERS:
             tens = after and float(last) in _TENS.values() and 0 < _NUMBERS[term] < 10
             found[-1:] = [str(int(last) + _NUMBERS[term])] if tens else [*found[-1:], str(_NUMBERS[term])]
+        elif singular in _CALENDAR:
+            found.append(_CALENDAR[singular])
         elif "@" in term or ":" in term or term.count(".") > 1:
             found.append(term.removesuffix(":00"))
         elif _is_number(term):

@@ -222,7 +222,7 @@ def test_a_target_risk_is_a_threshold(nli):
     assert answered(given(PAIRS, target_risk=0.3)) == 2
     assert answered(given(PAIRS, threshold=1.0)) == 3
     assert answered(nli.model.as_pipeline(threshold=1.0)(PAIRS, target_risk=0.2)) == 1
-    assert set(given(*PAIRS[0])) == {"label", "confidence", "abstain", "uncertainty", "probs"}
+    assert set(given(*PAIRS[0])) == {"label", "confidence", "abstain", "uncertainty", "probs", "reason"}
 
 
 def test_a_target_risk_goes_through_every_method(nli):

@@ -9,6 +9,7 @@ from conftest import ROOT, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modernbert_nli.guards import QUANTITY, SIGNS, UNREADABLE
 from page import examples
 from page.about import about
 from page.answers import check_answer, choose_category, judge_pair, parse_categories
@@ -54,6 +55,23 @@ def test_the_example_pairs_show_each_outcome(quick, example, expected):
     assert ("abstains: it is too unsure" in html) == (expected == "No answer")
     assert html.count("<tr") == 3
     assert 'role="img" aria-label="Uncertainty' in html
+
+
+@pytest.mark.parametrize(
+    ("premise", "hypothesis", "said"),
+    [
+        ("The bus leaves at 7 a.m.", "The bus leaves at 7 p.m.", "The model abstains: " + QUANTITY),
+        ("Wi-Fi: ✅", "Wi-Fi: ❌", "The model abstains: " + SIGNS),
+        ("猫在睡觉。", "狗在睡觉。", "The model abstains: " + UNREADABLE),
+        ("It rained. The fee is paid.", "The fee is paid.", "The premise says so word for word."),
+    ],
+)
+def test_a_pair_says_what_is_known_without_heads(quick, premise, hypothesis, said):
+    """At whatever risk."""
+    for risk in (choice(quick).start, None):
+        html = judge_pair(quick, premise, hypothesis, risk)
+        assert said in html
+        assert heading(html) == ("No answer" if "abstains" in said else "Entailment")
 
 
 def test_the_wrong_example_is_not_given_at_a_lower_risk(quick):

@@ -16,10 +16,11 @@ from conftest import PAIRS, ROOT, make_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modernbert_nli.guards import UNCERTAIN
 from predict import InputError, judge_file, load_pipeline, main
 
 DECISION = ["label", "confidence", "abstain", "uncertainty", "p_entailment", "p_neutral", "p_contradiction"]
-DECISION += ["truncated"]
+DECISION += ["reason", "rule", "truncated"]
 ROWS = [{"premise": premise, "hypothesis": hypothesis} for premise, hypothesis in PAIRS]
 
 
@@ -168,6 +169,20 @@ def test_a_premise_that_lost_its_end_is_marked(model, tmp_path, capsys):
     for text, told in (("It rains.", False), (long, True)):
         assert main([*model, text, "It is wet."]) == 0
         assert ("not read: --check reads all of it" in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_a_row_says_why_it_is_undecided(pipe, tmp_path, kind):
+    """In a column, empty where it decides; a sentence of the premise is decided by rule."""
+    pairs = [("It rains. The dog runs.", "The dog runs."), PAIRS[0], PAIRS[0]]
+    rows = [{"premise": premise, "hypothesis": hypothesis} for premise, hypothesis in pairs]
+    source, output = write(tmp_path / f"in{kind}", rows), tmp_path / f"out{kind}"
+    judge_file(pipe, source, output, threshold=1.0)
+    first, second, _ = read(output)
+    assert (first["label"], first["rule"], first["reason"] or None) == ("entailment", "verbatim", None)
+    assert (second["rule"] or None, second["reason"] or None) == (None, None)
+    judge_file(pipe, source, output, threshold=0.0, overwrite=True)
+    assert [row["reason"] for row in read(output)] == [UNCERTAIN] * 3
 
 
 def test_other_columns_threshold_and_existing_names(pipe, tmp_path):

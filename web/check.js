@@ -28,9 +28,9 @@ export async function check(model, answer, document, threshold, onProgress = () 
   if (!HAS_WORD.test(answer)) throw new TextError("The answer has no words.");
   const rules = { ...RULES, ...model.config.evidence };
   const limit = threshold ?? rules.abstain_from ?? model.config.abstention_threshold;
-  const spans = readableSentences(model.tokens, answer).filter((span) => HAS_WORD.test(answer.slice(...span)));
+  const spans = readableSentences(model, answer).filter((span) => HAS_WORD.test(answer.slice(...span)));
   const claims = await model.read(spans.map((span) => answer.slice(...span)), "claim", false);
-  const places = readableSentences(model.tokens, document);
+  const places = readableSentences(model, document);
   const texts = places.map((span) => document.slice(...span));
   const sentences = await model.read(texts, "sentence", true, (done) => onProgress(done / 3));
   const passages = passagesOf(sentences.length, rules.sizes);

@@ -1,14 +1,13 @@
 // A document to sentences with their states, and to passages of some of them: `passages.py`.
 
-import { splitSentences } from "./sentences.js";
 import { SPACE } from "./tokens.js";
 
 const BLANK = new RegExp(`[${SPACE}]`, "u");
 const utf8 = new TextEncoder();
 
 // Places of the sentences of a text; those that the encoder cannot read at once in parts.
-export function readableSentences(tokens, text) {
-  return splitSentences(text).flatMap(([start, end]) => fitting(tokens, text, start, end));
+export function readableSentences({ python, tokens }, text) {
+  return python("sentences", text).flatMap(([start, end]) => fitting(tokens, text, start, end));
 }
 
 function fitting(tokens, text, start, end) {

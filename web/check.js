@@ -1,25 +1,16 @@
 // An answer against a whole document, sentence by sentence: `documents.py`.
 
+import constants from "./constants.js";
 import { bestMatches, cosines, greatest, innerSum, uncovered } from "./coverage.js";
-import { sigmoid, softmax } from "./judge.js";
+import { logOdds, mean, sigmoid, softmax } from "./numbers.js";
 import { passagesOf, readableSentences } from "./passages.js";
 import { TextError, WORD, checkText } from "./tokens.js";
 
-const FEATURES = ["entailment", "contradiction", "cosine", "coverage", "words"];
-const RULES = {
-  sizes: [1, 3], // sentences in a passage
-  support: { entailment: 1 }, // weights of features, and a bias: log-odds that the passage supports
-  contradiction: { contradiction: 1 },
-  abstain_from: null, // the uncertainty; null: as the heads abstain on pairs
-  unsupported: { words: 1, coverage: 0, threshold: 0.11 },
-};
+const { FEATURES, RULES } = constants.documents;
 const CANDIDATES = 12; // looked at for the best few that do not overlap
 const TOP = 3;
 const RANKS = ["contradicted", "not supported", "uncertain", "supported"];
 const HAS_WORD = new RegExp(`[${WORD}]`, "u");
-const EPSILON = 1e-9;
-
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 // Check an answer. `onProgress` gets the share that is done.
 export async function check(model, answer, document, threshold, onProgress = () => {}) {
@@ -66,11 +57,6 @@ async function judged(model, claim, { sentences, sums, passages }, onProgress) {
   }));
   const uncertainty = outputs.map((output) => output.uncertainty);
   return { probs, uncertainty, features, matches: layers.map(greatest) };
-}
-
-function logOdds(probability) {
-  const inside = Math.min(Math.max(probability, EPSILON), 1 - EPSILON);
-  return Math.log(inside / (1 - inside));
 }
 
 function weighted(features, weights) {

@@ -1,6 +1,6 @@
 // Which words of a claim a document covers, from the states of both: `coverage.py`.
 
-import { dot, normalized, sumOfRows } from "./graphs.js";
+import { dot, normalized, sumOfRows } from "./numbers.js";
 import { WORD } from "./tokens.js";
 
 // A layer of a text without its special tokens, unless it has no others: rows and how many.

@@ -2,6 +2,7 @@
 // As `onnx_backend.py` and `texts.py`: each text is encoded once and kept.
 
 import * as ort from "./vendor/onnxruntime-web/ort.wasm.bundle.min.mjs";
+import { normalized, sumOfRows } from "./numbers.js";
 import { startPython, withModules } from "./python.js";
 import { Tokens } from "./tokens.js";
 
@@ -225,22 +226,3 @@ const FLOATS = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
   const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
   return (sign ? -1 : 1) * (exponent === 31 ? (fraction ? NaN : Infinity) : size);
 });
-
-export function sumOfRows(values, width, from = 0, to = values.length / width) {
-  const sum = new Float64Array(width);
-  for (let row = from; row < to; row++) {
-    for (let at = 0; at < width; at++) sum[at] += values[row * width + at];
-  }
-  return sum;
-}
-
-export function normalized(vector) {
-  const length = Math.max(Math.sqrt(dot(vector, vector)), 1e-12);
-  return vector.map((value) => value / length);
-}
-
-export function dot(one, other) {
-  let sum = 0;
-  for (let at = 0; at < one.length; at++) sum += one[at] * other[at];
-  return sum;
-}

@@ -1,11 +1,10 @@
 // A text and categories to a route, or to the reason why there is none, as `routing.py` finds it:
 // P(category) = P(any fits) * P(category | any fits).
 
-import { dot, normalized } from "./graphs.js";
-import { logSumExp, sigmoid, softmax } from "./judge.js";
+import constants from "./constants.js";
+import { dot, logSumExp, normalized, sigmoid, softmax } from "./numbers.js";
 
-const UNFITTED = { similarity: 0, entailment: 1, contrast: 0, offset: 0, slope: 1, threshold: 0.5 };
-const JUDGED = 32; // of more categories, the most similar
+const { JUDGED, UNFITTED } = constants.routing; // of more categories than JUDGED, the most similar
 
 // Route a text. `categories`: a Map of names to hypotheses.
 export async function route(model, text, categories, threshold) {

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers.dynamic_module_utils import get_relative_import_files
 
 from modernbert_nli import documents, routing
 from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE, graph_file
@@ -129,12 +128,16 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
 def python_files() -> dict[str, Path]:
     """The Python that the page runs, by its place there: the bridge, and what that imports of the package."""
     package = ROOT / "modernbert_nli"
-    files = {BRIDGE.name: BRIDGE}
-    for node in ast.walk(ast.parse(BRIDGE.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package.name}."):
-            module = package / f"{(node.module or '').partition('.')[2]}.py"
-            for path in (module, *map(Path, get_relative_import_files(module))):
-                files[f"{package.name}/{path.name}"] = path
+    files, waiting = {BRIDGE.name: BRIDGE}, [BRIDGE]
+    while waiting:
+        for node in ast.parse(waiting.pop().read_text(encoding="utf-8")).body:
+            name = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            ours = isinstance(node, ast.ImportFrom) and (node.level or name.startswith(package.name))
+            modules = [name.rpartition(".")[2]] if name != package.name else [one.name for one in node.names]
+            for path in [package / f"{module}.py" for module in modules] if ours else ():
+                if (place := f"{package.name}/{path.name}") not in files:
+                    files[place] = path
+                    waiting.append(path)
     return files
 
 

@@ -41,7 +41,7 @@ class _Elsewhere(MetaPathFinder, Loader):
 
 sys.meta_path.append(_Elsewhere())
 
-from modernbert_nli import documents  # noqa: E402
+from modernbert_nli import documents, guards  # noqa: E402
 from modernbert_nli.passages import Block, Reader, said_by  # noqa: E402
 from modernbert_nli.tokenization import PairError, max_pair_length  # noqa: E402
 
@@ -119,23 +119,64 @@ def call(name: str, values: str) -> str:
         return json.dumps({"error": error.reason})
 
 
+def decide_pair(
+    premise: str, hypothesis: str, said: dict[str, Any], threshold: float
+) -> dict[str, Any]:
+    """What is decided of a pair. `said`: `probs` and `uncertainty` of the heads, and whether it was `truncated`."""
+    probs, uncertainty = said["probs"], said["uncertainty"]
+    best = max(range(len(probs)), key=probs.__getitem__)
+    abstain = uncertainty >= threshold
+    result = {
+        "label": _model.config.id2label[best],
+        "confidence": probs[best],
+        "abstain": abstain,
+        "uncertainty": uncertainty,
+        "probs": {_model.config.id2label[row]: value for row, value in enumerate(probs)},
+        "reason": guards.UNCERTAIN if abstain else None,
+        "truncated": said["truncated"],
+    }
+    return guards.overruled(premise, hypothesis, result, threshold, _model.tokenizer)
+
+
 def compare(answer: str, document: str) -> dict[str, Any]:
-    """The claims of an answer, the sentences of a document and its passages: what is to be encoded.
+    """What of an answer and a document is to be encoded, and what may meet.
 
     Returns:
         `dict`: `claims` and `sentences`, texts; `passages`, each its first sentence and the one after its
-        last; `silent`, by claim the numbers of passages that cannot be about it.
+        last, and of each the number of its size among those of the `rules`; by claim `silent`, the numbers of
+        passages that cannot be about it, and `shares`, how much each of its tokens counts.
     """
     global _question
     rules = documents.rules_of(_model.config, separate=True)
     reader = Reader(_model, rules["sizes"], encode=False)
     claims = documents.read_claims(answer, reader)
-    parts = list(reader.blocks([(0, document)]))
-    block = Block([one for part in parts for one in part.sentences[part.carried :]], None)
+    blocks = list(reader.blocks([(0, document)]))
+    block = Block([one for part in blocks for one in part.sentences[part.carried :]], None)
     passages = block.passages(rules["sizes"])
-    _question = _Question(answer, document, claims, block, passages, reader)
+    sizes = [documents.size_of(passage, rules) for passage in passages]
+    apart: list[list[int]] = [[] for _ in claims.texts]
+    for claim, row in silent(block, passages, claims.texts):
+        apart[claim].append(row)
+    _question = _Question(answer, document, claims, rules, block, passages, sizes, reader)
     return {
         "claims": claims.texts,
         "sentences": [said_by(one, document) for one in block.sentences],
         "passages": passages,
+        "sizes": sizes,
+        "silent": apart,
+        "shares": [content_shares(text, _model.tokenizer) for text in claims.texts],
+        "rules": rules,
     }
+
+
+def decide_answer(said: list[dict[str, Any]], threshold: float | None) -> dict[str, Any]:
+    """What is decided of the answer that was compared last.
+
+    Args:
+        said: Of each claim `matches`, by layer the best match of each token, and `passages`, the nearest of
+            each size: its number (`row`), `nearness`, `features` by name, `probs` and `uncertainty`.
+    """
+    asked = _question
+    comparison = documents.Comparison(_pipe, asked.claims, asked.rules, {0: asked.document})
+    for text, one in zip(asked.claims.texts, said, strict=True):
+        comparison.meet(text, asked.block, one)

@@ -39,7 +39,7 @@ export async function loadModel(files, onProgress) {
   }
   const config = withPromise(json("config.json"), json("onnx/int8.json"));
   const tokens = new Tokens(json("tokenizer.json"), json("tokenizer_config.json"), config);
-  return new Model(config, tokens, withModules(runtime, found), ...sessions);
+  return new Model(config, tokens, withModules(runtime, found, config, tokens), ...sessions);
 }
 
 // What int8 graphs promise stands in a file of its own; what float32 promises is not theirs.

@@ -7,21 +7,8 @@ export async function judgePairs(model, pairs, threshold = model.config.abstenti
   const premises = await model.read(pairs.map(([premise]) => premise), "premise", true);
   const hypotheses = await model.read(pairs.map(([, hypothesis]) => hypothesis), "hypothesis", false);
   const outputs = await model.judge(pairs.map((_, row) => [[premises[row]], hypotheses[row]]));
-  return outputs.map((output, row) => ({
-    ...decide(output, model.config, threshold),
-    truncated: premises.truncated[row],
-  }));
-}
-
-// Logits and uncertainty of a pair to its decision.
-export function decide({ logits, uncertainty }, config, threshold) {
-  const probs = softmax(logits);
-  const best = probs.indexOf(Math.max(...probs));
-  return {
-    label: config.id2label[best],
-    confidence: probs[best],
-    abstain: uncertainty >= threshold,
-    uncertainty,
-    probs: Object.fromEntries(probs.map((value, index) => [config.id2label[index], value])),
-  };
+  return outputs.map(({ logits, uncertainty }, row) => {
+    const said = { probs: softmax(logits), uncertainty, truncated: premises.truncated[row] };
+    return model.python("decide_pair", ...pairs[row], said, threshold);
+  });
 }

@@ -3,7 +3,6 @@
     folder/
       index.html, *.js, *.css   of `web/` and `page/style.css`
       index.json                which files are read, with their sizes; examples; what the page is about
-      constants.js              rules, thresholds and texts of the package's modules, by module and name
       model/                    configuration, tokenizer, graphs
       python/                   `web/bridge.py`, and the modules of the package that it imports, as they are
       vendor/                   the few files of npm packages that the page needs, at the versions of
@@ -21,7 +20,6 @@ from typing import Any
 
 import yaml
 
-from modernbert_nli import documents, routing
 from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE, graph_file
 from page import examples
 from publishing.graphs import check_graph
@@ -59,11 +57,6 @@ VENDORED = {
             "python_stdlib.zip",
         )
     },
-}
-# What the page's own computation takes from modules that it cannot run.
-_SHARED = {
-    documents: ("FEATURES", "RULES"),
-    routing: ("JUDGED", "UNFITTED"),
 }
 _NEW_SPACE = (".gitattributes", "README.md", "index.html", "style.css")  # what a new one may hold
 
@@ -120,7 +113,6 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
         "about": about if model_id is None else f"{name}: {about[0].lower()}{about[1:]}",
     }
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False, indent=1), encoding="utf-8")
-    (folder / "constants.js").write_text(f"export default {_constants()};\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(packages, model_id), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -132,22 +124,14 @@ def python_files() -> dict[str, Path]:
     while waiting:
         for node in ast.parse(waiting.pop().read_text(encoding="utf-8")).body:
             name = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-            ours = isinstance(node, ast.ImportFrom) and (node.level or name.startswith(package.name))
-            modules = [name.rpartition(".")[2]] if name != package.name else [one.name for one in node.names]
-            for path in [package / f"{module}.py" for module in modules] if ours else ():
+            if not isinstance(node, ast.ImportFrom) or not (node.level or name.startswith(package.name)):
+                continue
+            modules = [one.name for one in node.names] if name == package.name else [name.rpartition(".")[2]]
+            for path in [package / f"{module}.py" for module in modules]:
                 if (place := f"{package.name}/{path.name}") not in files:
                     files[place] = path
                     waiting.append(path)
     return files
-
-
-def _constants() -> str:
-    """Values of `_SHARED` as JSON; a name's leading underscore is left out."""
-    values = {
-        module.__name__.rpartition(".")[2]: {name.lstrip("_"): getattr(module, name) for name in names}
-        for module, names in _SHARED.items()
-    }
-    return json.dumps(values, ensure_ascii=True, indent=1)
 
 
 def vendored() -> Path:

@@ -5,6 +5,7 @@ them are loaded all the same, and what they would compute with them is JavaScrip
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
@@ -41,9 +42,10 @@ class _Elsewhere(MetaPathFinder, Loader):
 
 sys.meta_path.append(_Elsewhere())
 
-from modernbert_nli import documents, guards  # noqa: E402
-from modernbert_nli.passages import Block, Reader, said_by  # noqa: E402
-from modernbert_nli.tokenization import PairError, max_pair_length  # noqa: E402
+from modernbert_nli import documents, guards, routing  # noqa: E402
+from modernbert_nli.coverage import content_shares  # noqa: E402
+from modernbert_nli.passages import Block, Reader, said_by, silent  # noqa: E402
+from modernbert_nli.tokenization import PairError, has_word, max_pair_length  # noqa: E402
 
 
 class _Tokenizer:
@@ -61,6 +63,9 @@ class _Tokenizer:
         units = _Units(text)
         places = [tuple(map(units.character, place)) for place in found["places"]]
         return {"input_ids": found["ids"], "offset_mapping": places}
+
+    def decode(self, ids: list[int]) -> str:
+        return self._tokens.decode(json.dumps(ids))
 
     def get_vocab(self) -> dict[str, int]:
         return json.loads(self._tokens.vocabulary())
@@ -93,11 +98,14 @@ class _Question:
     answer: str
     document: str
     claims: documents.Claims
+    rules: dict[str, Any]
     block: Block
     passages: list[tuple[int, int]]
+    sizes: list[int]
     reader: Reader
 
 
+_ROUTING = ("UNFITTED", "JUDGED", "CLOSE", "NO_CHOICE", "ANY_TEXT", "NEAREST", "OWN")
 _model = SimpleNamespace()  # what Python's modules ask a model for
 _question: _Question
 
@@ -119,10 +127,8 @@ def call(name: str, values: str) -> str:
         return json.dumps({"error": error.reason})
 
 
-def decide_pair(
-    premise: str, hypothesis: str, said: dict[str, Any], threshold: float
-) -> dict[str, Any]:
-    """What is decided of a pair. `said`: `probs` and `uncertainty` of the heads, and whether it was `truncated`."""
+def decide_pair(premise: str, hypothesis: str, said: dict[str, Any], threshold: float) -> dict[str, Any]:
+    """What is decided of a pair. `said`: `probs`, `uncertainty`, and whether the premise was `truncated`."""
     probs, uncertainty = said["probs"], said["uncertainty"]
     best = max(range(len(probs)), key=probs.__getitem__)
     abstain = uncertainty >= threshold
@@ -153,10 +159,11 @@ def compare(answer: str, document: str) -> dict[str, Any]:
     blocks = list(reader.blocks([(0, document)]))
     block = Block([one for part in blocks for one in part.sentences[part.carried :]], None)
     passages = block.passages(rules["sizes"])
-    sizes = [documents.size_of(passage, rules) for passage in passages]
+    sizes = [sum(end - at > size for size in rules["sizes"][:-1]) for at, end in passages]
     apart: list[list[int]] = [[] for _ in claims.texts]
     for claim, row in silent(block, passages, claims.texts):
         apart[claim].append(row)
+    counts = [len(_model.tokenizer(text)["input_ids"]) for text in claims.texts]
     _question = _Question(answer, document, claims, rules, block, passages, sizes, reader)
     return {
         "claims": claims.texts,
@@ -164,7 +171,7 @@ def compare(answer: str, document: str) -> dict[str, Any]:
         "passages": passages,
         "sizes": sizes,
         "silent": apart,
-        "shares": [content_shares(text, _model.tokenizer) for text in claims.texts],
+        "shares": content_shares(claims.texts, _model.tokenizer, counts),
         "rules": rules,
     }
 
@@ -176,7 +183,49 @@ def decide_answer(said: list[dict[str, Any]], threshold: float | None) -> dict[s
         said: Of each claim `matches`, by layer the best match of each token, and `passages`, the nearest of
             each size: its number (`row`), `nearness`, `features` by name, `probs` and `uncertainty`.
     """
-    asked = _question
-    comparison = documents.Comparison(_pipe, asked.claims, asked.rules, {0: asked.document})
+    asked, label = _question, _model.config.label2id
+    pipe = SimpleNamespace(
+        model=_model, tokenizer=_model.tokenizer, threshold=_model.config.abstention_threshold
+    )
+    comparison = documents.Comparison(pipe, asked.claims, asked.rules, {0: asked.document})
+    found = []
     for text, one in zip(asked.claims.texts, said, strict=True):
-        comparison.meet(text, asked.block, one)
+        candidates = documents.Candidates([[] for _ in asked.rules["sizes"]], one["matches"])
+        for met in one["passages"]:
+            row, probs = met["row"], met["probs"]
+            known = {name: _log_odds(probs[label[name]]) for name in documents.FEATURES[:2] if name in label}
+            known |= met["features"]
+            passage = comparison.passage(asked.block, asked.passages[row], asked.sizes[row], text)
+            passage.nearness, passage.uncertainty, passage.probs = met["nearness"], met["uncertainty"], probs
+            passage.features = [known.get(name, 0.0) for name in documents.FEATURES]
+            candidates.nearest[asked.sizes[row]].append(passage)
+        found.append(candidates)
+    result = documents.conclude(
+        pipe, asked.answer, asked.claims, found, asked.rules, threshold, {0: 0}, asked.reader.reads
+    )
+    ours, theirs = _Units(asked.answer), _Units(asked.document)
+    result["evidence"] = theirs.moved(result["evidence"])
+    for sentence in result["sentences"]:
+        sentence["evidence"] = theirs.moved(sentence["evidence"])
+        sentence["unsupported"] = ours.moved(sentence["unsupported"])
+    result["sentences"] = ours.moved(result["sentences"])
+    return result
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, 1e-9), 1 - 1e-9)
+    return math.log(inside / (1 - inside))
+
+
+def read_categories(text: str, names: list[str]) -> dict[str, Any]:
+    """What routes are decided by, beside the configuration.
+
+    Returns:
+        `dict`: `words`, the names as words; values of `routing.py` by their names; `declined`, the result
+        of a text that has no word, else `None`.
+    """
+    return {
+        "words": [routing.readable(name) for name in names],
+        "declined": None if has_word(_model.tokenizer, text) else routing.no_route(names, several=False),
+        **{name: getattr(routing, name) for name in _ROUTING},
+    }

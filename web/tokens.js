@@ -58,6 +58,10 @@ export class Tokens {
     return JSON.stringify({ ids: ids.slice(1, -1), places });
   }
 
+  decode(ids) {
+    return this.tokenizer.decode(JSON.parse(ids));
+  }
+
   vocabulary() {
     return JSON.stringify(this.words);
   }

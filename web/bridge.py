@@ -65,7 +65,7 @@ class _Tokenizer:
         return {"input_ids": found["ids"], "offset_mapping": places}
 
     def decode(self, ids: list[int]) -> str:
-        return self._tokens.decode(json.dumps(ids))
+        return self._tokens.decode(json.dumps(ids)) if ids else ""
 
     def get_vocab(self) -> dict[str, int]:
         return json.loads(self._tokens.vocabulary())

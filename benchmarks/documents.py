@@ -727,7 +727,7 @@ def _token_scores(row: Row, rule: dict[str, float]) -> tuple[list[float], list[b
         at = offset + len(text)
         assert found.matches is not None  # the claim has states
         known = len(places) == found.matches.shape[1]
-        scores = lacking(found.matches, rule).tolist() if known else [0.0] * len(places)
+        scores = lacking(found.matches, rule) if known else [0.0] * len(places)
         words += [((a + offset, b + offset), s) for (a, b), s in word_scores(text, places, scores)]
     tokens, place = [], 0
     for token in given["claim_tokens"]:

@@ -6,7 +6,7 @@ the same there.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,24 +84,24 @@ def _sums(states: TokenStates) -> torch.Tensor:
 
 
 def uncovered(
-    claim: str, tokenizer: Any, matches: torch.Tensor | None, rule: Mapping[str, float]
+    claim: str, tokenizer: Any, matches: Iterable[Iterable[Any]] | None, rule: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Spans of the words of a claim that are not covered, neighbours as one.
 
     Args:
         claim (`str`): The claim.
         tokenizer (`PreTrainedTokenizerBase`): That of the base.
-        matches (`torch.Tensor` of shape `(2, tokens)`): Best match of each token, lowest and last layer.
+        matches (`(2, tokens)` numbers): Best match of each token, lowest and last layer.
         rule (`Mapping[str, float]`): `words` and `coverage`, weights of the two, and `threshold`: from which
             weighted sum of 1 - match upwards a word is not covered.
 
     Returns:
         `list[dict]`: `start`, `end` and `text` of each span, places of characters in the claim.
     """
-    places = None if matches is None else token_places(tokenizer, claim)
-    if places is None or matches is None or len(places) != matches.shape[1]:
+    places = token_places(tokenizer, claim)
+    scores = [] if matches is None else lacking(matches, rule)
+    if places is None or len(places) != len(scores):
         return []
-    scores = lacking(matches, rule).tolist()
     words = word_scores(claim, places, scores)
     spans: list[Span] = []
     last_was = False
@@ -122,8 +122,8 @@ def content_words(text: str) -> list[Span]:
     return [word.span() for word in content or words]
 
 
-def content_shares(claims: Sequence[str], tokenizer: Any, counts: Sequence[int]) -> list[torch.Tensor]:
-    """How much each token of each claim counts for what it is about, `(tokens,)`, 1 in all.
+def content_shares(claims: Sequence[str], tokenizer: Any, counts: Sequence[int]) -> list[list[float]]:
+    """How much each token of each claim counts for what it is about, 1 in all.
 
     Its content words count alike, and of each its tokens. Where the tokenizer does not tell the places of
     tokens, all tokens count alike.
@@ -131,12 +131,14 @@ def content_shares(claims: Sequence[str], tokenizer: Any, counts: Sequence[int])
     found = []
     for claim, count in zip(claims, counts, strict=True):
         places = token_places(tokenizer, claim)
-        share = torch.zeros(count)
+        share = [0.0] * count
         if places is not None and len(places) == count:
             for start, end in content_words(claim):
                 inside = [row for row, (a, b) in enumerate(places) if a < end and b > start]
-                share[inside] = 1 / max(1, len(inside))
-        found.append(share / share.sum() if share.sum() > 0 else torch.full((count,), 1 / max(1, count)))
+                for row in inside:
+                    share[row] = 1 / len(inside)
+        total = sum(share)
+        found.append([one / total for one in share] if total else [1 / max(1, count)] * count)
     return found
 
 
@@ -156,10 +158,13 @@ def same_subject(claim: str, text: str) -> bool:
     return set(_stems(claim)[:1]) <= set(_stems(text))
 
 
-def lacking(matches: torch.Tensor, rule: Mapping[str, float]) -> torch.Tensor:
-    """How little each token is covered, `(tokens,)`, of its matches in two layers, `(2, tokens)`."""
-    weights = torch.tensor([rule["words"], rule["coverage"]])
-    return weights @ (1 - matches)
+def lacking(matches: Iterable[Iterable[Any]], rule: Mapping[str, float]) -> list[float]:
+    """How little each token is covered, of its matches in two layers, `(2, tokens)`."""
+    lowest, last = (list(map(float, layer)) for layer in matches)
+    return [
+        rule["words"] * (1 - one) + rule["coverage"] * (1 - other)
+        for one, other in zip(lowest, last, strict=True)
+    ]
 
 
 def word_scores(claim: str, places: Sequence[Span], scores: Sequence[float]) -> list[tuple[Span, float]]:

@@ -10,6 +10,7 @@ The weights stand in the configuration (`evidence`), as `benchmarks/documents.py
 known without heads stands above them: a sentence of a source itself, and where `guards.veto` finds no ground.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -217,7 +218,7 @@ def verdicts(
     names = {number: one.source for number, one in enumerate(reads)}
     order = range(len(reads)) if apart else [0] * bool(reads)
     return [
-        _answer(
+        conclude(
             pipe,
             answer,
             claims,
@@ -308,7 +309,7 @@ class Comparison:
                     relevance[..., column] = _log_odds(probs[..., label[name]])
             for claim, row in chosen.nonzero().tolist():
                 key, size = where[row]
-                passage = self._passage(block, passages[row], size, some.texts[claim])
+                passage = self.passage(block, passages[row], size, some.texts[claim])
                 passage.nearness = float(nearness[claim, row])
                 passage.features = relevance[claim, row].tolist()
                 passage.probs = probs[claim, row].tolist()
@@ -320,7 +321,7 @@ class Comparison:
                     del best.nearest[size][self.rules["candidates"][size] :]
                     best.add_matches([layer[claim][:, rows] for layer in matches])
 
-    def _passage(self, block: Block, place: Span, size: int, claim: str) -> Passage:
+    def passage(self, block: Block, place: Span, size: int, claim: str) -> Passage:
         """A passage as it stands in its source, not judged yet."""
         source, span = _place(block, place)
         text = self.texts[source]
@@ -351,7 +352,13 @@ class Comparison:
         ]
         silent = ~about.repeat_interleave(inner_counts(claims.states), dim=0)
         matches = [match.masked_fill(silent, -1.0) for match in matches]
-        shares = torch.cat(content_shares(claims.texts, self.pipe.model.tokenizer, counts))
+        shares = torch.tensor(
+            [
+                one
+                for share in content_shares(claims.texts, self.pipe.model.tokenizer, counts)
+                for one in share
+            ]
+        )
         even = torch.cat([torch.full((count,), 1 / count) for count in counts])
         columns = [
             cosines(claims.states, block.states, passages),
@@ -486,7 +493,7 @@ def _said(block: Block, passage: Span, texts: Mapping[int, str | None]) -> str:
     return (text or "")[slice(*span)] if span else ""
 
 
-def _answer(
+def conclude(
     pipe: Any,
     answer: str,
     claims: Claims,
@@ -527,11 +534,24 @@ def _answer(
     }
 
 
-def weigh(supports: torch.Tensor, contradicts: torch.Tensor, rules: Mapping[str, Any]) -> torch.Tensor:
-    """Log-odds of support and of contradiction, each less what speaks against it, `(2, …)`."""
-    both = torch.stack([supports, contradicts])
-    opposed = torch.tensor([rules["against"]["support"], rules["against"]["contradiction"]])
-    return both - opposed.view(2, *[1] * supports.ndim) * torch.nn.functional.softplus(both.flip(0))
+def _sum(features: Sequence[float], weights: Mapping[str, float]) -> float:
+    """`weighted` of one passage."""
+    values = zip(FEATURES, features, strict=True)
+    return sum((weights.get(name, 0.0) * value for name, value in values), weights.get("bias", 0.0))
+
+
+def _weigh(support: float, contradiction: float, rules: Mapping[str, Any]) -> tuple[float, float]:
+    """Probabilities of support and of contradiction, of log-odds of each, less what speaks against it."""
+
+    def opposed(one: float, other: float, weight: float) -> float:
+        log_odds = one - weight * (max(other, 0.0) + math.log1p(math.exp(-abs(other))))
+        return 0.5 + 0.5 * math.tanh(log_odds / 2)
+
+    against = rules["against"]
+    return (
+        opposed(support, contradiction, against["support"]),
+        opposed(contradiction, support, against["contradiction"]),
+    )
 
 
 def decide(
@@ -546,15 +566,19 @@ def decide(
     if not passages:  # none that speaks of what the claim names
         sure = {"verdict": "not supported", "confidence": 1.0, "uncertainty": 0.0, "support": 0.0}
         return {**sure, "abstain": False, "reason": None, "conflict": False}, []
-    features = torch.tensor([one.features for one in passages])
-    single = torch.tensor([one.size == min(other.size for other in passages) for one in passages])
-    supports = weighted(features, rules["support"])
-    contradicts = weighted(features, rules["contradiction"]).masked_fill(~single, -float("inf"))
-    p_support, p_against = weigh(supports.max(), contradicts.max(), rules).double().sigmoid().tolist()
-    alone = weigh(supports, contradicts, rules).sigmoid()  # of each passage by itself
-    same = torch.tensor([one.verbatim for one in passages])
-    if same.any():
-        supports, alone[0] = supports + 1e3 * same, torch.where(same, torch.ones(()), alone[0])
+    smallest = min(one.size for one in passages)
+    single = [row for row, one in enumerate(passages) if one.size == smallest]
+    supports = [_sum(one.features, rules["support"]) for one in passages]
+    contradicts = [-math.inf] * len(passages)
+    for row in single:
+        contradicts[row] = _sum(passages[row].features, rules["contradiction"])
+    p_support, p_against = _weigh(max(supports), max(contradicts), rules)
+    # of each passage by itself
+    alone = [_weigh(*both, rules) for both in zip(supports, contradicts, strict=True)]
+    same = any(one.verbatim for one in passages)
+    if same:
+        supports = [value + 1e3 * one.verbatim for value, one in zip(supports, passages, strict=True)]
+        alone = [(1.0 if one.verbatim else p, q) for (p, q), one in zip(alone, passages, strict=True)]
         p_support = 1.0
     if p_support >= 0.5 and p_support >= p_against:
         verdict, confidence, label, scores = "supported", p_support, ENTAILMENT, supports
@@ -562,25 +586,26 @@ def decide(
         verdict, confidence, label, scores = "contradicted", p_against, CONTRADICTION, contradicts
     else:
         verdict, confidence, label = "not supported", max(0.0, 1 - p_support - p_against), ""
-        scores = torch.tensor([one.nearness - 1e6 * one.size for one in passages])
+        scores = [one.nearness - 1e6 * one.size for one in passages]
+    side, shown = (1, 1) if verdict == "contradicted" else (0, _SHOWN)
     evidence: list[tuple[Passage, float]] = []
-    for row in scores.argsort(descending=True, stable=True).tolist():
+    for row in sorted(range(len(passages)), key=lambda row: -scores[row]):
         one = passages[row]
-        shown = _SHOWN if verdict != "contradicted" else 1
         if len(evidence) < shown and not any(one.overlaps(other) for other, _ in evidence):
-            evidence.append((one, float(alone[int(verdict == "contradicted"), row])))
+            evidence.append((one, alone[row][side]))
     deciding = evidence[0][0]
     uncertainty = deciding.uncertainty if rules["abstain_from"] is None else 1 - confidence
-    if same.any():
+    if same:
         uncertainty = 0.0
     reason = UNCERTAIN if uncertainty >= limit else None
-    pro, contra = (int(side.masked_fill(~single, -1.0).argmax()) for side in alone)
-    conflict = bool(alone[0, pro] >= _CONFLICT and alone[1, contra] >= _CONFLICT)
+    pro = max(single, key=lambda row: alone[row][0])
+    contra = max(single, key=lambda row: alone[row][1])
+    conflict = alone[pro][0] >= _CONFLICT and alone[contra][1] >= _CONFLICT
     conflict = conflict and same_subject(claim, passages[contra].said)
     if conflict and not passages[pro].overlaps(passages[contra]):
-        evidence = [(passages[row], float(side[row])) for row, side in zip((pro, contra), alone, strict=True)]
+        evidence = [(passages[pro], alone[pro][0]), (passages[contra], alone[contra][1])]
         reason, uncertainty = CONFLICT, 1.0
-    elif not same.any() and (ground := veto(deciding.said, claim, label, tokenizer)) is not None:
+    elif not same and (ground := veto(deciding.said, claim, label, tokenizer)) is not None:
         reason, uncertainty = ground, 1.0
     found = {
         "verdict": verdict if reason is None else "uncertain",
@@ -591,7 +616,7 @@ def decide(
         "uncertainty": uncertainty,
         "support": p_support,
     }
-    return (found | {"rule": "verbatim"} if same.any() else found), evidence
+    return (found | {"rule": "verbatim"} if same else found), evidence
 
 
 def _whole(sentences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -143,6 +143,23 @@ def verbatim(premise: str, hypothesis: str) -> bool:
     return said == whole or (said in whole and said in statements(premise))
 
 
+def overruled(
+    premise: str, hypothesis: str, result: dict[str, Any], threshold: float, tokenizer: Any
+) -> dict[str, Any]:
+    """A result of heads, or what is known without them; no threshold lets through what has a veto."""
+    label = result["label"]
+    if verbatim(premise, hypothesis):
+        probs = {name: float(name == ENTAILMENT) for name in result["probs"]}
+        sure = {"label": ENTAILMENT, "confidence": 1.0, "uncertainty": 0.0, "probs": probs}
+        abstain = threshold <= 0
+        known = {"abstain": abstain, "reason": UNCERTAIN if abstain else None, "rule": "verbatim"}
+        return {**result, **sure, **known}
+    reason = veto(premise, hypothesis, label, tokenizer)
+    if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
+        reason = CUT  # what was not read may say it
+    return {**result, "abstain": True, "uncertainty": 1.0, "reason": reason} if reason else result
+
+
 def veto(premise: str, hypothesis: str, label: str, tokenizer: Any) -> str | None:
     """Why a label that heads found must not stand, one of `REASONS`, or `None`.
 

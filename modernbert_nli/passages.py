@@ -206,12 +206,19 @@ class Reader:
 
 
 def speaking(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> torch.Tensor:
-    """Which passages can be about which claims, `(claims, passages)`.
-
-    Not a cell of another row or column than those that the claim names, nor another item than those; and of
-    several cells or items together only where the claim names several of them.
-    """
+    """Which passages can be about which claims, `(claims, passages)`: all but those of `silent`."""
     about = torch.ones(len(claims), len(passages), dtype=torch.bool)
+    for claim, row in silent(block, passages, claims):
+        about[claim, row] = False
+    return about
+
+
+def silent(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Numbers of claims, and of passages that cannot be about them.
+
+    Such is a cell of another row or column than those that the claim names, or another item than those; and
+    several cells or items together, unless the claim names several of them.
+    """
     named: dict[Names, list[tuple[int, set[int]]]] = {}
     for row, passage in enumerate(passages):
         ours: dict[Names, set[int]] = {}
@@ -224,8 +231,7 @@ def speaking(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> t
                 named[names] = [(claim, several) for claim, several in found if several]
             for claim, several in named[names]:
                 if len(several & numbers) < min(2, len(numbers)):
-                    about[claim, row] = False
-    return about
+                    yield claim, row
 
 
 def _statements(text: str, splitter: Splitter | None) -> Iterator[Statement]:

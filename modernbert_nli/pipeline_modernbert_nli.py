@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
-from .guards import CONTRADICTION, CUT, ENTAILMENT, UNCERTAIN, verbatim, veto
+from .guards import UNCERTAIN, overruled
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
@@ -501,9 +501,11 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
                 failure, pairs = error, pairs[: error.row]
                 tokens = self.preprocess(pairs, **preprocess)
             results = self._judge(tokens, batch_size, forward, postprocess)
+            limit = postprocess["threshold"]
             for (premise, hypothesis), result in zip(pairs, results, strict=True):
-                limit = postprocess["threshold"]
-                yield self._guarded(premise, hypothesis, result, limit) if guarded else result
+                if guarded:
+                    result = overruled(premise, hypothesis, result, limit, self.tokenizer)
+                yield result
             if isinstance(failure, PairError):
                 raise PairError(done + failure.row, failure.reason) from None
             if failure is not None:
@@ -523,22 +525,6 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             if cut:
                 results[row]["truncated"] = True
         return [results[row] for row in range(len(order))]
-
-    def _guarded(
-        self, premise: str, hypothesis: str, result: dict[str, Any], threshold: float
-    ) -> dict[str, Any]:
-        """A result with what is known without heads. Where that is a veto, no threshold lets it through."""
-        label = result["label"]
-        if verbatim(premise, hypothesis):
-            probs = {name: float(name == ENTAILMENT) for name in result["probs"]}
-            sure = {"label": ENTAILMENT, "confidence": 1.0, "uncertainty": 0.0, "probs": probs}
-            abstain = threshold <= 0
-            known = {"abstain": abstain, "reason": UNCERTAIN if abstain else None, "rule": "verbatim"}
-            return {**result, **sure, **known}
-        reason = veto(premise, hypothesis, label, self.tokenizer)
-        if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
-            reason = CUT  # what was not read may say it
-        return {**result, "abstain": True, "uncertainty": 1.0, "reason": reason} if reason else result
 
     def _joint(self, tokens: Any, order: list[int], batch_size: int, forward: dict) -> Iterator[Any]:
         """Batch by batch, what the model says of pairs in one sequence."""

@@ -4,12 +4,14 @@
       index.html, *.js, *.css   of `web/` and `page/style.css`
       index.json                which files are read, with their sizes; examples; what the page is about
       model/                    configuration, tokenizer, graphs
+      python/                   `web/bridge.py`, and the modules of the package that it imports, as they are
       vendor/                   the few files of npm packages that the page needs, at the versions of
                                 `web/package-lock.json`, whose hashes npm checks
 
 As a static Space it needs no machine of the Hub. Nothing is built, nothing is fetched from elsewhere.
 """
 
+import ast
 import json
 import shutil
 import subprocess
@@ -25,6 +27,7 @@ from publishing.upload import REPOSITORY, refuse_others
 
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "web"
+BRIDGE = WEB / "bridge.py"
 LOCK = "package-lock.json"
 PACKAGES = ROOT / "build" / "npm"  # where npm installs them, once for each lock
 GRAPHS = (graph_file("encoder", int8=True), graph_file("heads", int8=True))
@@ -44,6 +47,16 @@ VENDORED = {
     _RUNTIME: ("onnxruntime-web", "dist/ort-wasm-simd-threaded.wasm"),
     "vendor/tokenizers/tokenizers.min.mjs": ("@huggingface/tokenizers", "dist/tokenizers.min.mjs"),
     "vendor/tokenizers/LICENSE": ("@huggingface/tokenizers", "LICENSE"),
+    **{
+        f"vendor/pyodide/{name}": ("pyodide", name)
+        for name in (
+            "pyodide.mjs",
+            "pyodide.asm.mjs",
+            "pyodide.asm.wasm",
+            "pyodide-lock.json",
+            "python_stdlib.zip",
+        )
+    },
 }
 _NEW_SPACE = (".gitattributes", "README.md", "index.html", "style.css")  # what a new one may hold
 
@@ -85,10 +98,13 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     read |= {checkpoint / FOLDER / name: f"model/{FOLDER}/{name}" for name in GRAPHS}
     if (promise := checkpoint / FOLDER / INT8_PROMISE).is_file():
         read[promise] = f"model/{FOLDER}/{promise.name}"
+    read |= {path: f"python/{name}" for name, path in python_files().items()}
     for path, name in (files | read).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
-    loaded = [*read.values(), _RUNTIME]
+    package = "python/modernbert_nli/__init__.py"
+    (folder / package).write_text("")  # the real one is for what is not here
+    loaded = [*read.values(), package, _RUNTIME]
     name = model_id or config["base_model_name_or_path"]
     about = f"Small heads on the frozen encoder {config['base_model_name_or_path']}, in int8."
     index = {
@@ -99,6 +115,23 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False, indent=1), encoding="utf-8")
     (folder / "README.md").write_text(_readme(packages, model_id), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def python_files() -> dict[str, Path]:
+    """The Python that the page runs, by its place there: the bridge, and what that imports of the package."""
+    package = ROOT / "modernbert_nli"
+    files, waiting = {BRIDGE.name: BRIDGE}, [BRIDGE]
+    while waiting:
+        for node in ast.parse(waiting.pop().read_text(encoding="utf-8")).body:
+            name = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            if not isinstance(node, ast.ImportFrom) or not (node.level or name.startswith(package.name)):
+                continue
+            modules = [one.name for one in node.names] if name == package.name else [name.rpartition(".")[2]]
+            for path in [package / f"{module}.py" for module in modules]:
+                if (place := f"{package.name}/{path.name}") not in files:
+                    files[place] = path
+                    waiting.append(path)
+    return files
 
 
 def vendored() -> Path:

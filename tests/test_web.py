@@ -76,10 +76,14 @@ def test_a_folder_that_any_static_server_can_serve(packages, checkpoint, tmp_pat
     assert f"python -m http.server --directory {folder}" in said
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     assert set(static.VENDORED) <= set(files)
-    assert not [name for name in files if name.endswith((".safetensors", ".py", "package-lock.json"))]
+    assert not [name for name in files if name.endswith((".safetensors", "package-lock.json"))]
+    assert {name for name in files if name.endswith(".py")} >= {
+        "python/bridge.py",
+        "python/modernbert_nli/sentences.py",
+    }
     index = json.loads(files["index.json"].read_text())
     assert all(files[path].stat().st_size == size for path, size in index["files"].items())
-    assert {"model/config.json", "model/onnx/encoder_int8.onnx"} <= set(index["files"])
+    assert {"model/config.json", "model/onnx/encoder_int8.onnx", "python/bridge.py"} <= set(index["files"])
     for name, path in files.items():
         if path.suffix in (".js", ".html", ".css"):
             text = path.read_text()

@@ -264,26 +264,6 @@ def test_tokens_are_those_of_python(asked, portable):
         assert found == ids, text
 
 
-PIECES = (
-    "Mr. |Dr. Who |U.S. |e.g. |1. one |2. two | b. y|\n|\n\n|\t|• |(1) |2) x |the |end.The |。|」|！|…|"
-    "...|? |“Yes.” |[...] |I. |vitamin C. |p. 5 |No. 7 |İ. |é. É|٣. |٤. |\u2028|\x85|\x1c|\xa0|.|,|-|"
-    "😀. |with\n|². "
-)
-
-
-def test_sentences_are_those_of_python(asked):
-    """Of prose, code and tables, and of pieces that make rules meet."""
-    draw = random.Random(0)
-    pieces = [*re.findall("[^|]+", PIECES), "y " * 30]
-    texts = ["".join(draw.choice(pieces) for _ in range(draw.randint(1, 14))) for _ in range(400)]
-    texts += [path.read_text() for path in (ROOT / "README.md", ROOT / "predict.py", ROOT / "LICENSE")]
-    found = asked("sentences", "splitSentences", texts, model=False)
-    for text, spans in zip(texts, found, strict=True):
-        units = text.encode("utf-16-le")
-        ours = [units[2 * start : 2 * end].decode("utf-16-le") for start, end in spans]
-        assert ours == [text[slice(*span)] for span in split_sentences(text)], text
-
-
 # The page ------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ route is declined. Of two categories that are within chance of each other none i
                   "background": 33.0, "background_offset": 8.5, "threshold": 0.8}}
 
 Those of version 0.2 have no background. Without an entry, entailment alone decides. `calibrate.py --routes`
-adds `calibration` (see `calibration.py`), with the digests of the `categories` and the `heads` that it is for.
+adds `calibration` (see `calibration.py`), with the digests of the `categories` and `heads` that it is for.
 """
 
 import hashlib

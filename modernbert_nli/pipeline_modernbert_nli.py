@@ -256,15 +256,17 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Returns:
             `dict`, of JSON's types, for the answer as a whole:
 
-            - `verdict`: "supported" (every sentence is), "contradicted" (one is), "not supported" (one is
-              not), or "uncertain"; `confidence`, that it is right; `abstain`; `uncertainty`, 0 to 1
+            - `verdict`: "supported" (every claim is), "contradicted" (one is), "not supported" (one is not),
+              "uncertain", or "no claim" (there is none; its numbers are `None`); `confidence`, that it is
+              right; `abstain`; `uncertainty`, 0 to 1
             - `support`: the probability that the sources support it, whatever the verdict
             - `evidence`: the best passage for each sentence: `source` (name or number), `start` and `end`
               (characters there), `text`, `confidence` that it supports (contradicts) the sentence, and the
               heads' `probs` by label
-            - `sentences`: `text`, `start`, `end`, and all of the above for each, with up to three passages,
-              the best first, and `unsupported`: spans (`start` and `end` in the answer, `text`) of words that
-              no passage covers, for a sentence that is contradicted or not supported
+            - `sentences`: `text`, `start`, `end`, `kind`, `claim` (what of it was judged; `None` where it is
+              no claim, such as a greeting, and then so is the verdict), and all of the above for each, with
+              up to three passages, the best first, and `unsupported`: spans (`start` and `end` in the answer,
+              `text`) of words that no passage covers, for a claim that is contradicted or not supported
             - `read`: the share of the sources that was read, 1.0 unless the caller limits it; `sources`: that
               of each
 

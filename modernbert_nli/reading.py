@@ -70,7 +70,7 @@ class Names:
 
     def __init__(self, names: Iterable[str] = ()):
         self.count = 0
-        self._whole: dict[tuple[str, ...], set[int]] = {}
+        self._whole: dict[str, list[int]] = {}
         self._owner: dict[str, int | None] = {}  # whose a word is; None: of several
         self._alike: dict[str, list[str]] = {}  # words by their first letters
         for name in names:
@@ -80,7 +80,7 @@ class Names:
         """Takes one more; its number."""
         number, self.count = self.count, self.count + 1
         words = _words(name)[:_FRAGMENT]
-        self._whole.setdefault(tuple(words), set()).add(number)
+        self._whole.setdefault(" ".join(words), []).append(number)
         for word in set(words) - _UNNAMED:
             if word not in self._owner and len(word) > 2 and word.isalpha():
                 self._alike.setdefault(word[:4], []).append(word)
@@ -93,9 +93,9 @@ class Names:
         found: set[int] = set()
         while at < len(words):
             for size in range(min(_FRAGMENT, len(words) - at), 0, -1):
-                whole = self._whole.get(tuple(words[at : at + size]), set())
+                whole = self._whole.get(" ".join(words[at : at + size]), [])
                 if whole and (size > 1 or words[at] not in _UNNAMED):
-                    found |= whole
+                    found.update(whole)
                     at += size
                     break
             else:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,8 @@ _IF_IT_IS_THERE = {
 }
 
 
+_WITHOUT_WEIGHTS = ("Transformer", "Pooling", "Normalize")  # of the modules of sentence-transformers
+
 # Small, and confidences are calibrated in float32.
 IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head")
 
@@ -68,6 +71,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._heads_source: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._base_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._home: Home | None = None
+        self._embedding_files: dict[str, bytes] | None = None
         self.register_module("encoder", None)
 
     def attach_encoder(self, encoder: Any) -> None:
@@ -135,8 +139,10 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         layers = sorted({layer for read in self.config.encoder_layers.values() for layer in read})
         if isinstance(encoder, OnnxEncoder):
             layers = self.config.encoder_layers.get("separate", [])
-        elif any(part.is_meta for part in encoder.parameters()) and not hasattr(encoder, "hf_device_map"):
-            layers = []
+        elif any(
+            part.is_meta for part in encoder.parameters()
+        ):  # unless accelerate fetches them for each call
+            layers = layers if any(hasattr(part, "_hf_hook") for part in encoder.modules()) else []
         if not layers:
             return None
         ids = fixed_input(self.config.vocab_size).to(self._heads_device)
@@ -460,6 +466,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             with _replacing(folder, kwargs.get("variant")) as aside:
                 super().save_pretrained(aside, **kwargs)
                 self._save_tokenizer(aside, folder)
+                self._save_embedding(aside)
                 if (home := self.home) is not None:
                     home.save(aside)
             if home is None:  # one of other heads, of an earlier save
@@ -472,6 +479,17 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         if known and "tokens" not in known:
             with suppress(OSError, TokenizerMismatch):  # said where the tokenizer is to be saved
                 self.config.base_fingerprint = {**known, "tokens": tokens_of(self.tokenizer)}
+
+    def _save_embedding(self, folder: Path) -> None:
+        """Let `SentenceTransformer` embed by the checkpoint as by the base: pool, normalise and cut alike."""
+        if self._embedding_files is None:
+            self._embedding_files = {}
+            for source in [*self._base_sources, *self._heads_source]:
+                with suppress(OSError, ValueError):  # a folder that is gone, a file that is none of theirs
+                    self._embedding_files = self._embedding_files or _embedding_files(*source)
+        for name, content in self._embedding_files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
 
     def _save_tokenizer(self, aside: Path, folder: Path) -> None:
         try:
@@ -516,6 +534,21 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             check_tokenizer(tokenizer, self.config)
             return tokenizer
         raise OSError("No tokenizer could be loaded for this model. " + " ".join(reasons))
+
+
+def _embedding_files(name: str | os.PathLike, location: dict[str, Any]) -> dict[str, bytes]:
+    """By name, the files of sentence-transformers, unless it has modules with weights of their own."""
+
+    def read(file: str) -> bytes | None:
+        path = cached_file(name, file, **location, **_IF_IT_IS_THERE)
+        return None if path is None else Path(path).read_bytes()
+
+    modules = json.loads(read("modules.json") or "[]")
+    if not modules or {module["type"].rpartition(".")[2] for module in modules} - set(_WITHOUT_WEIGHTS):
+        return {}
+    names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
+    names += [f"{module['path']}/config.json" for module in modules if module["path"]]
+    return {file: content for file in names if (content := read(file)) is not None}
 
 
 def _of_heads(kwargs: dict[str, Any]) -> dict[str, Any]:

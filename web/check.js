@@ -29,7 +29,7 @@ export async function check(model, answer, document, threshold = null, onProgres
 }
 
 // The nearest passages of each size, and the best match anywhere of each of the claim's tokens, by layer.
-function nearest(claim, number, sentences, sums, { passages, sizes, silent, shares, rules }) {
+export function nearest(claim, number, sentences, sums, { passages, sizes, silent, shares, rules }) {
   const about = passages.map(() => true);
   for (const row of silent[number]) about[row] = false;
   const [words, coverage] = [0, -1].map((layer) => {

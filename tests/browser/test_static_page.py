@@ -24,6 +24,7 @@ from playwright.sync_api import expect
 
 from exporting.graphs import export_graph, graphs_of
 from exporting.quantize import quantize
+from modernbert_nli.passages import token_places
 from modernbert_nli.sentences import split_sentences
 from modernbert_nli.tokenization import encode_texts
 from page import examples
@@ -180,6 +181,7 @@ def test_200_pairs_are_decided_as_python_decides(asked, portable, exported):
         assert ours["confidence"] == pytest.approx(theirs["confidence"], abs=CLOSE), pair
         assert ours["uncertainty"] == pytest.approx(theirs["uncertainty"], abs=CLOSE), pair
         assert ours["truncated"] == theirs.get("truncated", False), pair
+        assert (ours["reason"], ours.get("rule")) == (theirs["reason"], theirs.get("rule")), pair
     assert {one["label"] for one in found} == {"entailment", "neutral", "contradiction"}
     assert {one["abstain"] for one in found} == {True, False}
     native = load_pipeline(str(exported), device="cpu", backend="onnx-int8")(pairs)
@@ -208,6 +210,7 @@ def test_routes_are_those_of_python(asked, portable):
         const { route } = await import(`${location.origin}/route.js`);
         return route(model, text, new Map(Object.entries(categories)));
     }"""
+    questions += [(text, lines[0]) for text in ("hi", "asdfgh", "12345", "🎷")]
     declined = 0
     for text, categories in questions:
         found, expected = asked.page.evaluate(code, [text, categories]), portable.route(text, categories)
@@ -219,31 +222,50 @@ def test_routes_are_those_of_python(asked, portable):
         reason = expected["reason"] and re.sub(r"'([^']*)'", r"“\1”", expected["reason"])
         assert found["reason"] == reason
         declined += reason is not None
-    assert 0 < declined < len(questions)
+    assert 4 < declined < len(questions)
+
+
+TABLE = """\
+# Hours 😀
+
+| Place | Sat | Sun |
+|---|---|---|
+| Harbour | closed | closed |
+| Market | 09:00 | – |
+"""
 
 
 def test_answers_are_checked_as_python_checks_them(asked, portable):
-    """Verdicts, confidence, evidence and unsupported words, in short and long documents, odd ones too."""
+    """Kinds, verdicts, reasons, evidence and unsupported words, in short and long documents, odd ones too."""
     questions = [(example.first, example.second) for example in examples.FACTS]
     questions.append(("You may sell it. 🎷 The licence is [SEP] void. 猫。", LICENCE[:3000]))
     questions.append(
         ("The dog runs. U.S. dogs sleep", "The dog runs, " * 150 + "and sleeps.\n\n1. one 2. two")
     )
-    met = set()
+    questions += [
+        ("Sure! 😀 The harbour is **closed** on Saturday [1]. Is it? The market opens at 9.", TABLE),
+        ("The museum is open on Mondays.", "The museum is open on Mondays. The museum is closed on Mondays."),
+        ("The source does not say who built it. It is ❌.", "It is ✅. It was built in 1932."),
+        ("Hello!", "It rains."),
+    ]
+    met, reasons = set(), set()
     for answer, document in questions:
         found, expected = asked("check", "check", answer, document), portable.check(answer, document)
-        assert found["verdict"] == expected["verdict"]
+        assert (found["verdict"], found["reason"]) == (expected["verdict"], expected["reason"])
         assert found["confidence"] == pytest.approx(expected["confidence"], abs=CLOSE)
         for ours, theirs in zip(found["sentences"], expected["sentences"], strict=True):
             met.add(theirs["verdict"])
-            assert (ours["text"], ours["verdict"]) == (theirs["text"], theirs["verdict"])
+            reasons.add(theirs.get("reason"))
+            for key in ("text", "kind", "claim", "verdict", "reason", "conflict", "rule"):
+                assert ours.get(key) == theirs.get(key), (theirs["text"], key)
             for key in ("confidence", "uncertainty", "support"):
                 assert ours[key] == pytest.approx(theirs[key], abs=CLOSE), (ours["text"], key)
             assert [one["text"] for one in ours["evidence"]] == [one["text"] for one in theirs["evidence"]]
             assert [one["text"] for one in ours["unsupported"]] == [
                 one["text"] for one in theirs["unsupported"]
             ]
-    assert len(met) >= 3
+    assert len(met) >= 4
+    assert len(reasons) >= 3
 
 
 def test_tokens_are_those_of_python(asked, portable):
@@ -262,6 +284,25 @@ def test_tokens_are_those_of_python(asked, portable):
     expected = encode_texts(portable.tokenizer, texts, 10**6, cut=False)
     for text, found, ids in zip(texts, asked.page.evaluate(code, texts), expected, strict=True):
         assert found == ids, text
+
+
+def test_tokens_stand_where_python_says(asked, portable):
+    """Of each word which tokens are in it, also beside what the tokenizer does not know."""
+    texts = [pair[0][:400] for pair in judged_pairs()[::4]]
+    texts += [text for text in ODD[:-1] if "[SEP]" not in text]
+    code = """async texts => {
+        const { model } = await import(`${location.origin}/page.js`);
+        return texts.map(text => JSON.parse(model.tokens.read(text)).places);
+    }"""
+    for text, found in zip(texts, asked.page.evaluate(code, texts), strict=True):
+        units = [len(text[:place].encode("utf-16-le")) // 2 for place in range(len(text) + 1)]
+        expected = token_places(portable.tokenizer, text)
+        assert len(found) == len(expected), text
+        for word in re.finditer(r"\w+|[^\w\s]", text):
+            start, end = units[word.start()], units[word.end()]
+            ours = [row for row, (a, b) in enumerate(found) if a < end and b > start]
+            theirs = [row for row, (a, b) in enumerate(expected) if a < word.end() and b > word.start()]
+            assert ours == theirs, (text, word[0])
 
 
 # The page ------------------------------------------------------------------------------------------------
@@ -373,7 +414,7 @@ def test_a_progress_bar_shows_how_far_the_model_is(browser, site, serving):
     try:
         page.goto(serving(site, Halting))
         bar = page.get_by_role("progressbar", name="Loading the model")
-        expect(page.locator("#loaded")).to_contain_text(re.compile(r"^2\d\.\d of 43\.\d MB"))
+        expect(page.locator("#loaded")).to_contain_text(re.compile(r"^2\d\.\d of 44\.\d MB"))
         page.screenshot(path=SCREENSHOTS / "web-loading.png", full_page=True)
         assert 0.4 < bar.evaluate("e => e.value") < 0.8
         expect(page.get_by_role("button", name="Judge")).to_be_disabled()

@@ -24,9 +24,10 @@ SIGNS = "the texts differ in signs that the tokenizer does not know"
 QUANTITY = "the texts differ in a number or its unit"
 ORDER = "the texts have the same words in another order"
 OPPOSITE = "the texts differ in a negation or an opposite"
+DOUBLE = "the texts differ in a double negation"
 SAME = "the texts differ only in how numbers or dates are written"
 CUT = "the premise was cut, and its end was not read"
-REASONS = (UNCERTAIN, UNREADABLE, SIGNS, QUANTITY, ORDER, OPPOSITE, SAME, CUT)
+REASONS = (UNCERTAIN, UNREADABLE, SIGNS, QUANTITY, ORDER, OPPOSITE, DOUBLE, SAME, CUT)
 
 ENTAILMENT, CONTRADICTION = "entailment", "contradiction"
 
@@ -176,9 +177,8 @@ def veto(premise: str, hypothesis: str, label: str, tokenizer: Any) -> str | Non
         # Signs of the premise alone count where its words are those of the hypothesis: "Refunds: ✗".
         if ours - theirs or (theirs - ours and found == SAME):
             return SIGNS
-    if label != ENTAILMENT:
-        return SAME if found == SAME else None
-    return None if found == SAME else found
+    alike = found in (SAME, DOUBLE)
+    return None if alike == (label == ENTAILMENT) else found
 
 
 # Text that the tokenizer has words for. Of English texts of 43 sets 0.3 % are held unreadable (WordPiece) and
@@ -312,6 +312,9 @@ _UNITS = {
 }
 _LIGHT = frozenset(_words("a an the is are was were be been being do does did has have had will that there"))
 _NEGATIONS = frozenset(_words("not no never none nobody nothing neither nor without hardly"))
+_UN = re.compile(
+    r"\A(?:un|in|im|ir|il|dis|non)"
+)  # _resolved() looks whether the rest is a word of the other text
 _SCOPED = _NEGATIONS | {"only", "all"}  # "Not all are" and "All are not" differ by where they stand
 _OPPOSITES = [
     frozenset(_words(pair))
@@ -329,25 +332,25 @@ def difference(premise: str, hypothesis: str) -> str | None:
     """How a hypothesis differs from the sentence of the premise that has the same words.
 
     Returns:
-        `QUANTITY`, `ORDER` or `OPPOSITE`; `SAME` where it does not but in writing; `None` where there is no
-        such sentence, or something is only left out or moved.
+        `QUANTITY`, `ORDER` or `OPPOSITE`; `SAME` or `DOUBLE` where it does not in meaning; `None` where there
+        is no such sentence, or something is only left out or moved.
     """
     if _says_more(premise, hypothesis):
         return None
     ours = terms(hypothesis)
-    heavy = [term for term in ours if term not in _LIGHT]
     nearest: tuple[int, int] | None = None
     for start, end in split_sentences(premise):
         theirs = terms(premise[start:end])
-        all_heavy = [term for term in theirs if term not in _LIGHT]
+        heavy = [term for term in _resolved(ours, theirs) if term not in _LIGHT]
+        all_heavy = [term for term in _resolved(theirs, ours) if term not in _LIGHT]
         more, less = Counter(heavy) - Counter(all_heavy), Counter(all_heavy) - Counter(heavy)
         size = more.total(), less.total()
         if nearest is None or size < nearest:
-            nearest, found = size, (theirs, all_heavy, more, less)
-    if nearest is None or len(heavy) < 2:
+            nearest, found = size, (theirs, heavy, all_heavy, more, less)
+    if nearest is None:
         return None
-    theirs, all_heavy, more, less = found
-    if any(not _is_quantity(term) and term not in _CRITICAL for term in more):
+    theirs, heavy, all_heavy, more, less = found
+    if len(heavy) < 2 or any(not _is_quantity(term) and term not in _CRITICAL for term in more):
         return None
     for kind in (_is_number, _is_unit):
         if any(map(kind, more)) and any(map(kind, less)):
@@ -355,12 +358,22 @@ def difference(premise: str, hypothesis: str) -> str | None:
     if any(pair & more.keys() and (pair - more.keys()) & less.keys() for pair in _OPPOSITES):
         return OPPOSITE
     if more.keys() | less.keys() and more.keys() | less.keys() <= _NEGATIONS:
-        return OPPOSITE if (more.total() + less.total()) % 2 else None
+        return OPPOSITE if (more.total() + less.total()) % 2 else DOUBLE
     if more or less:
         return None
     if all_heavy == heavy:
         return SAME if ours == theirs else None
     return None if len(heavy) < 3 or _is_moved(all_heavy, heavy) else ORDER
+
+
+def _resolved(terms: list[str], others: list[str]) -> Iterator[str]:
+    """Terms with "impossible" as "not possible", where the other text has "possible"."""
+    for term in terms:
+        match = _UN.match(term)
+        if match and term not in others and term[match.end() :] in others:
+            yield from ("not", term[match.end() :])
+        else:
+            yield term
 
 
 def _is_moved(terms: list[str], others: list[str]) -> bool:
@@ -385,7 +398,13 @@ def _says_more(premise: str, hypothesis: str) -> bool:
         if word in there:
             continue
         stem = word.rstrip("s")
-        if not (stem in there or word in _APART or stem in _APART or re.fullmatch(_MONTH, word)):
+        if not (
+            stem in there
+            or _UN.sub("", stem, count=1) in there
+            or word in _APART
+            or stem in _APART
+            or re.fullmatch(_MONTH, word)
+        ):
             return True
     return False
 

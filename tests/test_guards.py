@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 import modernbert_nli
 from modernbert_nli.guards import (
     CUT,
+    DOUBLE,
     OPPOSITE,
     ORDER,
     QUANTITY,
@@ -157,6 +158,8 @@ DIFFERENT = [
     (OPPOSITE, "No leaks were found.", "Leaks were found."),
     (OPPOSITE, "The lift isn't working.", "The lift is working."),
     (OPPOSITE, "Rest after the meal.", "Rest before the meal."),
+    (OPPOSITE, "It is unsafe to swim here.", "It is safe to swim here."),
+    (OPPOSITE, "The rule is popular here.", "The rule is unpopular here."),
 ]
 EQUAL = [
     ("The sum is 2,500 euros.", "The sum is 2500 euros."),
@@ -188,6 +191,19 @@ def test_what_differs_is_not_entailed(tokenizer, reason, premise, hypothesis):
     """And what the heads say otherwise stands."""
     assert difference(premise, hypothesis) == reason
     assert [veto(premise, hypothesis, label, tokenizer) for label in LABELS] == [reason, None, None]
+
+
+@pytest.mark.parametrize(
+    ("premise", "hypothesis"),
+    [
+        ("It is not impossible to win.", "It is possible to win."),
+        ("Snow is common in May.", "Snow is not uncommon in May."),
+        ("The road isn't unsafe at night.", "The road is safe at night."),
+        ("Nobody was not at home.", "Was at home."),
+    ],
+)
+def test_a_double_negation_contradicts_nothing(tokenizer, premise, hypothesis):
+    assert [veto(premise, hypothesis, label, tokenizer) for label in LABELS] == [None, DOUBLE, DOUBLE]
 
 
 @pytest.mark.parametrize(("premise", "hypothesis"), EQUAL)

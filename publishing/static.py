@@ -120,7 +120,7 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
 def python_files() -> dict[str, Path]:
     """The Python that the page runs, by its place there: the bridge, and what that imports of the package."""
     package = ROOT / "modernbert_nli"
-    files, waiting = {BRIDGE.name: BRIDGE}, [BRIDGE]
+    files, waiting, bridge = {BRIDGE.name: BRIDGE}, [BRIDGE], BRIDGE.read_text(encoding="utf-8")
     while waiting:
         for node in ast.parse(waiting.pop().read_text(encoding="utf-8")).body:
             name = node.module or "" if isinstance(node, ast.ImportFrom) else ""
@@ -128,7 +128,8 @@ def python_files() -> dict[str, Path]:
                 continue
             modules = [one.name for one in node.names] if name == package.name else [name.rpartition(".")[2]]
             for path in [package / f"{module}.py" for module in modules]:
-                if (place := f"{package.name}/{path.name}") not in files:
+                place, elsewhere = f"{package.name}/{path.name}", f'"{package.name}.{path.stem}"' in bridge
+                if place not in files and not elsewhere:
                     files[place] = path
                     waiting.append(path)
     return files

@@ -14,18 +14,25 @@ from itertools import accumulate
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-_ELSEWHERE = ("numpy", "safetensors", "torch", "transformers")
+_ELSEWHERE = (
+    *("numpy", "safetensors", "torch", "transformers"),
+    *("modernbert_nli.kept_texts", "modernbert_nli.states"),  # what they keep, JavaScript does
+)
 
 
 class _Absent(type):
-    """A class that stands for whatever such a package has: a base, a decorator, an annotation."""
+    """A class that stands for whatever such a package has, while modules are loaded: bases, decorators."""
+
+    loading = True
 
     def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
+        if name.startswith("__") or not _Absent.loading:
+            raise AttributeError(f"{name} is of a package that is not here.")
         return cls
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if not _Absent.loading:
+            raise NotImplementedError("This is computed by a package that is not here.")
         return args[0] if len(args) == 1 and callable(args[0]) else cls
 
 
@@ -33,7 +40,8 @@ class _Elsewhere(MetaPathFinder, Loader):
     """Finds such packages, and in them whatever is asked for."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in _ELSEWHERE else None
+        absent = name in _ELSEWHERE or name.partition(".")[0] in _ELSEWHERE
+        return ModuleSpec(name, self, is_package=True) if absent else None
 
     def exec_module(self, module: ModuleType) -> None:
         absent = _Absent("Absent", (), {})
@@ -46,6 +54,8 @@ from modernbert_nli import documents, guards, routing  # noqa: E402
 from modernbert_nli.coverage import content_shares  # noqa: E402
 from modernbert_nli.passages import Block, Reader, said_by, silent  # noqa: E402
 from modernbert_nli.tokenization import PairError, has_word, max_pair_length  # noqa: E402
+
+_Absent.loading = False
 
 
 class _Tokenizer:

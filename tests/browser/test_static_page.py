@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, rows
 from looks import FAINT, LOOKS
+from visiting import SLOW
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is missing: make test-browser")
 pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
@@ -33,6 +34,7 @@ from publishing import static
 
 pytest_plugins = ["visiting"]
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=SLOW)
 
 SCREENSHOTS = ROOT / "build" / "screenshots"  # of every run, to be looked at
 TABS = ("A pair", "Route", "Check facts")
@@ -154,6 +156,7 @@ def web(site, serving) -> str:
 def asked(browser, web) -> Iterator[Callable[..., Any]]:
     """Calls a function of one of the page's modules in a browser, with its model first where it takes one."""
     page = browser.new_page()
+    page.set_default_timeout(SLOW)
     page.goto(web)
     page.locator(".answer:visible h2").wait_for()
 
@@ -411,6 +414,7 @@ def test_a_progress_bar_shows_how_far_the_model_is(browser, site, serving):
             shutil.copyfileobj(source, outputfile)
 
     page = browser.new_page()
+    page.set_default_timeout(SLOW)
     try:
         page.goto(serving(site, Halting))
         bar = page.get_by_role("progressbar", name="Loading the model")
@@ -447,6 +451,7 @@ def test_what_int8_promises_can_be_chosen(browser, web, exported, site):
     text = json.dumps(promise)
     index["files"][CALIBRATION] = len(text)
     page = browser.new_page()
+    page.set_default_timeout(SLOW)
     page.route("**/index.json", lambda route: route.fulfill(json=index))
     page.route(f"**/{CALIBRATION}", lambda route: route.fulfill(body=text, content_type="application/json"))
     page.goto(web)
@@ -467,6 +472,7 @@ def test_a_model_that_cannot_be_loaded_is_a_sentence(browser, web):
     """A file that is missing, or cut off."""
     for status, body in ((404, ""), (200, "{}")):
         page = browser.new_page()
+        page.set_default_timeout(SLOW)
         page.route("**/model/config.json", partial(_answered, status, body))
         page.goto(web)
         expect(page.get_by_role("alert")).to_contain_text("The model could not be loaded: model/config.json")

@@ -23,8 +23,8 @@ takes fewer pairs than a promise, and with `--measure` it is all that is done.
 
 calibrates the decision of `route` for these categories instead: with `target_risk=0.05` it then declines so
 that at most 5 % of the texts routed are routed wrongly. A row of the one file (JSONL, CSV or Parquet) is
-{"text": …, "label": …}, the label null, "none" or "oos" meaning that nothing fits; the other holds a hypothesis
-by category, or a list of names.
+{"text": …, "label": …}, the label null, "none" or "oos" meaning that nothing fits; the other holds a
+hypothesis by category, or a list of names.
 
 `--backend` judges by the graphs that `export.py` wrote. Those in int8 have a promise and a threshold of their
 own, beside them: nothing that holds for float32 is changed.

@@ -16,7 +16,17 @@ from typing import Any, NamedTuple
 import torch
 
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
-from .routing import BACKGROUND, NOTHING, UNFITTED, Categories, Evidence, answers_of, as_categories, decide
+from .routing import (
+    BACKGROUND,
+    NOTHING,
+    UNFITTED,
+    Categories,
+    Decision,
+    Evidence,
+    answers_of,
+    as_categories,
+    decide,
+)
 
 FEWEST = 20  # texts of one's own
 FOLDS = 4
@@ -44,12 +54,14 @@ class Known(NamedTuple):
         name (`str`): Of the set.
         features (`torch.Tensor` of shape `(texts, categories, 3)`): See `Evidence.features`.
         answers (`torch.LongTensor` of shape `(texts,)`): The right categories, or `NOTHING`.
+        read (`torch.BoolTensor` of shape `(texts,)`): Which texts the encoder reads; no other is routed.
         anything, near (`torch.Tensor`, *optional*): See `Evidence`.
     """
 
     name: str
     features: torch.Tensor
     answers: torch.Tensor
+    read: torch.Tensor
     anything: torch.Tensor | None = None
     near: torch.Tensor | None = None
 
@@ -61,17 +73,22 @@ class Known(NamedTuple):
         place = torch.full((count + 1,), NOTHING)  # the last for those that nothing fits anyway
         place[kept] = torch.arange(len(kept))
         near = None if self.near is None else self.near[:, kept]
-        return Known(self.name, self.features[:, kept], place[self.answers], self.anything, near)
+        return self._replace(features=self.features[:, kept], answers=place[self.answers], near=near)
 
     def some(self, rows: torch.Tensor) -> "Known":
         """Some of the texts, by a mask or by numbers."""
         anything = None if self.anything is None else self.anything[rows]
-        return Known(self.name, self.features[rows], self.answers[rows], anything, self.near)
+        return Known(self.name, self.features[rows], self.answers[rows], self.read[rows], anything, self.near)
 
     def evidence(self) -> Evidence:
         """What `route` decides by."""
         similarity, log_odds, contrast = self.features.unbind(dim=-1)
         return Evidence(log_odds, contrast, similarity, anything=self.anything, near=self.near)
+
+    def decide(self, entry: Mapping[str, Any]) -> Decision:
+        """By the `routing` of a configuration: nothing fits what is not read."""
+        decision = decide(self.evidence(), entry)
+        return decision._replace(fits=decision.fits * self.read[:, None])
 
     def with_misfits(self) -> list["Known"]:
         """Itself if nothing fits some of the texts; else with categories left out, if there are enough."""
@@ -91,11 +108,12 @@ def know(pipe: Any, labelled: LabelledTexts) -> Known:
     answers = torch.tensor(answers_of(labelled.labels, categories))
     found = [evidence for evidence, _ in pipe._evidence(labelled.texts, categories, _NEUTRAL, pipe.encoding)]
     features = torch.cat([evidence.features() for evidence in found]).cpu().double()
+    read = pipe.readable_texts(labelled.texts, categories)
     parts = [evidence.anything for evidence in found if evidence.anything is not None]
     near = found[0].near
     if near is None:
-        return Known(labelled.name, features, answers)
-    return Known(labelled.name, features, answers, torch.cat(parts).double(), near.double())
+        return Known(labelled.name, features, answers, read)
+    return Known(labelled.name, features, answers, read, torch.cat(parts).double(), near.double())
 
 
 def fit_background(sets: Sequence[Known], junk: Sequence[Known]) -> dict[str, float]:
@@ -214,7 +232,7 @@ def adapted_routing(
 
 def decided(known: Known, entry: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """The best category of each text, and the confidence in it."""
-    decision = decide(known.evidence(), entry)
+    decision = known.decide(entry)
     return decision.probabilities.argmax(dim=1), decision.confidence
 
 
@@ -225,7 +243,7 @@ def uncertainty(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
 
 def _of_the_right_one(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
     """The probability of the right category, or that none is, of each text."""
-    chances = decide(known.evidence(), entry).probabilities
+    chances = known.decide(entry).probabilities
     every = torch.cat([chances, 1 - chances.sum(dim=1, keepdim=True)], dim=1)  # NOTHING is the last
     return every.gather(1, (known.answers % every.shape[1])[:, None])[:, 0]
 

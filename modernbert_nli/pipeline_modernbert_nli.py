@@ -21,6 +21,7 @@ from transformers.utils import logging
 from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
 from .guards import UNCERTAIN, overruled
+from .guards import readable as is_readable
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
@@ -39,6 +40,7 @@ from .routing import (
     promised,
     readable,
     routes,
+    words_of,
 )
 from .texts import Ids
 from .tokenization import (
@@ -46,7 +48,6 @@ from .tokenization import (
     check_text,
     check_tokenizer,
     encode_pairs,
-    has_word,
     is_empty,
     items_of,
     max_pair_length,
@@ -219,7 +220,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         elif threshold is None:
             threshold = FITS if several else entry["threshold"]
         texts = text if kept else _listed(text)
-        asked = range(len(texts)) if kept else self._with_words(texts)
+        asked = range(len(texts)) if kept else self.readable_texts(texts, known).nonzero()[:, 0].tolist()
         results = [no_route(known.names, several) for _ in range(len(texts))]
         places = iter(asked)
         some = texts if kept else [texts[place] for place in asked]
@@ -435,15 +436,23 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
         return {name: values.cpu() for name, values in found.items()}
 
-    def _with_words(self, texts: list[Any]) -> list[int]:
-        """The numbers of the texts that have a word which the tokenizer knows.
+    def readable_texts(self, texts: Sequence[str], known: Categories) -> torch.Tensor:
+        """Which texts the encoder reads, or name a category by a word that only its user knows, `(texts,)`.
 
         Raises:
             PairError: something that is no text.
         """
+        own = words_of(" ".join([*map(str, known.names), *known.hypotheses, *chain(*known.examples)]))
         for row, text in enumerate(texts):
             check_text(text, "text", row)
-        return [row for row, text in enumerate(texts) if has_word(self.tokenizer, text)]
+        return torch.tensor(
+            [
+                any(map(str.isalnum, text))
+                and (is_readable(text, self.tokenizer) or not own.isdisjoint(words_of(text)))
+                for text in texts
+            ],
+            dtype=torch.bool,
+        )
 
     def _prepared(self, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .calibration import promised_threshold
+from .guards import UNREADABLE
 from .tokenization import PairError, items_of, plain
 
 TEMPLATE = "This is about {}."
@@ -158,6 +159,11 @@ def readable(name: str) -> str:
     """The name of a category as words: `refund_request` and `RefundRequest` are "refund request"."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     return re.sub(r"[\W_]+", " ", apart).strip().lower() or name
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text that have three letters or more, in lower case."""
+    return set(re.findall(r"[^\W\d_]{3,}", text.lower()))
 
 
 def check_routing(routing: Any, encodings: Sequence[str]) -> None:
@@ -315,12 +321,12 @@ def routes(decision: Decision, names: Sequence[str], threshold: float, several: 
 
 
 def no_route(names: Sequence[Any], several: bool) -> dict[str, Any]:
-    """What `route` returns of a text that has no word, which the heads are not asked about."""
+    """What `route` returns of a text that the encoder does not read: the heads are not asked."""
     return {
         "category": None,
         "confidence": None,
         "uncertainty": 1.0,
-        "reason": "not text that the encoder reads: it has no word",
+        "reason": UNREADABLE,
         "ranking": [(name, 0.0) for name in names],
         **({"categories": []} if several else {}),
         "scores": {},

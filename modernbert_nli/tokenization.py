@@ -133,14 +133,6 @@ def check_text(text: Any, what: str, row: int = 0) -> None:
             ) from None
 
 
-def has_word(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
-    """Whether a text has a letter or a digit that the tokenizer knows."""
-    if not text.isascii():
-        ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-        text = tokenizer.decode([number for number in ids if number != tokenizer.unk_token_id])
-    return any(map(str.isalnum, text))
-
-
 def items_of(values: Any, what: str) -> Iterable[Any]:
     """What a container of many holds, in its order: Python's own objects for arrays, rows for tables.
 

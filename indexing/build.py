@@ -114,14 +114,17 @@ def _passages(
     """
     column, id_column = columns
     readable = [values for _, (values, problem) in rows if problem is None]
-    for name, option in ((column, "--column"), (id_column, "--id_column")):
-        if name is not None and readable and not any(name in values for values in readable):
+    for wanted, option in ((column, "--column"), (id_column, "--id_column")):
+        if wanted is not None and readable and not any(wanted in values for values in readable):
             first = next(number for number, (_, problem) in rows if problem is None)
-            raise InputError(f"{path} has no column {name!r} in row {first}: name the right one by {option}.")
+            raise InputError(
+                f"{path} has no column {wanted!r} in row {first}: name the right one by {option}."
+            )
     reader = Reader(pipe.model, [1], encode=False)
     passages: list[dict[str, Any]] = []
     for number, (values, problem) in rows:
-        text, name = values.get(column), number if id_column is None else values.get(id_column)
+        text = values.get(column)
+        name: Any = number if id_column is None else values.get(id_column)
         if problem is None and (not isinstance(text, str) or not text.strip()):
             problem = "it has no text" if column in values else f"it has no column {column!r}"
         if problem is None and name in (None, ""):

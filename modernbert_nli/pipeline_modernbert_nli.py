@@ -21,7 +21,6 @@ from transformers.utils import logging
 from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
 from .guards import UNCERTAIN, overruled
-from .guards import readable as is_readable
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
@@ -36,6 +35,7 @@ from .routing import (
     decide,
     describe,
     evidence_from,
+    is_read,
     no_route,
     promised,
     readable,
@@ -445,14 +445,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         own = words_of(" ".join([*map(str, known.names), *known.hypotheses, *chain(*known.examples)]))
         for row, text in enumerate(texts):
             check_text(text, "text", row)
-        return torch.tensor(
-            [
-                any(map(str.isalnum, text))
-                and (is_readable(text, self.tokenizer) or not own.isdisjoint(words_of(text)))
-                for text in texts
-            ],
-            dtype=torch.bool,
-        )
+        return torch.tensor([is_read(text, own, self.tokenizer) for text in texts], dtype=torch.bool)
 
     def _prepared(self, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""

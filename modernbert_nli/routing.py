@@ -31,6 +31,7 @@ import torch
 
 from .calibration import promised_threshold
 from .guards import UNREADABLE
+from .guards import readable as is_readable
 from .tokenization import PairError, items_of, plain
 
 TEMPLATE = "This is about {}."
@@ -318,6 +319,13 @@ def routes(decision: Decision, names: Sequence[str], threshold: float, several: 
             result["categories"] = [name for name, value in ranking if 1 - value < threshold]
         results.append(result)
     return results
+
+
+def is_read(text: str, own: set[str], tokenizer: Any) -> bool:
+    """Whether the encoder reads a text, or it has one of the categories' own words, by `words_of`."""
+    return any(map(str.isalnum, text)) and (
+        is_readable(text, tokenizer) or not own.isdisjoint(words_of(text))
+    )
 
 
 def no_route(names: Sequence[Any], several: bool) -> dict[str, Any]:

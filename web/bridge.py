@@ -53,7 +53,7 @@ sys.meta_path.append(_Elsewhere())
 from modernbert_nli import documents, guards, routing  # noqa: E402
 from modernbert_nli.coverage import content_shares  # noqa: E402
 from modernbert_nli.passages import Block, Reader, said_by, silent  # noqa: E402
-from modernbert_nli.tokenization import PairError, has_word, max_pair_length  # noqa: E402
+from modernbert_nli.tokenization import PairError, max_pair_length  # noqa: E402
 
 _Absent.loading = False
 
@@ -227,15 +227,17 @@ def _log_odds(probability: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-def read_categories(text: str, names: list[str]) -> dict[str, Any]:
+def read_categories(text: str, names: list[str], hypotheses: list[str]) -> dict[str, Any]:
     """What routes are decided by, beside the configuration.
 
     Returns:
         `dict`: `words`, the names as words; values of `routing.py` by their names; `declined`, the result
-        of a text that has no word, else `None`.
+        of a text that is not read, else `None`.
     """
+    own = routing.words_of(" ".join([*names, *hypotheses]))
+    read = routing.is_read(text, own, _model.tokenizer)
     return {
         "words": [routing.readable(name) for name in names],
-        "declined": None if has_word(_model.tokenizer, text) else routing.no_route(names, several=False),
+        "declined": None if read else routing.no_route(names, several=False),
         **{name: getattr(routing, name) for name in _ROUTING},
     }

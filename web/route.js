@@ -6,7 +6,7 @@ import { dot, logSumExp, mean, normalized, ranked, sigmoid, softmax } from "./nu
 // Route a text. `categories`: a Map of names to hypotheses.
 export async function route(model, text, categories, threshold) {
   const names = [...categories.keys()];
-  const known = model.python("read_categories", text, names);
+  const known = model.python("read_categories", text, names, [...categories.values()]);
   if (known.declined) return { ...known.declined, truncated: false };
   const entry = model.config.routing?.separate ?? known.UNFITTED;
   const hypotheses = await model.read([...categories.values()], "hypothesis", false);

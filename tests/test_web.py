@@ -342,8 +342,8 @@ def test_what_has_no_word_is_told(asks):
     """An answer without words is an error that says so; a text without any gets no route."""
     error, route, other, _ = asks(
         ("compare", ("?!", "It rains.")),
-        ("read_categories", ("✅", ["RefundRequest"])),
-        ("read_categories", ("x", [])),
+        ("read_categories", ("✅", ["RefundRequest"], ["It asks for money."])),
+        ("read_categories", ("x", [], [])),
     )
     assert "no words" in error["error"]
     assert route["value"]["declined"]["category"] is None

@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from modernbert_nli.calibration import expanded
+from modernbert_nli.loading import stored_config
 from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE, graph_file
 from page import examples
 from publishing.graphs import check_graph
@@ -88,6 +90,12 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     for path, name in (files | read).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
+    # What it promises is read there with the rest, as it is used, not as it is stored.
+    _write_json(folder / "model/config.json", config)
+    if promise.is_file():
+        stored = json.loads(promise.read_text(encoding="utf-8"))
+        calibration = expanded(stored.get("calibration") or {}) or None
+        _write_json(folder / read[promise], {**stored, "calibration": calibration})
     loaded = [*read.values(), _RUNTIME]
     name = model_id or config["base_model_name_or_path"]
     about = f"Small heads on the frozen encoder {config['base_model_name_or_path']}, in int8."
@@ -99,6 +107,10 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False, indent=1), encoding="utf-8")
     (folder / "README.md").write_text(_readme(packages, model_id), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def vendored() -> Path:
@@ -142,7 +154,7 @@ def _checked(checkpoint: Path) -> dict[str, Any]:
             f"{checkpoint} has no {missing[0]}, which the page needs: name the folder that `python export.py "
             "--model CHECKPOINT --output FOLDER --int8` writes, of heads that encode texts alone."
         )
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = stored_config(checkpoint)
     if config["encoding"] != "separate":
         raise ValueError(
             f"{checkpoint} encodes pairs together; the page needs heads that encode texts alone."

@@ -35,7 +35,7 @@ app: .venv/installed-app
 web: build/web
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $<
 
-build/web: build/exported $(wildcard web/* page/*) publishing/static.py
+build/web: build/exported $(wildcard web/* page/* modernbert_nli/*.py) publishing/static.py
 	rm -rf $@
 	$(BIN)/python push_to_hub.py --static-space --model $< --dry-run $@
 

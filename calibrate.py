@@ -23,9 +23,9 @@ takes fewer pairs than a promise, and with `--measure` it is all that is done.
     python calibrate.py --model CHECKPOINT --routes labelled.jsonl --categories categories.json
 
 calibrates the decision of `route` for these categories instead: with `target_risk=0.05` it then declines so
-that at most 5 % of the texts routed are routed wrongly. A line of the one file is {"text": …, "label": …}, a
-label that is no category meaning that nothing fits; the other holds a hypothesis by category, or a list of
-names.
+that at most 5 % of the texts routed are routed wrongly. A row of the one file (JSONL, CSV or Parquet) is
+{"text": …, "label": …}, the label null, "none" or "oos" meaning that nothing fits; the other holds a
+hypothesis by category, or a list of names.
 
 `--backend` judges by the graphs that `export.py` wrote. Those in int8 have a promise and a threshold of their
 own, beside them: nothing that holds for float32 is changed.
@@ -45,7 +45,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modernbert_nli.configuration_modernbert_nli import LABELS
-from prediction.pair_files import InputError
+from prediction.pair_files import InputError, open_rows
 from training.resume import folder_aside, write_aside
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
@@ -116,7 +116,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("what is calibrated, on what").add_argument
     add("--model", required=True, help="checkpoint: folder, or repository id with --output")
     add("--data", nargs="+", help="labelled pairs, as for train.py")
-    add("--routes", type=Path, help="JSONL file of labelled texts: calibrates routes instead of pairs")
+    add("--routes", type=Path, help="file of labelled texts: calibrates routes instead of pairs")
     add("--categories", type=Path, help="JSON file of their categories")
     add = parser.add_argument_group("what is promised").add_argument
     add("--delta", type=float, default=0.1, help="probability that a promise fails (default: %(default)s)")
@@ -312,45 +312,58 @@ def _calibrate_routes(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_routes(texts: Path, categories: Path) -> tuple[list[str], list[str], Any]:
+def load_routes(texts: Path, categories: Path) -> tuple[list[str], list[Any], Any]:
     """Texts, their labels, and the categories.
 
+    Args:
+        texts (`Path`): JSONL, a JSON array, CSV or Parquet, as `predict.py` reads them.
+        categories (`Path`): JSON: hypotheses by category, or names.
+
     Raises:
-        InputError: a file that is missing or of another form; the line is named.
+        InputError: a file that is missing or of another form, or a row without a text or with a label that is
+            no category; the row is named.
     """
+    from modernbert_nli.routing import answers_of, as_categories
+    from modernbert_nli.tokenization import PairError, check_text
+
     try:
-        known = json.loads(categories.read_text(encoding="utf-8"))
+        known = json.loads(categories.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(f"{categories} is no JSON file of categories: {error}") from error
-    rows = []
-    for number, line in enumerate(texts.read_text(encoding="utf-8").splitlines(), 1):
+    names = as_categories(known)
+    rows = open_rows(texts)
+    found = []
+    for number, (values, problem) in enumerate(rows, 1):
         try:
-            row = json.loads(line)
-            rows.append((str(row["text"]), str(row["label"])))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f'{texts}, line {number}: expected {{"text": …, "label": …}} ({error}).'
-            ) from error
-    if not rows:
+            if problem is None and not {"text", "label"} <= set(values):
+                problem = f"there is no {'label' if 'text' in values else 'text'}"
+            if problem:
+                raise PairError(0, f'expected {{"text": …, "label": …}} ({problem.rstrip(".")}).')
+            check_text(values["text"], "text")
+            answers_of([values["label"]], names)
+        except PairError as error:
+            raise InputError(f"{texts}, row {number}: {error.reason}") from None
+        found.append((values["text"], values["label"]))
+    if not found:
         raise InputError(f"{texts} holds no texts.")
-    return [text for text, _ in rows], [label for _, label in rows], known
+    return [text for text, _ in found], [label for _, label in found], known
 
 
 def calibrate_routes(
-    pipe: Any, texts: list[str], labels: list[str], categories: Any, name: str, delta: float
+    pipe: Any, texts: list[str], labels: list[Any], categories: Any, name: str, delta: float
 ) -> dict[str, Any]:
     """What goes into `calibration` of the `routing` of a pipeline's encoding.
 
     Raises:
-        ValueError: categories or texts that cannot be meant, or too few texts.
+        ValueError: categories, texts or labels that cannot be meant, or too few texts.
     """
-    from modernbert_nli.routing import as_categories
+    from modernbert_nli.routing import answers_of, as_categories
     from training.calibration import calibration_of
 
     known = as_categories(categories)
     routes = pipe.route(texts, categories)
     best = [routed["ranking"][0][0] for routed in routes]
-    errors = np.array(best) != np.array(labels)
+    errors = np.array(answers_of(best, known)) != np.array(answers_of(labels, known))
     uncertainty = np.array([routed["uncertainty"] for routed in routes])
     calibration = calibration_of(errors, uncertainty, best, [name], delta)
     about = {"categories": known.digest(), "of": len(known.names), "heads": pipe.model.heads_digest()}

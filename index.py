@@ -8,8 +8,12 @@
 
 Each passage is encoded once, when it is added; a claim costs one short text, and a stream of states from the
 disk, whose size does not matter to the memory. `build` adds what is not yet there: it goes on after an
-interruption, takes further files later, and several may write at once, each with its own `--share 0/4`,
-`--share 1/4` and so on. An index belongs to the heads that made it. What it costs: docs/scale.md.
+interruption, takes further files later, of one that has grown the new rows, and several may write at once,
+each with its own `--share 0/4`, `--share 1/4` and so on. Rows that are no passages are named, and the others
+added: the exit status is then 1. An index belongs to the heads that made it. What it costs: docs/scale.md.
+
+`ask` lists what supports a claim and what contradicts it, among the latter only passages about its matter; a
+judgement that is left undecided says why.
 """
 
 import argparse
@@ -42,15 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build(args: argparse.Namespace) -> int:
     pipe = load_pipeline(args.model, args.base, args.revision, args.device)
     columns = (args.column, args.id_column)
-    print(said(build(pipe, args.inputs, args.index, *columns, args.shard_passages, args.share), args.index))
-    return 0
+    built = build(pipe, args.inputs, args.index, *columns, args.shard_passages, args.share)
+    print(said(built, args.index))
+    return 1 if built.refused else 0
 
 
 def said(built: Built, folder: Path) -> str:
     """What a run did, and what it refused."""
     lines = [f"{built.added:,} passages added, {built.known:,} were there already."]
-    refused = built.refused or []
-    if refused:
+    if built.split:
+        lines.append(
+            f"{built.split:,} rows are longer than the encoder reads at once: each part is a passage."
+        )
+    if built.left:
+        lines.append(
+            f"{built.left:,} passages are not in their files any more, which have changed, and stay: without "
+            "them is an index that is built anew."
+        )
+    if refused := built.refused:
         lines += [f"{len(refused):,} rows are no passages:", *(f"  {row}" for row in refused[:SHOWN])]
     if (folder / "manifest.json").is_file():
         index = PassageIndex(folder)
@@ -75,7 +88,8 @@ def _ask(args: argparse.Namespace) -> int:
     for name, label in (("supporting", "entailment"), ("contradicting", "contradiction")):
         print(f"{name}:")
         for passage in found[name]:
-            print(f"  {passage['probs'][label]:.3f}  {passage['id']}  {passage['text']}")
+            undecided = f"  (undecided: {passage['reason']})" if passage["abstain"] else ""
+            print(f"  {passage['probs'][label]:.3f}  {passage['id']}  {passage['text']}{undecided}")
     return 0
 
 

@@ -15,11 +15,14 @@ The output has all rows and columns of the input, in order, and for each row
     label, confidence       the most probable label and its probability
     abstain, uncertainty    whether to leave the pair undecided: where the uncertainty reaches the threshold
     p_entailment, p_neutral, p_contradiction
+    reason                  why it abstains: too uncertain, or one of those that docs/abstention.md lists
+    rule                    verbatim, where the premise says the hypothesis word for word
     truncated               whether the end of the premise was beyond the window, and not read
     error                   why the pair could not be judged; all of the above are then null
 
 With `--check`, answers of one sentence or more are checked against sources however long (`check` of the
-pipeline), from the columns `answer` and `source`; for each row
+pipeline), from the columns `answer` and `source`: a text, a list of passages, or passages by name (in CSV as
+JSON: ["…", "…"]); for each row
 
     verdict, confidence     supported, contradicted, not supported or uncertain; how probably that is so
     abstain, uncertainty    whether to leave it undecided
@@ -253,7 +256,9 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     abstains = decision["abstain"]
     lines = [
         f"{decision['label']}, confidence {decision['confidence']:.1%}",
-        "abstains: treat this pair as undecided" if abstains else "decides: does not abstain",
+        f"abstains, {decision['reason']}: treat this pair as undecided"
+        if abstains
+        else "decides: does not abstain" + ", the premise says it word for word" * ("rule" in decision),
         f"uncertainty {decision['uncertainty']:.3f}, {'not ' * abstains}below the threshold of "
         f"{pipe.threshold if threshold is None else threshold:.3g}",
     ]
@@ -336,6 +341,8 @@ def judge_file(
         with bar, shares.own.open("ab") as file:
             for chunk in shares.own_chunks(rows, done):
                 pairs = [(values.get(premise_column), values.get(hypothesis_column)) for values, _ in chunk]
+                if work is CHECK and table.path.suffix.lower() == ".csv":
+                    pairs = [(_passages(source), answer) for source, answer in pairs]
                 problems = [problem for _, problem in chunk]
                 pipe.texts.clear()  # or a row's rounding would depend on where the run was interrupted
                 results = work.do(pipe, pairs, problems, threshold=threshold, batch_size=batch_size)
@@ -428,9 +435,7 @@ def check_rows(
     for (source, answer), problem in zip(pairs, problems, strict=True):
         try:
             if problem is None:
-                # None and numbers are no sources; `check` would take a list
-                sources = source if isinstance(source, str) else [source]
-                result = pipe.check(answer, sources, threshold=threshold)
+                result = pipe.check(answer, _sources(source), threshold=threshold)
                 flat = {key: result[key] for key in CHECKED if key != "sentences"}
                 sentences = json.dumps(result["sentences"], ensure_ascii=False)
                 results.append({**flat, "sentences": sentences, "error": None})
@@ -439,6 +444,35 @@ def check_rows(
             problem = error.reason
         results.append({"error": problem})
     return results
+
+
+def _passages(cell: str) -> Any:
+    """A cell of a CSV file, which has no lists: passages where it is JSON of nothing but texts."""
+    try:
+        found = json.loads(cell) if cell.lstrip()[:1] in ("[", "{") else cell
+    except (ValueError, RecursionError):
+        return cell
+    texts = found.values() if isinstance(found, dict) else found
+    return found if texts and all(isinstance(text, str) for text in texts) else cell
+
+
+def _sources(source: Any) -> Any:
+    """What a row's source is to `check`: a text, passages, or passages by name.
+
+    Raises:
+        PairError: anything else, or no passage.
+    """
+    from modernbert_nli.tokenization import PairError, check_text
+
+    if isinstance(source, list) and source and all(isinstance(item, tuple) for item in source):
+        source = dict(source)  # as Arrow gives a map
+    if isinstance(source, dict):  # columns that this row of a Parquet file has not are null
+        source = {name: text for name, text in source.items() if text is not None}
+    if not isinstance(source, list | dict):
+        check_text(source, "source")
+    elif not source:
+        raise PairError(0, "the source has no passages: give it a text, or a list of texts.")
+    return source
 
 
 CHECKED: dict[str, Any] = {

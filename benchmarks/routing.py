@@ -6,7 +6,8 @@
 ROUTING is a folder with `NAME.jsonl` (`text`, `label`) and `NAME.labels.json` (a hypothesis by label) for
 each set; a label that is not in the latter is out of scope. *left out*: the weights of the route were fitted
 to all other sets, and are measured on this one. Of sets without texts out of scope a third of the categories
-is left out, three times, and the means are shown.
+is left out, three times, and the means are shown. `JUNK`, short texts that belong to no desk, tells how much
+likeness to such texts is to count.
 
 Writes `benchmarks/results/routing.json` and `.md`. No seed but those of what is left out; nothing is timed.
 """
@@ -31,12 +32,27 @@ from modernbert_nli.fitting import (  # noqa: E402
     Known,
     LabelledTexts,
     decided,
+    fit_background,
     fit_routing,
     know,
     uncertainty,
 )
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from training.resume import write_aside  # noqa: E402
+
+# None of them is in `routing.ANY_TEXT`, whose likeness they weigh.
+JUNK = """hello|hi there|hey!|good afternoon|good day|hello hello|hallo|Hi, I'm Anna|what's up
+    is anybody here?|qwerty|asdfasdf|jkl|dfkgjh|sdfsdf|zzzz|qqqq wwww|aaa|fjfjfjfj|poiuyt|testing
+    test test|foo|lorem ipsum dolor|123|98765|2 2 2|100|12:00|0.5|1000000|31.12.|90210|555 1234
+    123456789|!|..|,|--|:-(|&&|???|!!|$$$|_|~|thank you|thanks a lot|thx!|ok thanks|alright|goodbye
+    bye bye|yes please|no thanks|good|awesome|oh|hm|well|whatever|right|ok ok|yep
+    What is the weather like today?|Tell me something.|Write a song about the sea.
+    Who is the president of France?|How old is the universe?|What is 7 times 8?
+    Do you have a girlfriend?|I am hungry.|I like football.|The cat sleeps on the sofa.
+    Birds are singing in the trees.|Who wrote Hamlet?|What's the time in Tokyo?|Play some music.
+    How do volcanoes form?|What should I cook tonight?|Can you sing?|It is hot outside.|Are you human?
+    Say something funny.|How deep is the ocean?|What movie should I watch?
+    My grandmother grows tomatoes.|He scored in the last minute.|Why is grass green?"""
 
 COSINE, ENTAILMENT, BEFORE, NOW, LEFT_OUT = "cosine", "entailment", "route before", "route", "left out"
 
@@ -55,13 +71,17 @@ def main() -> None:
     sets = load(args.data)
     facts = {labelled.name: _facts(pipe, labelled) for labelled in tqdm(sets, unit="set", disable=None)}
     known = [facts[labelled.name]["known"] for labelled in sets]
+    junk = [facts[labelled.name]["junk"] for labelled in sets]
     if args.fit:
-        write(args.fit, pipe.encoding, fit_routing(known))
+        write(args.fit, pipe.encoding, fit_routing(known, fit_background(known, junk)))
     entry = json.loads((folder / "config.json").read_text())["routing"][pipe.encoding]
     rows = []
     for own in known:
-        others = fit_routing([other for other in known if other.name != own.name])
-        rows.append({"set": own.name, **_measured(own, facts[own.name], entry, others)})
+        others = [other for other in known if other.name != own.name]
+        background = fit_background(others, [other for other in junk if other.name != own.name])
+        rows.append(
+            {"set": own.name, **_measured(own, facts[own.name], entry, fit_routing(others, background))}
+        )
     results = {
         "date": date.today().isoformat(),
         "command": "python benchmarks/routing.py --data ROUTING",
@@ -110,8 +130,10 @@ def _facts(pipe: Any, labelled: LabelledTexts) -> dict[str, Any]:
         entailed.append(output.logits.softmax(dim=-1)[..., index])
         doubts.append(output.uncertainty)
         cosines.append(texts.vectors @ hypotheses.vectors.T)
+    junk = [text.strip() for line in JUNK.splitlines() for text in line.split("|")]
     return {
         "known": know(pipe, labelled),
+        "junk": know(pipe, labelled._replace(texts=junk, labels=["none"] * len(junk))),
         "entailed": torch.cat(entailed).numpy(),
         "abstained": (torch.cat(doubts) >= pipe.threshold).numpy(),
         "cosine": torch.cat(cosines).numpy(),
@@ -154,6 +176,8 @@ def _measured(
                 "answered": float(answered[inside].mean()),
             }
     for name, weights in ((NOW, entry), (LEFT_OUT, others)):
+        passes = uncertainty(facts["junk"], weights).numpy() < weights["threshold"]
+        row.setdefault("junk_routed", {})[name] = float(passes.mean())
         sure = uncertainty(known, weights).numpy() < weights["threshold"]
         good = best[name][inside] == right[inside]
         row.setdefault("answered", {})[name] = float(sure[inside].mean())

@@ -1,17 +1,18 @@
 """Files of passages to shards of an index."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from indexing.store import add_shard, origins
+from indexing.store import add_shard, origins, passages_of
+from modernbert_nli.passages import Reader, token_count
 from modernbert_nli.states import TokenStates
-from modernbert_nli.tokenization import PairError
-from prediction.pair_files import READERS, InputError, file_state
+from modernbert_nli.tokenization import PairError, check_text
+from prediction.pair_files import InputError, Row, file_state, open_rows
 
 _BATCH = 512  # passages that are encoded and projected at once
 
@@ -22,12 +23,16 @@ class Built:
 
     Args:
         added, known (`int`): Passages that it added, and that were there already.
+        split (`int`): Rows that are longer than the encoder's window, of which each part is a passage.
+        left (`int`): Passages that are not in their file any more, which has changed; they stay.
         refused (`list[str]`): Rows that are no passages, and why.
     """
 
     added: int = 0
     known: int = 0
-    refused: list[str] | None = None
+    split: int = 0
+    left: int = 0
+    refused: list[str] = field(default_factory=list)
 
 
 def build(
@@ -41,6 +46,9 @@ def build(
 ) -> Built:
     """Add files to an index, shard by shard; what is there already is passed over.
 
+    Of a file that has changed since it was added (touched, longer, edited) what is new is added, a passage
+    being known by its text and, with `id_column`, its name.
+
     Args:
         pipe (`NliAbstentionPipeline`): Whose heads are to read the index.
         inputs (`list[Path]`): JSONL, CSV or Parquet files, a passage in each row.
@@ -52,58 +60,107 @@ def build(
     Raises:
         InputError: a file that cannot be read or has no such column, or an index of other heads.
     """
-    done, found = origins(folder), Built(refused=[])
+    files, done, found = [(path, open_rows(path)) for path in inputs], origins(folder), Built()
     index, count = share
     number = 0
-    for path in inputs:
-        rows = enumerate(_rows(path), 1)
+    for path, rows in files:
+        numbered = enumerate(rows, 1)
         fingerprint = "-".join(map(str, [path.name, *file_state(path)]))
+        earlier = Counter(_key(one, id_column) for one in passages_of(folder, path.name, fingerprint))
         progress = tqdm(unit=" passages", desc=path.name)
-        while part := list(islice(rows, shard_passages)):
+        while part := list(islice(numbered, shard_passages)):
             origin, mine = f"{fingerprint}@{part[0][0]:012}", number % count == index
             number += 1
             progress.update(len(part))
-            if origin in done:
-                found.known += len(part)
-            elif mine:
-                _add(pipe, path, part, folder, origin, (column, id_column), found)
+            if mine and origin in done:
+                found.known += done[origin]
+            if not (mine or earlier) or (origin in done and not earlier):
+                continue
+            noted = found if mine and origin not in done else Built()
+            passages = _passages(pipe, path, part, (column, id_column), noted)
+            fresh = [passage for passage in passages if not _taken(earlier, _key(passage, id_column))]
+            if noted is found:
+                found.known += len(passages) - len(fresh)
+                _add(pipe, path, fresh, folder, origin, found)
+        found.left += earlier.total()
         progress.close()
     return found
 
 
-def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str | None]]:
-    if path.suffix.lower() not in READERS:
-        raise InputError(f"{path} is of no known kind: its name must end in {', '.join(READERS)}.")
-    if not path.is_file():
-        raise InputError(f"The input {path} does not exist or is not a file.")
-    return READERS[path.suffix.lower()](path, "raw", None)
+def _key(passage: dict[str, Any], id_column: str | None) -> str | tuple[str, str]:
+    """What a passage is known by; the number of a row is another where one is put before it."""
+    return passage["text"] if id_column is None else (passage["id"], passage["text"])
+
+
+def _taken(earlier: Counter[Any], key: Any) -> bool:
+    """Whether a passage is there, each as often as it was added."""
+    if not earlier[key]:
+        return False
+    earlier[key] -= 1
+    return True
+
+
+def _passages(
+    pipe: Any,
+    path: Path,
+    rows: list[tuple[int, Row]],
+    columns: tuple[str, str | None],
+    found: Built,
+) -> list[dict[str, Any]]:
+    """The passages of some rows, with their names; what is none is noted.
+
+    Raises:
+        InputError: no row has the columns.
+    """
+    column, id_column = columns
+    readable = [values for _, (values, problem) in rows if problem is None]
+    for name, option in ((column, "--column"), (id_column, "--id_column")):
+        if name is not None and readable and not any(name in values for values in readable):
+            first = next(number for number, (_, problem) in rows if problem is None)
+            raise InputError(f"{path} has no column {name!r} in row {first}: name the right one by {option}.")
+    reader = Reader(pipe.model, [1], encode=False)
+    passages: list[dict[str, Any]] = []
+    for number, (values, problem) in rows:
+        text, name = values.get(column), number if id_column is None else values.get(id_column)
+        if problem is None and (not isinstance(text, str) or not text.strip()):
+            problem = "it has no text" if column in values else f"it has no column {column!r}"
+        if problem is None and name in (None, ""):
+            problem = f"it has no {id_column!r} to name it by"
+        if problem is None:
+            try:
+                check_text(text, "text")
+            except PairError as error:
+                problem = error.reason
+        if problem is not None:
+            found.refused.append(f"{path}, row {number}: {problem}")
+            continue
+        name = f"{path.name}:{name}" if id_column is None else str(name)
+        parts = _parts(reader, str(text))
+        found.split += len(parts) > 1
+        passages += [
+            {"id": name if len(parts) == 1 else f"{name}#{place}", "text": part}
+            for place, part in enumerate(parts, 1)
+        ]
+    return passages
+
+
+def _parts(reader: Reader, text: str) -> list[str]:
+    """A text, or where the encoder cannot read all of it at once, as many whole sentences as it can."""
+    if len(text.encode()) <= reader.window or token_count(reader.model, text) <= reader.window:
+        return [text]
+    parts: list[tuple[int, int]] = []
+    for start, end in reader.split(text):
+        if parts and token_count(reader.model, text[parts[-1][0] : end]) <= reader.window:
+            parts[-1] = (parts[-1][0], end)
+        else:
+            parts.append((start, end))
+    return [text[start:end] for start, end in parts]
 
 
 def _add(
-    pipe: Any,
-    path: Path,
-    rows: list[tuple[int, tuple[dict[str, Any], str | None]]],
-    folder: Path,
-    origin: str,
-    columns: tuple[str, str | None],
-    found: Built,
+    pipe: Any, path: Path, passages: list[dict[str, Any]], folder: Path, origin: str, found: Built
 ) -> None:
     """One shard."""
-    column, id_column = columns
-    passages: list[dict[str, Any]] = []
-    for number, (values, problem) in rows:
-        if problem is None and column not in values:
-            raise InputError(
-                f"{path} has no column {column!r} in row {number}: name the right one by --column."
-            )
-        text = values.get(column)
-        if problem is None and (not isinstance(text, str) or not text.strip()):
-            problem = "it has no text"
-        if problem is None:
-            name = number if id_column is None else values.get(id_column)
-            passages.append({"id": f"{path.name}:{name}" if id_column is None else str(name), "text": text})
-        elif found.refused is not None:
-            found.refused.append(f"{path}, row {number}: {problem}")
     parts, kept = [], []
     for start in range(0, len(passages), _BATCH):
         some = passages[start : start + _BATCH]
@@ -124,7 +181,6 @@ def _encoded(
         return pipe.model.encode([passage["text"] for passage in passages]), passages
     except PairError as error:
         if len(passages) == 1:
-            assert found.refused is not None
             found.refused.append(f"{path}, {passages[0]['id']}: {error}")
             return None, []
     good = []

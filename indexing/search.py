@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import torch
 
 from indexing.store import PassageIndex
+from modernbert_nli.guards import UNCERTAIN, overruled
 from modernbert_nli.states import Text, TokenStates
 from prediction.pair_files import InputError
 
 NEAREST = "nearest.faiss"
+ABOUT = 0.35  # cosine with a claim from which a passage is about its matter; of its own source 95 % have more
 _NEIGHBOURS = 32  # of a passage in the graph of Malkov & Yashunin 2016 (arXiv:1603.09320)
 
 
@@ -45,8 +47,9 @@ def ask(
         shortlist (`int`, *optional*): Judge no more than so many, the nearest by the base's own embedding.
 
     Returns:
-        `dict`: `supporting` and `contradicting`, the most probable first, each with `id`, `text`, `probs` and
-        `uncertainty`.
+        `dict`: `supporting` and `contradicting`, the most probable first, each with `id`, `text`, `probs`,
+        `uncertainty`, `abstain` and `reason`, as the pipeline judges pairs. A passage contradicts only what
+        it is about, and where no other label is more probable.
 
     Raises:
         InputError: an index of other heads, or a claim that is no text.
@@ -56,27 +59,45 @@ def ask(
     best: dict[str, list[Found]] = {"entailment": [], "contradiction": []}
     ids = pipe.model.config.label2id
     for rows, texts in _texts(pipe, index, known, shortlist):
-        output = pipe.model.judge_every(pipe.model.prepare(texts), hypothesis)
+        prepared = pipe.model.prepare(texts)
+        output = pipe.model.judge_every(prepared, hypothesis)
         probs = output.logits[:, 0].float().softmax(dim=-1)
+        about = (prepared.vectors @ hypothesis.vectors.T)[:, 0] >= ABOUT
         for label, heap in best.items():
             if label not in ids:
                 continue
-            for place in probs[:, ids[label]].topk(min(top, len(rows))).indices.tolist():
+            places = torch.arange(len(rows), device=probs.device)
+            if label == "contradiction":
+                places = places[about & (probs.argmax(dim=-1) == ids[label])]
+            best_places = places[probs[places, ids[label]].topk(min(top, len(places))).indices]
+            for place in best_places.tolist():
                 said = {name: float(probs[place, at]) for name, at in ids.items()}
                 found = Found(said[label], rows[place], said, float(output.uncertainty[place, 0]))
                 (heapq.heappush if len(heap) < top else heapq.heappushpop)(heap, found)
+    contradicting = _shown(pipe, index, claim, sorted(best["contradiction"], reverse=True))
     return {
-        name: _shown(index, sorted(best[label], reverse=True))
-        for name, label in (("supporting", "entailment"), ("contradicting", "contradiction"))
+        "supporting": _shown(pipe, index, claim, sorted(best["entailment"], reverse=True)),
+        "contradicting": [one for one in contradicting if one["label"] == "contradiction"],
     }
 
 
-def _shown(index: PassageIndex, found: Sequence[Found]) -> list[dict[str, Any]]:
-    passages = index.passages([one.row for one in found])
-    return [
-        {**passage, "probs": one.probs, "uncertainty": one.uncertainty}
-        for passage, one in zip(passages, found, strict=True)
-    ]
+def _shown(pipe: Any, index: PassageIndex, claim: str, found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Passages with what the pipeline says of them, and what is known without heads."""
+    limit = pipe.threshold
+    shown = []
+    for passage, one in zip(index.passages([one.row for one in found]), found, strict=True):
+        label = max(one.probs, key=one.probs.__getitem__)
+        abstain = one.uncertainty >= limit
+        result = {
+            "label": label,
+            "confidence": one.probs[label],
+            "abstain": abstain,
+            "uncertainty": one.uncertainty,
+            "probs": one.probs,
+            "reason": UNCERTAIN if abstain else None,
+        }
+        shown.append({**passage, **overruled(passage["text"], claim, result, limit, pipe.tokenizer)})
+    return shown
 
 
 def _texts(

@@ -107,10 +107,18 @@ class PassageIndex:
         return self.folder / f"{shard.name}{ending}"
 
 
-def origins(folder: Path) -> set[str]:
-    """What the shards of an index were made of; nothing where there is none yet."""
+def origins(folder: Path) -> dict[str, int]:
+    """What the shards of an index were made of, and their passages; nothing where there is none yet."""
     manifest = _read(folder)
-    return {shard["origin"] for shard in manifest["shards"]} if manifest else set()
+    return {shard["origin"]: shard["passages"] for shard in manifest["shards"]} if manifest else {}
+
+
+def passages_of(folder: Path, name: str, but: str) -> Iterator[dict[str, Any]]:
+    """Passages that were made of a file of this name in another state than this one."""
+    for shard in (_read(folder) or {"shards": []})["shards"]:
+        state = shard["origin"].rpartition("@")[0]
+        if state.rsplit("-", 2)[0] == name and state != but:
+            yield from pq.read_table(folder / f"{shard['name']}.parquet").to_pylist()
 
 
 def add_shard(folder: Path, origin: str, states: TokenStates, passages: Sequence[dict[str, Any]]) -> None:

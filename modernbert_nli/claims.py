@@ -38,9 +38,11 @@ class Part:
 
 
 _NUMBERS = r"\^?[1-9]\d{0,2}(?:\s*[,;–—-]\s*\^?[1-9]\d{0,2})*"
+_CITED = rf"{REFERENCE}(?:[,;\s]+{REFERENCE}){{0,6}}"
 _REFERENCES = re.compile(
-    rf"(?P<brackets>\s*\[(?:{_NUMBERS}|{REFERENCE})\])"
-    rf"|\s*\((?:{REFERENCE}|[A-Z][\w'’-]+ et al\.,? \d{{4}}[a-z]?"
+    rf"(?P<brackets>\s*\^?\[{{1,2}}(?:{_NUMBERS}|{_CITED})\]{{1,2}}\^?)|\s*\{{[1-9]\d?\}}"
+    r"|\s*\[(?:[A-Z]{1,3}-?\d{1,3}(?:,\s*pp?\.\s*\d+)?|§+\s*[\d.]+|[a-z](?=\](?:[.,;:!?]|\Z)))\]"
+    rf"|\s*\((?:{_CITED}|\[[^\[\]()]{{1,80}}\]|[A-Z][\w'’-]+ et al\.,? \d{{4}}[a-z]?"
     rf"|\[{_NUMBERS}\](?:[\s,;]*\[{_NUMBERS}\])*)\)"
     r"|\s*【[^【】]{0,60}[\d†][^【】]{0,60}】"
     r"|(?P<number>\s*\((?:[1-9]|1\d|20)\)(?=[\s.,;:!?)]|\Z))"
@@ -79,17 +81,22 @@ _SILENT = re.compile(
     rf"|there\s+(?:is|was|are|were)(?:\s+no|n't\s+any|\s+not\s+any)\s+{_NEWS}"
     rf"|no\s+{_NEWS}[^,;]*\s(?:is|are|was|were)\s+(?:{_STATED}|available|found)\b"
     rf"|it\s+(?:is|was)(?:n't|\s+not)\s+(?:{_STATED}|clear)\s+(?:whether|if|how|when|where|why|what|who|which|that)\b"
-    rf"|i\s+(?:could|can|did|do)(?:\s*not|n't)\s+(?:find|see|have|locate)\s+(?:any\s+)?{_NEWS}"
-    rf"|[^,;]*\b(?:is|are|was|were)(?:\s+not|n't)\s+{_STATED}\s+(?:anywhere\s+)?in\s+{_SOURCE}",
+    rf"|i\s+(?:(?:could|can|did|do)(?:\s*not|n't)|can't|am\s+unable\s+to|was\s+unable\s+to)\s+(?:find|locate"
+    rf"|determine|tell|say|see\s+(?:any\s+)?{_NEWS}|have\s+(?:any\s+)?{_NEWS})"
+    rf"|{_ANY_SOURCE}\s+(?:is|are|remains?)\s+silent\b|not\s+{_STATED}\W*\Z"
+    rf"|[^,;]*\b(?:is|are|was|were)(?:\s+not|n't)\s+(?:{_STATED}|available|found|included|listed|covered)"
+    rf"\s+(?:anywhere\s+)?in\s+{_SOURCE}",
     re.IGNORECASE,
 )
-_BEFORE = re.compile(r"(?:[\w' ]{1,40},\s+|(?:but|and|however|unfortunately)\s+)?", re.IGNORECASE)
+_BEFORE = re.compile(r"(?:[\w' ]{1,40},\s+)?(?:(?:but|and|however|unfortunately)\s+)?", re.IGNORECASE)
 _CLAUSE = re.compile(
     r"\s*[,;–—]\s*(?:but|although|though|while|however|and),?\s+(?:however,?\s+)?", re.IGNORECASE
 )
+_DID_YOU_KNOW = re.compile(r"did\s+you\s+(?:also\s+)?know\s+(?:that\s+)?", re.IGNORECASE)
 _OPENING = re.compile(
     r"(?:(?:sure|certainly|of course|absolutely|yes|no|well|okay|ok|great|hello|hi|hey|thanks|thank you"
-    r"|in summary|in short|to sum up|in conclusion)(?:\s*[,!:–—]+|\s+-)\s+"
+    r"|in summary|in short|to sum up|in conclusion|to answer your question|answer|tl;?dr)"
+    r"(?:\s*[,!:–—]+|\s+-)\s+"
     r"|(?:please\s+)?(?:note|be aware|keep in mind|bear in mind)(?:\s+that\s+|\s*:\s+)"
     rf"|(?:according to|based on|as (?:stated|mentioned|described|noted) in|per)\s+{_SOURCE},\s+"
     rf"|{_SOURCE}\s+(?:\w+ly\s+|also\s+)?(?:says?|states?|mentions?|notes?|explains?|indicates?)\s+that\s+)+",
@@ -103,24 +110,27 @@ _MORE = (
 )
 _FILLERS = (
     r"(?:hello|hi|hey|greetings|dear|welcome)(?: \w+)?",
-    r"good (?:morning|afternoon|evening|day|luck)|bye|goodbye|take care|cheers|enjoy|see you(?: soon)?",
+    r"good (?:morning|afternoon|evening|day|luck|news)|bye|goodbye|take care|cheers|enjoy|see you(?: soon)?",
     r"sure(?: thing)?|of course|certainly|absolutely|definitely|no problem|okay|ok|all ?right|got it"
     r"|sounds good|understood",
     r"yes|no|yep|nope|exactly|indeed|right|great|perfect|i see|here you go|here it is|my pleasure",
-    r"(?:best|kind|warm) (?:regards|wishes)|regards|(?:yours )?sincerely|have an? (?:nice|great|good) \w+",
+    r"(?:(?:best|kind|warm) (?:regards|wishes)|regards|(?:yours )?sincerely)(?:,(?: \w+){1,4})?",
+    r"have an? (?:nice|great|good) \w+",
     r"you(?:'re| are) (?:very |most )?welcome",
     r"(?:many )?(?:thanks|thank you)(?: (?:so|very) much| a lot| again)?"
     r"(?: for (?:your|the|asking|contacting|reaching|sharing|providing|waiting|clarifying)[^,;]{0,80})?",
     r"(?:(?:what|that's|that is|this is) an? )?(?:very )?(?:great|good|excellent|interesting|wonderful|fair)"
     r" (?:question|point|idea|choice|observation)",
     r"(?:i(?:'d| would|'ll| will| can|'m| am)? )?(?:be |also |only )?(?:more than )?"
-    r"(?:happy|glad|pleased|delighted|here|able)? ?(?:to )?(?:help|assist)"
+    r"(?:happy|glad|pleased|delighted|here|able)? ?(?:to )?(?:help|assist|clarify|explain)"
     r"(?: (?:you|out|further|today|anytime|with (?:that|this|it|your \w+)|answer (?:that|this|your \w+)))*",
     r"(?:please |just |so )*(?:let (?:me|us) know|feel free to \w+|(?:don't|do not) hesitate to \w+)"
-    rf"(?: (?:me|us|out))?(?: (?:if|should|whether|for|in case)\b[^,;]{{0,60}}{_MORE}[^;]{{0,60}})?",
-    rf"(?:if|should) you (?:ever )?(?:have|need|want|would like|require)[^;]{{0,40}}{_MORE}[^,;]{{0,30}}"
+    rf"(?: (?:me|us|out|anytime|at any time))*"
+    rf"(?: (?:if|should|whether|for|in case)\b[^,;]{{0,60}}{_MORE}[^;]{{0,60}})?",
+    r"(?:if|should) you(?:'d like| (?:ever )?(?:have|need|want|would like|require))"
+    rf"[^;]{{0,40}}{_MORE}[^,;]{{0,30}}"
     r"(?=, (?:please|just|feel free|let me|let us|don't|do not|i'm|i am|i'd)\b)",
-    r"i hope (?:that|this|it|these|my)\b[^;]{0,40}\b(?:help|helps|helped|useful|clear|clarifies|answers?"
+    r"(?:i )?hope (?:that|this|it|these|my)\b[^;]{0,40}\b(?:help|helps|helped|useful|clear|clarifies|answers?"
     r"|informative)(?: [^,;]{0,40})?",
     r"(?:i'm |i am |we're |we are )?(?:very |so |really |truly )?sorry(?: (?:for|about) [^,;]{1,40})?",
     r"i apologi[sz]e(?: for [^,;]{1,50})?",
@@ -134,6 +144,7 @@ _FILLERS = (
     r"|breakdown|explanation|results?|steps|rules|points|facts|found|needed|asked|know)(?: for you)?",
 )
 _FILLER = re.compile(rf"(?:{'|'.join(_FILLERS)})(?:\s*[,;.!:–—-]+\s*|\s+and\s+|\Z)", re.IGNORECASE)
+_SALUTATION = re.compile(r"dear(?: [\w.'-]+){1,5},\Z", re.IGNORECASE)
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|has|have|had|do|does|did|can|cannot|could|may|might|must|shall|should|will|would"
     r"|\w+n't)\b",
@@ -148,6 +159,7 @@ _ONLY_REFERENCE = re.compile(
     rf"\W*(?:{REFERENCE}|(?:sources?|references?)\s*:.{{1,120}})\W*\Z", re.IGNORECASE
 )
 _ITEM = re.compile(r"\s*(?:[-*+•⁃▪◦●‣–]\s|[•⁃▪◦●‣]|\(?(?:\d{1,2}|[a-z])[.)]\s)")
+_LOOK = 80  # characters that are looked at around a line
 _GENERIC = re.compile(r"\b(?:here|below|follow\w*|these)\b", re.IGNORECASE)
 _FENCE = re.compile(r"^[^\S\r\n]*(?:`{3,}|~{3,})[^\S\r\n]*([^\r\n`]*)$", re.MULTILINE)
 _TEXT_FENCES = frozenset(["", "text", "txt", "markdown", "md", "plain", "plaintext"])
@@ -202,21 +214,24 @@ def _told(read: Plain) -> tuple[str, Plain]:
     if text[-1] in ":：" and not re.search(r"\d", text):
         return "lead-in", left
     bare = re.sub(r"^\W+|\W+$", "", text)
-    if _is_filler(bare):
+    if _is_filler(bare) or _SALUTATION.match(text):
         return "filler", left
+    known = _DID_YOU_KNOW.match(text)
+    if known and len(text[known.end() :].split()) > 2:
+        return CLAIM, left.without([(0, known.end())])
     if text[-1] in "?？؟" or (text[-2:-1] in "?？؟" and text[-1] in "\"'”’»" and not text[0].isalnum()):
         return "question", left
     opening = _OPENING.match(text)
     if opening and len(text[opening.end() :].split()) > 1:
         left = left.without([(0, opening.end())])
         text = text[opening.end() :]
+    for clause in _CLAUSE.finditer(text):
+        stated = text[: clause.start()]
+        if _SILENT.match(text, clause.end()) and len(stated.split()) > 2 and not _is_filler(stated):
+            return CLAIM, left.without([(clause.start(), len(text) - (text[-1] in ".!"))])
     before = _BEFORE.match(text)
     if _SILENT.match(text) or (before and _SILENT.match(text, before.end())):
         return ABOUT_SOURCE, left
-    for clause in _CLAUSE.finditer(text):
-        if _SILENT.match(text, clause.end()) and len(text[: clause.start()].split()) > 2:
-            end = len(text) - (text[-1] in ".!")
-            return CLAIM, left.without([(clause.start(), end)])
     return CLAIM, left
 
 
@@ -293,6 +308,8 @@ def _with_headings(answer: str, parts: list[Part]) -> list[Part]:
 def _is_heading(answer: str, part: Part, following: Part) -> bool:
     raw, text = answer[slice(*part.span)].strip(), part.plain.text
     words = text.split()
+    if raw[0] == "|":  # above the rule of a table
+        return re.match(r"\s*\|?\s*:?-+:?\s*\|", answer[part.span[1] : part.span[1] + _LOOK]) is not None
     if text[-1] in ".!…。！;," or _VERB.search(text):
         return False
     if re.match(r"#{1,6}\s|<h[1-6]\b", raw):
@@ -300,7 +317,7 @@ def _is_heading(answer: str, part: Part, following: Part) -> bool:
     titled = all(word[0].isupper() or len(word) < 4 for word in words if word[0].isalpha())
     if re.match(r"(\*\*|__|<(?:b|strong)>).*(\*\*|__|</(?:b|strong)>):?\Z", raw, re.DOTALL):
         return len(words) < 5 or titled
-    before = answer[max(0, part.span[0] - 80) : part.span[0]].rstrip(" \t")
+    before = answer[max(0, part.span[0] - _LOOK) : part.span[0]].rstrip(" \t")
     alone = before[-1:] in ("", "\n") and "\n" in answer[part.span[1] : following.span[0]]
     if not alone or _ITEM.match(raw) or len(words) > 4 or re.search(r"\d", text):
         return False

@@ -6,18 +6,31 @@ the same there.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import normalize
 
-from .passages import inner, inner_counts, token_places
+from .passages import inner, token_places
 from .sentences import Span
 from .states import TokenStates
 
 LOWEST, LAST = 0, -1  # of the layers that are kept
 _AT_ONCE = 2**24  # similarities in memory at a time
+WORD = re.compile(r"\w+(?:[-'’.,]\w+)*")
+# What says little of what a sentence is about; "not" and the like turn it round, and are not its matter.
+_STEM = 5
+_FUNCTION_WORDS = (
+    "a about above after again against all also although am among an and any are as at be because been "
+    "before being below between both but by ca can cannot could did do does doing done down during each "
+    "either every few for from further get gets got had has have having he her here hers herself him "
+    "himself his how i if in into is it its itself just may me might more most much must my myself neither "
+    "never no nobody none nor not nothing now of off on once one only onto or other our ours out over own "
+    "per s same shall she should since so some such t than that the their theirs them then there these they "
+    "this those though through to too under until up upon us very was we were what when where which while "
+    "who whom whose why will with within without wo would yes yet you your yours"
+)
 
 
 @torch.autocast("cpu", enabled=False)
@@ -48,12 +61,11 @@ def of_passages(values: torch.Tensor, passages: Sequence[Span]) -> torch.Tensor:
     return found
 
 
-def by_claim(values: torch.Tensor, claims: TokenStates) -> torch.Tensor:
-    """Means over the tokens of each claim: `(tokens, passages)` to `(claims, passages)`."""
-    counts = inner_counts(claims)
-    owner = torch.repeat_interleave(torch.arange(len(claims)), counts)
-    total = torch.zeros(len(claims), values.shape[1]).index_add_(0, owner, values)
-    return total / counts[:, None]
+def by_claim(values: torch.Tensor, shares: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Sums over the tokens of each claim, each by its share: `(tokens, passages)` to `(claims, passages)`."""
+    owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    total = torch.zeros(len(counts), values.shape[1])
+    return total.index_add_(0, owner, values * shares[:, None])
 
 
 @torch.autocast("cpu", enabled=False)
@@ -72,24 +84,24 @@ def _sums(states: TokenStates) -> torch.Tensor:
 
 
 def uncovered(
-    claim: str, tokenizer: Any, matches: torch.Tensor | None, rule: Mapping[str, float]
+    claim: str, tokenizer: Any, matches: Iterable[Iterable[Any]] | None, rule: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Spans of the words of a claim that are not covered, neighbours as one.
 
     Args:
         claim (`str`): The claim.
         tokenizer (`PreTrainedTokenizerBase`): That of the base.
-        matches (`torch.Tensor` of shape `(2, tokens)`): Best match of each token, lowest and last layer.
+        matches (`(2, tokens)` numbers): Best match of each token, lowest and last layer.
         rule (`Mapping[str, float]`): `words` and `coverage`, weights of the two, and `threshold`: from which
             weighted sum of 1 - match upwards a word is not covered.
 
     Returns:
         `list[dict]`: `start`, `end` and `text` of each span, places of characters in the claim.
     """
-    places = None if matches is None else token_places(tokenizer, claim)
-    if places is None or matches is None or len(places) != matches.shape[1]:
+    places = token_places(tokenizer, claim)
+    scores = [] if matches is None else lacking(matches, rule)
+    if places is None or len(places) != len(scores):
         return []
-    scores = lacking(matches, rule).tolist()
     words = word_scores(claim, places, scores)
     spans: list[Span] = []
     last_was = False
@@ -103,10 +115,56 @@ def uncovered(
     return [{"start": start, "end": end, "text": claim[start:end]} for start, end in spans]
 
 
-def lacking(matches: torch.Tensor, rule: Mapping[str, float]) -> torch.Tensor:
-    """How little each token is covered, `(tokens,)`, of its matches in two layers, `(2, tokens)`."""
-    weights = torch.tensor([rule["words"], rule["coverage"]])
-    return weights @ (1 - matches)
+def content_words(text: str) -> list[Span]:
+    """Where the words stand that say what a text is about; all words, where there are no such."""
+    words, function_words = list(WORD.finditer(text)), frozenset(_FUNCTION_WORDS.split())
+    content = [w for w in words if re.sub(r"n?['’]\w+$", "", w[0].lower()) not in function_words]
+    return [word.span() for word in content or words]
+
+
+def content_shares(claims: Sequence[str], tokenizer: Any, counts: Sequence[int]) -> list[list[float]]:
+    """How much each token of each claim counts for what it is about, 1 in all.
+
+    Its content words count alike, and of each its tokens. Where the tokenizer does not tell the places of
+    tokens, all tokens count alike.
+    """
+    found = []
+    for claim, count in zip(claims, counts, strict=True):
+        places = token_places(tokenizer, claim)
+        share = [0.0] * count
+        if places is not None and len(places) == count:
+            for start, end in content_words(claim):
+                inside = [row for row, (a, b) in enumerate(places) if a < end and b > start]
+                for row in inside:
+                    share[row] = 1 / len(inside)
+        total = sum(share)
+        found.append([one / total for one in share] if total else [1 / max(1, count)] * count)
+    return found
+
+
+def _stems(text: str) -> list[str]:
+    """Content words, in their order, by their first letters."""
+    return [text[start:end].lower()[:_STEM] for start, end in content_words(text)]
+
+
+def shared_words(claims: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
+    """The share of each claim's content words that each text has, by first letters, `(claims, texts)`."""
+    ours, theirs = [set(_stems(claim)) for claim in claims], [set(_stems(text)) for text in texts]
+    return torch.tensor([[len(one & other) / max(1, len(one)) for other in theirs] for one in ours])
+
+
+def same_subject(claim: str, text: str) -> bool:
+    """Whether a text has the first content word of a claim: that the hall is free is not about its bar."""
+    return set(_stems(claim)[:1]) <= set(_stems(text))
+
+
+def lacking(matches: Iterable[Iterable[Any]], rule: Mapping[str, float]) -> list[float]:
+    """How little each token is covered, of its matches in two layers, `(2, tokens)`."""
+    lowest, last = (list(map(float, layer)) for layer in matches)
+    return [
+        rule["words"] * (1 - one) + rule["coverage"] * (1 - other)
+        for one, other in zip(lowest, last, strict=True)
+    ]
 
 
 def word_scores(claim: str, places: Sequence[Span], scores: Sequence[float]) -> list[tuple[Span, float]]:

@@ -1,13 +1,16 @@
-"""An answer against whole sources: every sentence meets every passage, and the best support wins.
+"""An answer against whole sources: every sentence looks at every passage, and meets those that are about it.
 
 nli.check("The bridge opened in 1932. It is red.", {"report": long_text, "letter": other_text})
 
-What a passage says for a sentence is a weighted sum of what the heads find and of how well its words cover
-those of the sentence; the weights stand in the configuration (`evidence`), as `benchmarks/documents.py --fit`
-found them. Without any, it is what the heads find alone. Support is the maximum over passages, as in SummaC
-(Laban et al. 2022, arXiv:2111.09525), AlignScore (arXiv:2305.16739) and MiniCheck (arXiv:2404.10774).
+How near a passage is to a sentence (cosine of their mean states, and how well its words cover the sentence's)
+costs a matrix product; the nearest of each size are judged by the heads. Support is the best passage's, as in
+SummaC (Laban et al. 2022, arXiv:2111.09525), AlignScore (arXiv:2305.16739) and MiniCheck (arXiv:2404.10774);
+against it weighs what single sentences about the same matter say to the contrary, and the other way round.
+The weights stand in the configuration (`evidence`), as `benchmarks/documents.py --fit` found them. What is
+known without heads stands above them: a sentence of a source itself, and where `guards.veto` finds no ground.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +19,19 @@ from typing import Any
 import torch
 
 from .claims import ABOUT_SOURCE, Part, one_claim, read_parts
-from .coverage import LAST, LOWEST, best_matches, by_claim, cosines, of_passages, uncovered
+from .coverage import (
+    LAST,
+    LOWEST,
+    best_matches,
+    by_claim,
+    content_shares,
+    cosines,
+    of_passages,
+    same_subject,
+    shared_words,
+    uncovered,
+)
+from .guards import CONTRADICTION, ENTAILMENT, UNCERTAIN, level, statements, verbatim, veto
 from .passages import (
     Block,
     Read,
@@ -30,19 +45,25 @@ from .passages import (
     token_count,
 )
 from .sentences import Span, Splitter
-from .states import TokenStates
+from .states import Text, TokenStates
 from .tokenization import PairError, check_text, max_pair_length
 
 VERDICTS = ("supported", "contradicted", "not supported", "uncertain", "no claim")
+# Why a sentence is left undecided, beside `guards.REASONS`.
+CONFLICT = "the sources contradict each other"
+ABSENT = "no passage shows what a source does not say"
 
-# What is known of a sentence and a passage: log-odds of two labels, the cosine of their mean states, and how
-# well the passage covers the sentence's tokens in the last and in the lowest layer.
-FEATURES = ("entailment", "contradiction", "cosine", "coverage", "words")
+# What is known of a sentence and a passage: log-odds of two labels; the cosine of their mean states; how well
+# the passage covers the sentence's tokens in the last and in the lowest layer, and there its content words.
+FEATURES = ("entailment", "contradiction", "cosine", "coverage", "words", "content")
 
 RULES: dict[str, Any] = {
     "sizes": [1, 3],  # sentences in a passage
+    "candidates": [8, 4],  # of each size, so many of the nearest meet the heads
+    "nearness": {"cosine": 3.0, "coverage": 10.0, "words": 10.0, "content": 1.0},
     "support": {"entailment": 1.0},  # weights of features, and a bias: log-odds that the passage supports
-    "contradiction": {"contradiction": 1.0},
+    "contradiction": {"contradiction": 1.0, "content": 6.0, "bias": -4.0},  # the same, of single sentences
+    "against": {"support": 1.0, "contradiction": 1.0},  # how much what speaks against either takes from it
     "abstain_from": None,  # the uncertainty; None: as the heads abstain on pairs
     "unsupported": {"words": 1.0, "coverage": 0.0, "threshold": 0.11},
 }
@@ -50,12 +71,15 @@ _UNDECIDED: dict[str, Any] = {  # of what is no claim
     "verdict": None,
     "confidence": None,
     "abstain": False,
+    "reason": None,
+    "conflict": False,
     "uncertainty": None,
     "support": None,
 }
 _CLAIMS_AT_ONCE = 32
-_NONE = -100.0  # log-odds of a passage that is not about the claim
-_CANDIDATES = 12  # looked at for the best few that do not overlap
+_SHOWN = 3  # passages of a sentence as evidence
+_CONFLICT = 0.6  # how probably a sentence by itself has to support, and another to contradict
+_AROUND = 1000  # characters on either side of a sentence that tell whether it stands in quotes or a list
 
 
 @dataclass
@@ -70,33 +94,38 @@ class Claims:
     states: TokenStates | None
     parts: list[Part] = field(default_factory=list)
 
-
-@dataclass
-class Judged:
-    """Every claim against every passage of a block.
-
-    `probs` (claims, passages, labels); `uncertainty` (claims, passages); `features` (claims, passages,
-    `FEATURES`); `matches`, by layer (lowest, last), of the claims' tokens in each passage (tokens, passages).
-    """
-
-    passages: list[Span]
-    probs: torch.Tensor
-    uncertainty: torch.Tensor
-    features: torch.Tensor
-    matches: list[torch.Tensor]
+    def __getitem__(self, some: slice) -> "Claims":
+        states = None if self.states is None else self.states[some]
+        return Claims(self.texts[some], self.spans[some], states)
 
 
 @dataclass
 class Passage:
-    """What one passage says for a claim; `score`: log-odds."""
+    """A passage that a claim met.
 
-    score: float
+    Args:
+        size (`int`): Number of its size among those of the rules: 0 for single sentences.
+        nearness (`float`): By which it was chosen.
+        features (`list[float]`): As in `FEATURES`.
+        verbatim (`bool`): Whether its source states the claim there, word for word.
+        read_as (`str`, *optional*): What was judged, where it is not `text`.
+    """
+
     source: int
     span: Span | None
     text: str | None
+    size: int
+    nearness: float
+    features: list[float]
     probs: list[float]
     uncertainty: float
-    read_as: str | None = None  # what was judged, where it is not that text
+    verbatim: bool = False
+    read_as: str | None = None
+
+    @property
+    def said(self) -> str:
+        """What was judged; empty where only states are known."""
+        return self.read_as or self.text or ""
 
     def overlaps(self, other: "Passage") -> bool:
         if self.source != other.source or self.span is None or other.span is None:
@@ -105,15 +134,20 @@ class Passage:
 
 
 @dataclass
-class Best:
-    """The passages that say most for a claim, best first and none over another, and most against it.
+class Candidates:
+    """Of a claim, the nearest passages of each size, nearest first.
 
     `matches`: the best match of each of its tokens anywhere, lowest and last layer, `(2, tokens)`.
     """
 
-    support: list[Passage] = field(default_factory=list)
-    contradiction: list[Passage] = field(default_factory=list)
+    nearest: list[list[Passage]]
     matches: torch.Tensor | None = None
+
+    def add_matches(self, by_layer: Sequence[torch.Tensor]) -> None:
+        """Of one more block, `(tokens, passages)` by layer."""
+        if by_layer:
+            found = torch.stack([layer.amax(dim=1) for layer in by_layer])
+            self.matches = found if self.matches is None else self.matches.maximum(found)
 
 
 def rules_of(config: Any, separate: bool) -> dict[str, Any]:
@@ -154,7 +188,6 @@ def verdicts(
     texts: Sequence[str] | None = None,
     splitter: Splitter | None = None,
     max_characters: int | None = None,
-    top: int = 3,
     whole: bool = False,
 ) -> list[dict[str, Any]]:
     """An answer's verdict from all sources together, or (`apart`) from each by itself.
@@ -178,20 +211,18 @@ def verdicts(
         reader.encode = False
     elif not separate:  # both texts share the window
         reader.window = room_beside(pipe.model, claims.texts)
-    bests: dict[int, list[Best]] = {}
+    comparison = Comparison(pipe, claims, rules, all_texts, apart)
     for block in blocks:
-        if not claims.texts:
-            continue
-        judged = judge(pipe, block, claims, rules["sizes"], all_texts)
-        _collect(bests, block, judged, claims, rules, all_texts, apart, top)
+        if claims.texts:
+            comparison.add(block)
     names = {number: one.source for number, one in enumerate(reads)}
     order = range(len(reads)) if apart else [0] * bool(reads)
     return [
-        _answer(
+        conclude(
             pipe,
             answer,
             claims,
-            bests.get(key, []),
+            comparison.found.get(key, []),
             rules,
             threshold,
             names,
@@ -217,63 +248,174 @@ def read_claims(answer: str, reader: Reader, whole: bool = False) -> Claims:
     return Claims(texts, [part.span for part in judged], states, parts)
 
 
-def judge(
-    pipe: Any, block: Block, claims: Claims, sizes: Sequence[int], texts: Mapping[int, str | None]
-) -> Judged:
-    """Every claim against every passage of a block."""
-    passages = block.passages(sizes)
-    if claims.states is None:
-        passages = _fitting(pipe, block, claims, passages, texts)
-    about = speaking(block, passages, claims.texts)
-    if block.states is None or claims.states is None:
-        probs, uncertainty = _judge_texts(pipe, block, claims, passages, texts)
-        relevance: list[torch.Tensor] = []
-        matches: list[torch.Tensor] = []
-    else:
-        probs, uncertainty = _judge_states(pipe.model, block.states, claims.states, passages)
+class Comparison:
+    """The claims of an answer, and of each the passages nearest to it, gathered block by block.
+
+    Args:
+        pipe (`NliAbstentionPipeline`): Whose heads judge.
+        claims (`Claims`): What is checked.
+        rules (`Mapping`): See `RULES`.
+        texts (`Mapping[int, str | None]`): Of the sources that a block is of, by number.
+        apart (`bool`): Whether each source is searched by itself.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        claims: Claims,
+        rules: Mapping[str, Any],
+        texts: Mapping[int, str | None],
+        apart: bool = False,
+    ):
+        self.pipe, self.claims, self.rules, self.texts, self.apart = pipe, claims, rules, texts, apart
+        # One for each claim; of each source if `apart`, else all under 0.
+        self.found: dict[int, list[Candidates]] = {}
+
+    def add(self, block: Block) -> None:
+        """Keep the passages of a block that are among the nearest so far: the heads judge those alone.
+
+        What is kept does not depend on how the sources fall into blocks.
+        """
+        sizes = self.rules["sizes"]
+        passages = block.passages(sizes)
+        if self.claims.states is None:
+            passages = _fitting(self.pipe, block, self.claims, passages, self.texts)
+        where = [
+            (block.sentences[at].source if self.apart else 0, sum(end - at > size for size in sizes[:-1]))
+            for at, end in passages
+        ]
+        groups: dict[tuple[int, int], list[int]] = {}  # numbers of passages, by source and size
+        for row, place in enumerate(where):
+            groups.setdefault(place, []).append(row)
+        for key in {key for key, _ in where} - set(self.found):
+            self.found[key] = [Candidates([[] for _ in sizes]) for _ in self.claims.texts]
+        separate = block.states is not None and self.claims.states is not None
+        read = self.pipe.model.kept(block.states) if separate else []
+        for first in range(0, len(self.claims.texts), _CLAIMS_AT_ONCE):
+            part = slice(first, first + _CLAIMS_AT_ONCE)
+            some = self.claims[part]
+            about = speaking(block, passages, some.texts)
+            relevance, matches = self._relevance(block, some, passages, about)
+            nearness = weighted(relevance, self.rules["nearness"]).masked_fill(~about, -float("inf"))
+            chosen = self._chosen(groups, nearness, part)
+            if separate:
+                said = self.pipe.model.kept(some.states)
+                probs, uncertainty = _judge_states(self.pipe.model, read, said, passages, chosen)
+            else:
+                probs, uncertainty = _judge_texts(self.pipe, some.texts, self._said(block, passages), chosen)
+            label = self.pipe.model.config.label2id
+            for column, name in enumerate(FEATURES[:2]):
+                if name in label:
+                    relevance[..., column] = _log_odds(probs[..., label[name]])
+            for claim, row in chosen.nonzero().tolist():
+                key, size = where[row]
+                passage = self.passage(block, passages[row], size, some.texts[claim])
+                passage.nearness = float(nearness[claim, row])
+                passage.features = relevance[claim, row].tolist()
+                passage.probs = probs[claim, row].tolist()
+                passage.uncertainty = float(uncertainty[claim, row])
+                self.found[key][first + claim].nearest[size].append(passage)
+            for (key, size), rows in groups.items():
+                for claim, best in enumerate(self.found[key][part]):
+                    best.nearest[size].sort(key=lambda one: -one.nearness)
+                    del best.nearest[size][self.rules["candidates"][size] :]
+                    best.add_matches([layer[claim][:, rows] for layer in matches])
+
+    def passage(self, block: Block, place: Span, size: int, claim: str) -> Passage:
+        """A passage as it stands in its source, not judged yet."""
+        source, span = _place(block, place)
+        text = self.texts[source]
+        raw = text[slice(*span)] if text is not None and span else None
+        said = _said(block, place, self.texts)
+        read_as = said if raw is not None and said.split() != raw.split() else None
+        same = size == 0 and verbatim(said, claim)
+        if same and read_as is None and text is not None and span:
+            around = text[max(0, span[0] - _AROUND) : span[1] + _AROUND]
+            same = level(claim) in statements(around)
+        return Passage(source, span, raw, size, 0.0, [], [], 0.0, same, read_as)
+
+    def _relevance(
+        self, block: Block, claims: Claims, passages: Sequence[Span], about: torch.Tensor
+    ) -> tuple[torch.Tensor, list[list[torch.Tensor]]]:
+        """Without the heads: features, those of the heads 0, and by layer the matches of each claim's tokens.
+
+        Of shape `(claims, passages, FEATURES)` and `(tokens, passages)`.
+        """
+        features = torch.zeros(len(claims.texts), len(passages), len(FEATURES))
+        if block.states is None or claims.states is None:
+            features[..., FEATURES.index("content")] = shared_words(claims.texts, self._said(block, passages))
+            return features, []
+        counts = inner_counts(claims.states).tolist()
         matches = [
             of_passages(best_matches(claims.states, block.states, layer), passages)
             for layer in (LOWEST, LAST)
         ]
-        counts = inner_counts(claims.states)
-        silent = ~about.repeat_interleave(counts, dim=0)
+        silent = ~about.repeat_interleave(inner_counts(claims.states), dim=0)
         matches = [match.masked_fill(silent, -1.0) for match in matches]
-        words, coverage = (by_claim(match, claims.states) for match in matches)
-        relevance = [cosines(claims.states, block.states, passages), coverage, words]
-    label = pipe.model.config.label2id
-    columns = [_log_odds(probs[..., label[name]]) if name in label else None for name in FEATURES[:2]]
-    columns += relevance or [None] * 3
-    zeros = torch.zeros(probs.shape[:2])
-    features = torch.stack([zeros if column is None else column for column in columns], dim=-1)
-    features = features.masked_fill(~about[..., None], torch.nan)
-    return Judged(passages, probs, uncertainty, features, matches)
+        shares = torch.tensor(
+            [
+                one
+                for share in content_shares(claims.texts, self.pipe.model.tokenizer, counts)
+                for one in share
+            ]
+        )
+        even = torch.cat([torch.full((count,), 1 / count) for count in counts])
+        columns = [
+            cosines(claims.states, block.states, passages),
+            by_claim(matches[1], even, counts),
+            by_claim(matches[0], even, counts),
+            by_claim(matches[0], shares, counts),
+        ]
+        features[..., 2:] = torch.stack(columns, dim=-1)
+        return features, [list(layer.split(counts)) for layer in matches]
+
+    def _said(self, block: Block, passages: Sequence[Span]) -> list[str]:
+        return [_said(block, passage, self.texts) for passage in passages]
+
+    def _chosen(
+        self, groups: Mapping[tuple[int, int], list[int]], nearness: torch.Tensor, part: slice
+    ) -> torch.Tensor:
+        """Which passages of a block are among the nearest of some claims so far, `(claims, passages)`."""
+        chosen = torch.zeros(nearness.shape, dtype=torch.bool)
+        for (key, size), rows in groups.items():
+            limit = self.rules["candidates"][size]
+            values, order = nearness[:, rows].sort(dim=1, descending=True, stable=True)
+            for claim, best in enumerate(self.found[key][part]):
+                least = best.nearest[size][-1].nearness if len(best.nearest[size]) == limit else -float("inf")
+                near = order[claim, :limit][values[claim, :limit] > least]
+                chosen[claim, torch.tensor(rows)[near]] = True
+        return chosen
 
 
 def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tensor:
-    """Log-odds, of features `(…, FEATURES)`; `_NONE` where they are nan, of another matter's passage."""
-    scores = features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
-    return scores.nan_to_num(nan=_NONE)
+    """Log-odds, of features `(…, FEATURES)`."""
+    return features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
 
 
 @torch.no_grad()
 def _judge_states(
-    model: Any, states: TokenStates, claims: TokenStates, passages: Sequence[Span]
+    model: Any,
+    sentences: Sequence[Text],
+    claims: Sequence[Text],
+    passages: Sequence[Span],
+    chosen: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each sentence is projected once for all passages, each passage prepared once for all claims."""
-    sentences, said = model.kept(states), model.kept(claims)
+    """The chosen passages, those together that the same claims meet; the rest stays 0."""
     lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
-    longest, most = max(len(text.tokens) for text in said), model.tokens_at_once
-    probs = torch.empty(len(said), len(passages), model.config.num_labels)
-    uncertainty = torch.empty(len(said), len(passages))
-    order = sorted(range(len(passages)), key=lengths.__getitem__)
-    for first in range(0, len(said), _CLAIMS_AT_ONCE):
-        some = model.prepare(said[first : first + _CLAIMS_AT_ONCE])
-        columns = slice(first, first + _CLAIMS_AT_ONCE)
+    probs = torch.zeros(*chosen.shape, model.config.num_labels)
+    uncertainty = torch.zeros(chosen.shape)
+    together: dict[tuple[int, ...], list[int]] = {}
+    for row in chosen.any(dim=0).nonzero().flatten().tolist():
+        together.setdefault(tuple(chosen[:, row].nonzero().flatten().tolist()), []).append(row)
+    for who, order in together.items():
+        some = model.prepare([claims[claim] for claim in who])
+        longest, most = max(len(claims[claim].tokens) for claim in who), model.tokens_at_once
+        order.sort(key=lengths.__getitem__)
         at = 0
         while at < len(order):
             rows = [order[at]]
             while (at := at + 1) < len(order) and (
-                (len(rows) + 1) * len(some.vectors) * (lengths[order[at]] + longest) <= most
+                (len(rows) + 1) * len(who) * (lengths[order[at]] + longest) <= most
             ):
                 rows.append(order[at])
             texts = []
@@ -281,21 +423,25 @@ def _judge_states(
                 inside = sentences[slice(*passages[row])]
                 texts.append(inside[0]._replace(tokens=torch.cat([text.tokens for text in inside])))
             output = model.judge_every(model.prepare(texts), some)
-            probs[columns, rows] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
-            uncertainty[columns, rows] = output.uncertainty.float().T.cpu()
+            pairs = torch.tensor(who)[:, None], torch.tensor(rows)
+            probs[pairs] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
+            uncertainty[pairs] = output.uncertainty.float().T.cpu()
     return probs, uncertainty
 
 
 def _judge_texts(
-    pipe: Any, block: Block, claims: Claims, passages: Sequence[Span], texts: Mapping[int, str | None]
+    pipe: Any, claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """By pairs of texts, one pass of the encoder for each: for heads that read both texts together."""
-    premises = [_said(block, passage, texts) for passage in passages]
-    results = pipe([(premise, claim) for claim in claims.texts for premise in premises], threshold=1.0)
-    shape = (len(claims.texts), len(passages))
-    probs = torch.tensor([list(result["probs"].values()) for result in results])
-    uncertainty = torch.tensor([result["uncertainty"] for result in results])
-    return probs.view(*shape, -1), uncertainty.view(shape)
+    results = pipe(
+        [(premises[row], claims[claim]) for claim, row in chosen.nonzero().tolist()], threshold=1.0
+    )
+    probs = torch.zeros(*chosen.shape, pipe.model.config.num_labels)
+    uncertainty = torch.zeros(chosen.shape)
+    if results:
+        probs[chosen] = torch.tensor([list(result["probs"].values()) for result in results])
+        uncertainty[chosen] = torch.tensor([result["uncertainty"] for result in results])
+    return probs, uncertainty
 
 
 def _fitting(
@@ -347,101 +493,38 @@ def _said(block: Block, passage: Span, texts: Mapping[int, str | None]) -> str:
     return (text or "")[slice(*span)] if span else ""
 
 
-def _collect(
-    bests: dict[int, list[Best]],
-    block: Block,
-    judged: Judged,
-    claims: Claims,
-    rules: Mapping[str, Any],
-    texts: Mapping[int, str | None],
-    apart: bool,
-    top: int,
-) -> None:
-    """Keep of a block what says most for and against each claim, for each source if `apart`."""
-    scores = [weighted(judged.features, rules[name]) for name in ("support", "contradiction")]
-    counts = [] if claims.states is None else inner_counts(claims.states).tolist()
-    groups: dict[int, list[int]] = {}
-    for row, (start, _) in enumerate(judged.passages):
-        groups.setdefault(block.sentences[start].source if apart else 0, []).append(row)
-
-    def passage(claim: int, row: int, score: float) -> Passage:
-        source, span = _place(block, judged.passages[row])
-        text = texts[source]
-        raw = text[slice(*span)] if text is not None and span else None
-        said = _said(block, judged.passages[row], texts)
-        return Passage(
-            score,
-            source,
-            span,
-            raw,
-            judged.probs[claim, row].tolist(),
-            float(judged.uncertainty[claim, row]),
-            said if raw is not None and said.split() != raw.split() else None,
-        )
-
-    for key, rows in groups.items():
-        best = bests.setdefault(key, [Best() for _ in claims.texts])
-        if judged.matches:
-            anywhere = torch.stack([layer[:, rows].amax(dim=1) for layer in judged.matches])
-            for one, matches in zip(best, anywhere.split(counts, dim=1), strict=True):
-                one.matches = matches if one.matches is None else one.matches.maximum(matches)
-        for support, side in ((True, scores[0]), (False, scores[1])):
-            values, order = side[:, rows].topk(min(_CANDIDATES if support else 1, len(rows)), dim=1)
-            for claim, (row_values, row_order) in enumerate(
-                zip(values.tolist(), order.tolist(), strict=True)
-            ):
-                chosen = best[claim].support if support else best[claim].contradiction
-                limit = top if support else 1
-                for value, column in zip(row_values, row_order, strict=True):
-                    if len(chosen) < limit or value > chosen[-1].score:
-                        _insert(chosen, passage(claim, rows[column], value), limit)
-
-
-def _insert(chosen: list[Passage], new: Passage, limit: int) -> None:
-    """Put a passage among the best, unless it overlaps with a better one."""
-    if any(new.overlaps(other) and other.score >= new.score for other in chosen):
-        return
-    chosen[:] = [other for other in chosen if not new.overlaps(other)]
-    chosen.append(new)
-    chosen.sort(key=lambda one: -one.score)
-    del chosen[limit:]
-
-
-def _answer(
+def conclude(
     pipe: Any,
     answer: str,
     claims: Claims,
-    bests: Sequence[Best],
+    found: Sequence[Candidates],
     rules: Mapping[str, Any],
     threshold: float | None,
     names: Mapping[int, Any],
     reads: Sequence[Read],
 ) -> dict[str, Any]:
-    """The result, from the best passages of each sentence."""
+    """The result, from the nearest passages of each sentence."""
     limit = threshold if threshold is not None else rules["abstain_from"]
     limit = pipe.threshold if limit is None else limit
     sentences: list[dict[str, Any]] = []
-    judged = iter(bests)
+    judged = iter(found)
     for part in claims.parts:
         start, end = part.span
         place = {"text": answer[start:end], "start": start, "end": end, "kind": part.kind, "claim": None}
         if not part.judged:
             sentences.append({**place, **_UNDECIDED, "evidence": [], "unsupported": []})
             continue
-        best, text = next(judged), part.plain.text
-        verdict = _verdict(best, rules, limit)
-        if (
-            part.kind == ABOUT_SOURCE and verdict["verdict"] != "supported"
-        ):  # no passage shows what is not there
-            verdict.update(verdict="uncertain", abstain=True, uncertainty=1.0)
+        candidates, text = next(judged), part.plain.text
+        verdict, shown = decide(text, candidates, rules, limit, pipe.tokenizer)
+        if part.kind == ABOUT_SOURCE and verdict["verdict"] != "supported":
+            verdict.update(verdict="uncertain", abstain=True, reason=ABSENT, uncertainty=1.0)
         unsupported = []
         if verdict["verdict"] in ("not supported", "contradicted"):
-            spans = uncovered(text, pipe.model.tokenizer, best.matches, rules["unsupported"])
+            spans = uncovered(text, pipe.model.tokenizer, candidates.matches, rules["unsupported"])
             unsupported = _moved(answer, part, spans)
-        deciding = best.contradiction if verdict["verdict"] == "contradicted" else best.support
-        evidence = [_evidence(one, pipe.model.config.id2label, names) for one in deciding]
-        found = {"evidence": evidence, "unsupported": unsupported}
-        sentences.append({**place, "claim": text, **verdict, **found})
+        evidence = [_evidence(one, score, pipe.model.config.id2label, names) for one, score in shown]
+        rest = {"evidence": evidence, "unsupported": unsupported}
+        sentences.append({**place, "claim": text, **verdict, **rest})
     read = _read(reads)
     return {
         **_whole(sentences),
@@ -451,25 +534,89 @@ def _answer(
     }
 
 
-def _verdict(best: Best, rules: Mapping[str, Any], limit: float) -> dict[str, Any]:
-    """Verdict on one sentence: supported, or else contradicted, or neither; or uncertain, from `limit` on."""
-    support, against = best.support[0], best.contradiction[0]
-    p_support, p_against = _probability(support.score), _probability(against.score)
-    if p_support >= 0.5:
-        verdict, confidence, deciding = "supported", p_support, support
+def _sum(features: Sequence[float], weights: Mapping[str, float]) -> float:
+    """`weighted` of one passage."""
+    values = zip(FEATURES, features, strict=True)
+    return sum((weights.get(name, 0.0) * value for name, value in values), weights.get("bias", 0.0))
+
+
+def _weigh(support: float, contradiction: float, rules: Mapping[str, Any]) -> tuple[float, float]:
+    """Probabilities of support and of contradiction, of log-odds of each, less what speaks against it."""
+
+    def opposed(one: float, other: float, weight: float) -> float:
+        log_odds = one - weight * (max(other, 0.0) + math.log1p(math.exp(-abs(other))))
+        return 0.5 + 0.5 * math.tanh(log_odds / 2)
+
+    against = rules["against"]
+    return (
+        opposed(support, contradiction, against["support"]),
+        opposed(contradiction, support, against["contradiction"]),
+    )
+
+
+def decide(
+    claim: str, candidates: Candidates, rules: Mapping[str, Any], limit: float, tokenizer: Any
+) -> tuple[dict[str, Any], list[tuple[Passage, float]]]:
+    """Verdict on one claim, and the passages that it rests on, each with the probability that it says so.
+
+    The passage that supports it best is weighed against the sentence that contradicts it most. Where one
+    sentence by itself supports and another contradicts it, that is a conflict, and nothing is decided.
+    """
+    passages = [one for of_size in candidates.nearest for one in of_size]
+    if not passages:  # none that speaks of what the claim names
+        sure = {"verdict": "not supported", "confidence": 1.0, "uncertainty": 0.0, "support": 0.0}
+        return {**sure, "abstain": False, "reason": None, "conflict": False}, []
+    smallest = min(one.size for one in passages)
+    single = [row for row, one in enumerate(passages) if one.size == smallest]
+    supports = [_sum(one.features, rules["support"]) for one in passages]
+    contradicts = [-math.inf] * len(passages)
+    for row in single:
+        contradicts[row] = _sum(passages[row].features, rules["contradiction"])
+    p_support, p_against = _weigh(max(supports), max(contradicts), rules)
+    # of each passage by itself
+    alone = [_weigh(*both, rules) for both in zip(supports, contradicts, strict=True)]
+    same = any(one.verbatim for one in passages)
+    if same:
+        supports = [value + 1e3 * one.verbatim for value, one in zip(supports, passages, strict=True)]
+        alone = [(1.0 if one.verbatim else p, q) for (p, q), one in zip(alone, passages, strict=True)]
+        p_support = 1.0
+    if p_support >= 0.5 and p_support >= p_against:
+        verdict, confidence, label, scores = "supported", p_support, ENTAILMENT, supports
     elif p_against >= 0.5:
-        verdict, confidence, deciding = "contradicted", p_against, against
+        verdict, confidence, label, scores = "contradicted", p_against, CONTRADICTION, contradicts
     else:
-        verdict, confidence, deciding = "not supported", max(0.0, 1 - p_support - p_against), support
+        verdict, confidence, label = "not supported", max(0.0, 1 - p_support - p_against), ""
+        scores = [one.nearness - 1e6 * one.size for one in passages]
+    side, shown = (1, 1) if verdict == "contradicted" else (0, _SHOWN)
+    evidence: list[tuple[Passage, float]] = []
+    for row in sorted(range(len(passages)), key=lambda row: -scores[row]):
+        one = passages[row]
+        if len(evidence) < shown and not any(one.overlaps(other) for other, _ in evidence):
+            evidence.append((one, alone[row][side]))
+    deciding = evidence[0][0]
     uncertainty = deciding.uncertainty if rules["abstain_from"] is None else 1 - confidence
-    abstain = uncertainty >= limit
-    return {
-        "verdict": "uncertain" if abstain else verdict,
+    if same:
+        uncertainty = 0.0
+    reason = UNCERTAIN if uncertainty >= limit else None
+    pro = max(single, key=lambda row: alone[row][0])
+    contra = max(single, key=lambda row: alone[row][1])
+    conflict = alone[pro][0] >= _CONFLICT and alone[contra][1] >= _CONFLICT
+    conflict = conflict and same_subject(claim, passages[contra].said)
+    if conflict and not passages[pro].overlaps(passages[contra]):
+        evidence = [(passages[pro], alone[pro][0]), (passages[contra], alone[contra][1])]
+        reason, uncertainty = CONFLICT, 1.0
+    elif not same and (ground := veto(deciding.said, claim, label, tokenizer)) is not None:
+        reason, uncertainty = ground, 1.0
+    found = {
+        "verdict": verdict if reason is None else "uncertain",
         "confidence": confidence,
-        "abstain": abstain,
+        "abstain": reason is not None,
+        "reason": reason,
+        "conflict": reason == CONFLICT,
         "uncertainty": uncertainty,
         "support": p_support,
     }
+    return (found | {"rule": "verbatim"} if same else found), evidence
 
 
 def _whole(sentences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -482,25 +629,29 @@ def _whole(sentences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     deciding = [one for one in sentences if one["verdict"] == verdict]
     pick = min if verdict == "supported" else max
     one = pick(deciding, key=lambda sentence: sentence["confidence"])
-    evidence = [sentence["evidence"][0] for sentence in sentences]
+    evidence = [place for sentence in sentences for place in sentence["evidence"][: 1 + sentence["conflict"]]]
     return {
         "verdict": verdict,
         "confidence": one["confidence"],
         "abstain": verdict == "uncertain",
+        "reason": one["reason"],
+        "conflict": any(sentence["conflict"] for sentence in sentences),
         "uncertainty": one["uncertainty"],
         "support": min(sentence["support"] for sentence in sentences),
         "evidence": [place for row, place in enumerate(evidence) if place not in evidence[:row]],
     }
 
 
-def _evidence(passage: Passage, labels: Mapping[int, str], names: Mapping[int, Any]) -> dict[str, Any]:
+def _evidence(
+    passage: Passage, confidence: float, labels: Mapping[int, str], names: Mapping[int, Any]
+) -> dict[str, Any]:
     start, end = passage.span or (None, None)
     return {
         "source": names[passage.source],
         "start": start,
         "end": end,
         "text": passage.text,
-        "confidence": _probability(passage.score),
+        "confidence": confidence,
         "probs": {labels[index]: value for index, value in enumerate(passage.probs)},
         **({} if passage.read_as is None else {"read_as": passage.read_as}),
     }
@@ -526,7 +677,3 @@ def _moved(answer: str, part: Part, spans: Iterable[Mapping[str, Any]]) -> list[
 
 def _log_odds(probs: torch.Tensor) -> torch.Tensor:
     return torch.logit(probs.double(), eps=1e-9).float()
-
-
-def _probability(score: float) -> float:
-    return float(torch.tensor(score, dtype=torch.float64).sigmoid())

@@ -3,8 +3,9 @@
 The weights of the scores maximise the likelihood of the right category among all (a conditional logit), each
 set counting the same; none is below 0. Then the best score tells texts that some category fits from those
 that none fits (logistic regression, both counting the same): texts out of scope, or, in sets without such,
-texts of categories that are left out. The threshold is the one at which `ANSWERED` of the texts in scope are
-answered, on average over the sets.
+texts of categories that are left out. How near a text is to what belongs to no desk tells short junk from
+texts in scope (logistic regression, junk counting as `JUNK` of all texts). The threshold is the one at which
+`ANSWERED` of the texts in scope are answered, on average over the sets.
 
 Nothing is computed of the texts but what `route` itself goes by, so that fitting takes as long as routing.
 """
@@ -15,19 +16,30 @@ from typing import Any, NamedTuple
 import torch
 
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
-from .routing import UNFITTED, Categories, Evidence, as_categories, decide
+from .routing import (
+    BACKGROUND,
+    NOTHING,
+    UNFITTED,
+    Categories,
+    Decision,
+    Evidence,
+    answers_of,
+    as_categories,
+    decide,
+)
 
 FEWEST = 20  # texts of one's own
 FOLDS = 4
-NOTHING = -1  # the answer where no category fits
 ANSWERED = 0.78
+JUNK = 0.1
 LEFT_OUT = 3  # choices of categories to leave out, of a set without texts that nothing fits
 RIDGE = 1e-4
-_NEUTRAL = {**UNFITTED, "similarity": 1.0}  # whose weights make no difference to what is known of a text
+# Its weights make no difference to what is known of a text.
+_NEUTRAL = {**UNFITTED, "similarity": 1.0, "background": 1.0}
 
 
 class LabelledTexts(NamedTuple):
-    """A set to fit `route` to, or to measure it on; a label that is no category means that nothing fits."""
+    """A set to fit `route` to, or to measure it on; labels as `answers_of` takes them."""
 
     name: str
     texts: list[str]
@@ -36,11 +48,22 @@ class LabelledTexts(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a set's texts and categories (texts, categories, 3), and the right ones (texts,)."""
+    """What is known of a set's texts and categories, and the right ones.
+
+    Args:
+        name (`str`): Of the set.
+        features (`torch.Tensor` of shape `(texts, categories, 3)`): See `Evidence.features`.
+        answers (`torch.LongTensor` of shape `(texts,)`): The right categories, or `NOTHING`.
+        read (`torch.BoolTensor` of shape `(texts,)`): Which texts the encoder reads; no other is routed.
+        anything, near (`torch.Tensor`, *optional*): See `Evidence`.
+    """
 
     name: str
     features: torch.Tensor
     answers: torch.Tensor
+    read: torch.Tensor
+    anything: torch.Tensor | None = None
+    near: torch.Tensor | None = None
 
     def without(self, seed: int) -> "Known":
         """With a third of the categories left out: nothing fits their texts."""
@@ -49,11 +72,23 @@ class Known(NamedTuple):
         kept = order[max(1, count // 3) :].sort().values
         place = torch.full((count + 1,), NOTHING)  # the last for those that nothing fits anyway
         place[kept] = torch.arange(len(kept))
-        return Known(self.name, self.features[:, kept], place[self.answers])
+        near = None if self.near is None else self.near[:, kept]
+        return self._replace(features=self.features[:, kept], answers=place[self.answers], near=near)
 
     def some(self, rows: torch.Tensor) -> "Known":
         """Some of the texts, by a mask or by numbers."""
-        return Known(self.name, self.features[rows], self.answers[rows])
+        anything = None if self.anything is None else self.anything[rows]
+        return Known(self.name, self.features[rows], self.answers[rows], self.read[rows], anything, self.near)
+
+    def evidence(self) -> Evidence:
+        """What `route` decides by."""
+        similarity, log_odds, contrast = self.features.unbind(dim=-1)
+        return Evidence(log_odds, contrast, similarity, anything=self.anything, near=self.near)
+
+    def decide(self, entry: Mapping[str, Any]) -> Decision:
+        """By the `routing` of a configuration: nothing fits what is not read."""
+        decision = decide(self.evidence(), entry)
+        return decision._replace(fits=decision.fits * self.read[:, None])
 
     def with_misfits(self) -> list["Known"]:
         """Itself if nothing fits some of the texts; else with categories left out, if there are enough."""
@@ -70,15 +105,43 @@ def know(pipe: Any, labelled: LabelledTexts) -> Known:
         labelled (`LabelledTexts`): Texts and categories.
     """
     categories = as_categories(labelled.categories)
-    batches = pipe._evidence(labelled.texts, categories, _NEUTRAL, pipe.encoding)
-    features = torch.cat([evidence.features() for evidence, _ in batches])
-    place = {name: number for number, name in enumerate(categories.names)}
-    answers = torch.tensor([place.get(label, NOTHING) for label in labelled.labels])
-    return Known(labelled.name, features.cpu().double(), answers)
+    answers = torch.tensor(answers_of(labelled.labels, categories))
+    found = [evidence for evidence, _ in pipe._evidence(labelled.texts, categories, _NEUTRAL, pipe.encoding)]
+    features = torch.cat([evidence.features() for evidence in found]).cpu().double()
+    read = pipe.readable_texts(labelled.texts, categories)
+    parts = [evidence.anything for evidence in found if evidence.anything is not None]
+    near = found[0].near
+    if near is None:
+        return Known(labelled.name, features, answers, read)
+    return Known(labelled.name, features, answers, read, torch.cat(parts).double(), near.double())
 
 
-def fit_routing(sets: Sequence[Known]) -> dict[str, Any]:
+def fit_background(sets: Sequence[Known], junk: Sequence[Known]) -> dict[str, float]:
+    """What `fit_routing` takes as `background`.
+
+    Args:
+        sets (`Sequence[Known]`): Labelled texts.
+        junk (`Sequence[Known]`): Of each of these sets, texts that belong to no desk with its categories.
+    """
+    alike, target, weight = [], [], []
+    for known, share in [*((one, 1 - JUNK) for one in sets), *((one, JUNK) for one in junk)]:
+        inside = share != JUNK
+        rows = known.some(known.answers != NOTHING) if inside else known
+        background = rows.evidence().background()
+        assert background is not None
+        alike.append(background)
+        target.append(torch.full_like(background, float(inside)))
+        weight.append(torch.full_like(background, share / len(background)))
+    offset, slope = _logistic(torch.cat(alike), torch.cat(target), torch.cat(weight) / len(sets))
+    return {"background": -slope, "background_offset": offset}
+
+
+def fit_routing(sets: Sequence[Known], background: Mapping[str, float]) -> dict[str, Any]:
     """The entry of `routing` in the configuration for the encoding that `know` read the sets by.
+
+    Args:
+        sets (`Sequence[Known]`): Labelled texts.
+        background (`Mapping[str, float]`): From `fit_background`, or an entry that has it; else empty.
 
     Raises:
         ValueError: no set has texts that nothing fits, or more than two categories.
@@ -92,6 +155,7 @@ def fit_routing(sets: Sequence[Known]) -> dict[str, Any]:
         **dict(zip(("similarity", "entailment", "contrast"), weights.tolist(), strict=True)),
         "offset": offset,
         "slope": slope,
+        **{key: background[key] for key in BACKGROUND if key in background},
         "threshold": 1.0,
     }
     limits = [uncertainty(known, entry)[known.answers != NOTHING].quantile(ANSWERED) for known in sets]
@@ -129,7 +193,7 @@ def adapted_routing(
         raise ValueError(f"{count} labelled texts are too few to fit routes to: give {FEWEST} or more.")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     folds = order.argsort() % FOLDS
-    entries = [fit_routing([known.some(folds != fold)]) for fold in range(FOLDS)]
+    entries = [fit_routing([known.some(folds != fold)], before) for fold in range(FOLDS)]
     chances, best, doubt = (
         torch.zeros(count, dtype=kind) for kind in (torch.double, torch.long, torch.double)
     )
@@ -141,7 +205,7 @@ def adapted_routing(
     old_best, old_sure = decided(known, before)
     shares = {"before": old_best == known.answers, "after": best == known.answers}
     pays = bool(gain.mean() > gain.std() / count**0.5)
-    fitted: dict[str, Any] = fit_routing([known]) if pays else {**before}
+    fitted: dict[str, Any] = fit_routing([known], before) if pays else {**before}
     if not pays:
         best, doubt = old_best, 1 - old_sure
         shares["after"] = shares["before"]
@@ -167,9 +231,9 @@ def adapted_routing(
 
 
 def decided(known: Known, entry: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best category and its probability, of each text."""
-    best = _decision(known, entry).probabilities.max(dim=1)
-    return best.indices, best.values
+    """The best category of each text, and the confidence in it."""
+    decision = known.decide(entry)
+    return decision.probabilities.argmax(dim=1), decision.confidence
 
 
 def uncertainty(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
@@ -177,14 +241,9 @@ def uncertainty(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
     return 1 - decided(known, entry)[1]
 
 
-def _decision(known: Known, entry: Mapping[str, Any]) -> Any:
-    similarity, log_odds, contrast = known.features.unbind(dim=-1)
-    return decide(Evidence(log_odds, contrast, similarity), entry)
-
-
 def _of_the_right_one(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
     """The probability of the right category, or that none is, of each text."""
-    chances = _decision(known, entry).probabilities
+    chances = known.decide(entry).probabilities
     every = torch.cat([chances, 1 - chances.sum(dim=1, keepdim=True)], dim=1)  # NOTHING is the last
     return every.gather(1, (known.answers % every.shape[1])[:, None])[:, 0]
 
@@ -212,7 +271,11 @@ def _fit_scope(misfits: Sequence[Known], weights: torch.Tensor) -> tuple[float, 
         best.append((known.features @ weights).amax(dim=1))
         fits.append(inside.double())
         share.append(torch.where(inside, 0.5 / inside.sum(), 0.5 / (~inside).sum()))
-    score, target, weight = torch.cat(best), torch.cat(fits), torch.cat(share) / len(misfits)
+    return _logistic(torch.cat(best), torch.cat(fits), torch.cat(share) / len(misfits))
+
+
+def _logistic(score: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> tuple[float, float]:
+    """Offset and slope of the probability of a target by a score, all (n,)."""
     centre, spread = score.mean(), score.std() + 1e-6
     scaled = (score - centre) / spread
 

@@ -52,8 +52,8 @@ class ClsHead(nn.Sequential):
         )
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        first: Any = self[0]
-        return states[-1][:, :1].to(first.weight.dtype)
+        norm: Any = self[1]  # which has a dtype also where linear layers are quantised
+        return states[-1][:, :1].to(norm.weight.dtype)
 
     def forward(  # type: ignore[override]
         self, tokens: torch.Tensor, segments: torch.Tensor | None
@@ -187,7 +187,7 @@ class AlignmentHead(nn.Module):
         """Mean and maximum over the tokens of one side, (batch, 2 * size); zeros where it has none."""
         counts = mask.sum(dim=1, keepdim=True)
         mean = ((mask / counts.clamp(min=1)).to(tokens.dtype)[:, None] @ tokens).squeeze(dim=1)
-        elsewhere = torch.where(mask, 0.0, torch.finfo(tokens.dtype).min).to(tokens.dtype)
+        elsewhere = tokens.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(tokens.dtype).min)
         maximum = (tokens + elsewhere[:, :, None]).amax(dim=1)
         return torch.cat([mean, torch.where(counts > 0, maximum, 0.0)], dim=-1)
 

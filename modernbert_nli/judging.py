@@ -171,8 +171,13 @@ class ModernBertNliHeads(ModernBertNliPreTrainedModel):
     def _heads_device(self) -> torch.device:
         """Where the heads compute: those that accelerate offloads are elsewhere between calls."""
         output: Any = self.nli_output
-        device: torch.device = output.weight.device
+        device = next(self.head_tensors()).device
         return device if device.type != "meta" else torch.device(output._hf_hook.execution_device)
+
+    @property
+    def _heads_dtype(self) -> torch.dtype:
+        """In what the heads compute; of those that were quantised, in place, norms are left."""
+        return next(tensor.dtype for tensor in self.head_tensors() if tensor.is_floating_point())
 
     @property
     def _has_opinion(self) -> bool:

@@ -15,6 +15,7 @@ from .adaptation import Pairs, adapted, beside
 from .fitting import LabelledTexts, adapted_routing, know
 from .replay import Summaries
 from .routing import UNFITTED, as_categories
+from .tokenization import items_of, plain
 
 logger = logging.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class LearningMixin:
                 is named), or not as many of the one as of the other.
         """
         self._check_risk(target_risk)
-        texts, named = self._as_pairs(pairs), list(labels)
+        texts, named = self._as_pairs(pairs), list(items_of(labels, "a list of labels"))
         if len(texts) != len(named):
             raise ValueError(f"{len(texts)} pairs and {len(named)} labels do not match.")
         classes = classes_of(named, self.model.config.label2id)
@@ -79,7 +80,8 @@ class LearningMixin:
 
         Args:
             texts (`Iterable[str]`): Texts such as those that are to be routed.
-            labels (`Iterable`): The category of each; anything else means that none fits.
+            labels (`Iterable`): The category of each; `None`, or "none" or "oos" where no category is called
+                so, means that none fits.
             categories (`Mapping[str, str]` or `Sequence[str]`): As for `route`.
             target_risk (`float`, *optional*, defaults to 0.1): Share of wrong routes among those given, which
                 the threshold keeps to, if it can be promised.
@@ -89,10 +91,12 @@ class LearningMixin:
             `NliAbstentionPipeline`: `model.config.adaptation["routes"]` says what is known of it.
 
         Raises:
-            ValueError: too few texts or categories, or not as many texts as labels.
+            ValueError: too few texts or categories, not as many texts as labels, or a label that is no
+                category (its position is named).
         """
         self._check_risk(target_risk)
-        texts, labels = list(texts), list(labels)
+        texts = list(items_of(texts, "a list of texts"))
+        labels = [plain(label) for label in items_of(labels, "a list of labels")]
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts and {len(labels)} labels do not match.")
         known = as_categories(categories)
@@ -128,7 +132,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
 
     Args:
         labels (`Sequence`): Names of labels, their numbers, "non-entailment", or true and false for
-            "entailed" and "not entailed".
+            "entailed" and "not entailed", as Python's objects or as scalars of NumPy, torch or pyarrow.
         label2id (`dict[str, int]`): Of the configuration.
 
     Raises:
@@ -138,7 +142,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
     known: dict[Any, int] = {name.lower().replace("_", "-"): number for name, number in label2id.items()}
     known.update(dict.fromkeys(_OTHER, len(label2id)))
     classes = []
-    for row, label in enumerate(labels):
+    for row, label in enumerate(map(plain, labels)):
         if isinstance(label, bool):
             classes.append(label2id["entailment"] if label else len(label2id))
         elif (
@@ -146,7 +150,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
             and (key := label.strip().lower().replace("_", "-").replace(" ", "-")) in known
         ):
             classes.append(known[key])
-        elif not isinstance(label, str) and label in range(len(label2id)):
+        elif isinstance(label, int | float) and label in range(len(label2id)):
             classes.append(int(label))
         else:
             raise ValueError(

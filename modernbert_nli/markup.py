@@ -175,7 +175,7 @@ def _line_marks(part: str) -> Iterator[Edit]:
             fresh = True
             continue
         at = quote.end() if (quote := _QUOTED.match(shown)) else 0
-        mark = _LINE_MARK.match(shown, at) if fresh or shown[at] == "#" else None
+        mark = _LINE_MARK.match(shown, at) if fresh or shown[at : at + 1] == "#" else None
         at = mark.end() if mark else at
         if at:
             yield first, first + at, ""
@@ -221,8 +221,10 @@ def _inline(part: str) -> Iterator[Edit]:
         elif match["close"]:
             opening = brackets.pop() if brackets else None
             if opening and match["link"]:
-                # "[1](…)" and "[rules.pdf](…)" are references, whose brackets stay
-                marks = _LABEL.match(part, opening.end(), start) is not None
+                # "[1](…)", "[rules.pdf](…)" and what parentheses hold are references, whose brackets stay
+                marks = _LABEL.match(part, opening.end(), start) is not None or (
+                    part[opening.start() - 1 : opening.start()] + part[end : end + 1] == "()"
+                )
                 if not marks:
                     yield *opening.span(), ""
                 yield start + marks, end, ""
@@ -242,7 +244,13 @@ def _tokens(part: str) -> Iterator[re.Match[str]]:
     at = row = 0
     while row < len(ticks):
         other = after[row]
-        if other is None or _PARAGRAPH.search(part, ticks[row].end(), ticks[other].start()):
+        # "` so '" is a quotation of tokenised text
+        if (
+            other is None
+            or part[ticks[row].end()].isspace()
+            or part[ticks[other].start() - 1].isspace()
+            or _PARAGRAPH.search(part, ticks[row].end(), ticks[other].start())
+        ):
             row += 1
             continue
         yield from _TOKEN.finditer(part, at, ticks[row].start())

@@ -4,6 +4,7 @@ A passage is some consecutive sentences of one source. Its states are those of i
 that passages of any size overlap without being encoded again.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from .kept_texts import KeptTexts
 from .reading import Names, Statement, shown, statements
 from .sentences import Span, Splitter, placed, split_sentences
 from .states import TokenStates
-from .tokenization import check_text, max_pair_length
+from .tokenization import check_text, items_of, max_pair_length, plain
 
 BLOCK = 32_768  # characters of sentences that are encoded and judged together: what memory is needed for
 
@@ -60,14 +61,13 @@ class Block:
     def passages(self, sizes: Sequence[int]) -> list[Span]:
         """Each passage as its first sentence and the one after its last, by number in this block.
 
-        Passages of headings and lead-ins alone are left out, unless the source has nothing else here.
+        Passages of nothing but headings and lead-ins are left out.
 
         Args:
             sizes (`Sequence[int]`): Sentences in a passage, ascending. Of a part of a source with fewer
                 sentences there is one passage with all of them.
         """
         found: list[Span] = []
-        telling = {one.source for one in self.sentences if one.alone}
         start = 0
         while start < len(self.sentences):
             part, stop = self.sentences[start].part, start
@@ -82,11 +82,7 @@ class Block:
                     found.append((start, stop))
                 less = size
             start = stop
-        return [
-            (at, end)
-            for at, end in found
-            if self.sentences[at].source not in telling or any(one.alone for one in self.sentences[at:end])
-        ]
+        return [(at, end) for at, end in found if any(one.alone for one in self.sentences[at:end])]
 
 
 @dataclass
@@ -147,7 +143,7 @@ class Reader:
             check_text(text, "source", number)
             self.texts[number] = text
             read = text if self.max_characters is None else text[: self.max_characters]
-            self.reads.append(Read(name, len(text), len(read) / len(text)))
+            self.reads.append(Read(_json(name), len(text), len(read) / len(text)))
             for said in self.statements(read):
                 length = len(said.text)
                 new = _sentence(number, said, read)
@@ -210,12 +206,19 @@ class Reader:
 
 
 def speaking(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> torch.Tensor:
-    """Which passages can be about which claims, `(claims, passages)`.
-
-    Not a cell of another row or column than those that the claim names, nor another item than those; and of
-    several cells or items together only where the claim names several of them.
-    """
+    """Which passages can be about which claims, `(claims, passages)`: all but those of `silent`."""
     about = torch.ones(len(claims), len(passages), dtype=torch.bool)
+    for claim, row in silent(block, passages, claims):
+        about[claim, row] = False
+    return about
+
+
+def silent(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Numbers of claims, and of passages that cannot be about them.
+
+    Such is a cell of another row or column than those that the claim names, or another item than those; and
+    several cells or items together, unless the claim names several of them.
+    """
     named: dict[Names, list[tuple[int, set[int]]]] = {}
     for row, passage in enumerate(passages):
         ours: dict[Names, set[int]] = {}
@@ -228,8 +231,7 @@ def speaking(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> t
                 named[names] = [(claim, several) for claim, several in found if several]
             for claim, several in named[names]:
                 if len(several & numbers) < min(2, len(numbers)):
-                    about[claim, row] = False
-    return about
+                    yield claim, row
 
 
 def _statements(text: str, splitter: Splitter | None) -> Iterator[Statement]:
@@ -273,12 +275,16 @@ def named(sources: Any) -> Iterator[tuple[Any, str]]:
         return iter([(0, sources)])
     if isinstance(sources, Mapping):
         return iter(sources.items())
-    if not isinstance(sources, Iterable) or isinstance(sources, bytes | bytearray):
-        raise ValueError(
-            f"Give a text, texts, or what `model.encode` made, not {type(sources).__name__}: a mapping of "
-            "names to texts, and what `nli.read` returned, will do too."
-        )
-    return enumerate(sources)
+    return enumerate(
+        items_of(sources, "a text, texts, a mapping of names to texts, or what `encode` or `read` returned")
+    )
+
+
+def _json(name: Any) -> str | int | float:
+    """A name as JSON has it, as long as it says the same: numbers and strings; else what it prints as."""
+    name = plain(name)
+    known = isinstance(name, str | int) or (isinstance(name, float) and math.isfinite(name))
+    return name if known else str(name)
 
 
 def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter: Splitter | None) -> Sources:

@@ -20,10 +20,12 @@ from transformers.utils import logging
 
 from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
-from .guards import CONTRADICTION, CUT, ENTAILMENT, UNCERTAIN, verbatim, veto
+from .guards import UNCERTAIN, overruled
+from .guards import readable as is_readable
 from .kept_texts import KeptTexts
 from .learning import LearningMixin
 from .routing import (
+    ANY_TEXT,
     FITS,
     JUDGED,
     TEMPLATE,
@@ -34,9 +36,11 @@ from .routing import (
     decide,
     describe,
     evidence_from,
+    no_route,
     promised,
     readable,
     routes,
+    words_of,
 )
 from .texts import Ids
 from .tokenization import (
@@ -45,6 +49,7 @@ from .tokenization import (
     check_tokenizer,
     encode_pairs,
     is_empty,
+    items_of,
     max_pair_length,
     split_rows,
 )
@@ -57,10 +62,11 @@ TOKENS_AT_ONCE = 2**16  # of texts that are encoded alone, and then judged
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
 _KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
-_USAGE = (
-    "Give pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
+_PAIRS = (
+    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
     "or a list or generator of such pairs"
 )
+_USAGE = f"Give {_PAIRS}"
 
 
 class NliAbstentionPipeline(LearningMixin, Pipeline):
@@ -154,10 +160,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             )
         if isinstance(inputs, Mapping | tuple):
             return next(self._stream([inputs], batch_size, *steps))
-        items = _items(inputs)
-        if items is None or isinstance(inputs, bytes | bytearray):
-            raise ValueError(f"{_USAGE}, not {type(inputs).__name__}.")
-        results = self._stream(items, batch_size, *steps)
+        results = self._stream(items_of(inputs, _PAIRS), batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
     def route(
@@ -216,14 +219,18 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
         elif threshold is None:
             threshold = FITS if several else entry["threshold"]
-        results = []
-        for evidence, judged in self._evidence(text if kept else _listed(text), known, entry, encoding):
+        texts = text if kept else _listed(text)
+        asked = range(len(texts)) if kept else self.readable_texts(texts, known).nonzero()[:, 0].tolist()
+        results = [no_route(known.names, several) for _ in range(len(texts))]
+        places = iter(asked)
+        some = texts if kept else [texts[place] for place in asked]
+        for evidence, judged in self._evidence(some, known, entry, encoding):
             found = routes(decide(evidence, entry), known.names, threshold, several)
             for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
                 names = known.names
                 if evidence.rows is not None:
                     names = tuple(names[place] for place in evidence.rows[row].tolist())
-                results.append({**result, "scores": dict(zip(names, scores, strict=True))})
+                results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
         return results[0] if isinstance(text, str) else results
 
     def check(
@@ -250,15 +257,17 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Returns:
             `dict`, of JSON's types, for the answer as a whole:
 
-            - `verdict`: "supported" (every sentence is), "contradicted" (one is), "not supported" (one is
-              not), or "uncertain"; `confidence`, that it is right; `abstain`; `uncertainty`, 0 to 1
+            - `verdict`: "supported" (every claim is), "contradicted" (one is), "not supported" (one is not),
+              "uncertain", or "no claim" (there is none; its numbers are `None`); `confidence`, that it is
+              right; `abstain`; `uncertainty`, 0 to 1
             - `support`: the probability that the sources support it, whatever the verdict
             - `evidence`: the best passage for each sentence: `source` (name or number), `start` and `end`
               (characters there), `text`, `confidence` that it supports (contradicts) the sentence, and the
               heads' `probs` by label
-            - `sentences`: `text`, `start`, `end`, and all of the above for each, with up to three passages,
-              the best first, and `unsupported`: spans (`start` and `end` in the answer, `text`) of words that
-              no passage covers, for a sentence that is contradicted or not supported
+            - `sentences`: `text`, `start`, `end`, `kind`, `claim` (what of it was judged; `None` where it is
+              no claim, such as a greeting, and then so is the verdict), and all of the above for each, with
+              up to three passages, the best first, and `unsupported`: spans (`start` and `end` in the answer,
+              `text`) of words that no passage covers, for a claim that is contradicted or not supported
             - `read`: the share of the sources that was read, 1.0 unless the caller limits it; `sources`: that
               of each
 
@@ -366,7 +375,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         """
         encoding = encoding or self.encoding
         entry = calibrated(self.model.calibration, encoding)
-        results = list(results)
+        results = list(items_of(results, "results, or pairs"))
         if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
             results = self(results, encoding=encoding)
         columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
@@ -393,33 +402,57 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             step = len(known.names)
             judged = [results[first : first + step] for first in range(0, len(results), step)]
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
-            similarity = None
+            cosines: dict[str, torch.Tensor] = {}
             if alike:
                 vectors = torch.stack([text.vector for text in self.texts.read(self.model, texts)])
-                similarity = (vectors @ self._prepared(known, alike).vectors.T).cpu()
-            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, similarity), judged
+                cosines = self._cosines(vectors, self._prepared(known, alike).vectors, entry)
+            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, **cosines), judged
             return
         prepared, limit = self._prepared(known, alike), self._limit(encoding, **self._postprocess_params)
-        read = self.model.kept(texts) if hasattr(texts, "offsets") else self._read(texts)
+        read = self.model.kept(texts) if hasattr(texts, "offsets") else self.texts.read(self.model, texts)
         count, some = len(known.names), alike and len(known.names) > JUDGED
         size = 1 if some else max(1, PAIRS_AT_ONCE // count)
         for start in range(0, len(read), size):
             premises = self.model.prepare(read[start : start + size])
-            similarity = premises.vectors @ prepared.vectors.T if alike else None
+            cosines = self._cosines(premises.vectors, prepared.vectors, entry) if alike else {}
             rows, others = None, prepared
-            if some and similarity is not None:
-                rows = similarity.topk(JUDGED, dim=1).indices.sort(dim=1).values
+            if some:
+                rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
                 others = prepared.some(rows[0])
             output = self.model.judge_every(premises, others)
             flat = self._decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
             step = output.logits.shape[1]
             judged = [flat[first : first + step] for first in range(0, len(flat), step)]
-            yield evidence_from(output.logits, label2id, similarity, rows), judged
+            yield evidence_from(output.logits, label2id, rows=rows, **cosines), judged
 
-    def _read(self, texts: list[str]) -> Any:
+    def _cosines(
+        self, texts: torch.Tensor, categories: torch.Tensor, entry: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Of texts with categories and, where routes are decided by it, of both with texts of no desk."""
+        found = {"similarity": texts @ categories.T}
+        if entry.get("background"):
+            prepare = self.model.prepare
+            known = self.texts.prepared(self.model, ANY_TEXT, lambda: prepare(self.model.read(ANY_TEXT)))
+            found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
+        return {name: values.cpu() for name, values in found.items()}
+
+    def readable_texts(self, texts: Sequence[str], known: Categories) -> torch.Tensor:
+        """Which texts the encoder reads, or name a category by a word that only its user knows, `(texts,)`.
+
+        Raises:
+            PairError: something that is no text.
+        """
+        own = words_of(" ".join([*map(str, known.names), *known.hypotheses, *chain(*known.examples)]))
         for row, text in enumerate(texts):
-            check_text(text, "premise", row)
-        return self.texts.read(self.model, texts)
+            check_text(text, "text", row)
+        return torch.tensor(
+            [
+                any(map(str.isalnum, text))
+                and (is_readable(text, self.tokenizer) or not own.isdisjoint(words_of(text)))
+                for text in texts
+            ],
+            dtype=torch.bool,
+        )
 
     def _prepared(self, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
@@ -447,10 +480,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     @staticmethod
     def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
         """Every pair of an iterable or a map-style dataset."""
-        found = _items(items)
-        if found is None or isinstance(items, str | Mapping):
-            raise ValueError(f"Give a list of pairs, not {type(items).__name__}.")
-        return [_as_pair(item, row) for row, item in enumerate(found)]
+        return [_as_pair(item, row) for row, item in enumerate(items_of(items, "a list of pairs"))]
 
     def _stream(
         self,
@@ -482,9 +512,11 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
                 failure, pairs = error, pairs[: error.row]
                 tokens = self.preprocess(pairs, **preprocess)
             results = self._judge(tokens, batch_size, forward, postprocess)
+            limit = postprocess["threshold"]
             for (premise, hypothesis), result in zip(pairs, results, strict=True):
-                limit = postprocess["threshold"]
-                yield self._guarded(premise, hypothesis, result, limit) if guarded else result
+                if guarded:
+                    result = overruled(premise, hypothesis, result, limit, self.tokenizer)
+                yield result
             if isinstance(failure, PairError):
                 raise PairError(done + failure.row, failure.reason) from None
             if failure is not None:
@@ -504,22 +536,6 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             if cut:
                 results[row]["truncated"] = True
         return [results[row] for row in range(len(order))]
-
-    def _guarded(
-        self, premise: str, hypothesis: str, result: dict[str, Any], threshold: float
-    ) -> dict[str, Any]:
-        """A result with what is known without heads. Where that is a veto, no threshold lets it through."""
-        label = result["label"]
-        if verbatim(premise, hypothesis):
-            probs = {name: float(name == ENTAILMENT) for name in result["probs"]}
-            sure = {"label": ENTAILMENT, "confidence": 1.0, "uncertainty": 0.0, "probs": probs}
-            abstain = threshold <= 0
-            known = {"abstain": abstain, "reason": UNCERTAIN if abstain else None, "rule": "verbatim"}
-            return {**result, **sure, **known}
-        reason = veto(premise, hypothesis, label, self.tokenizer)
-        if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
-            reason = CUT  # what was not read may say it
-        return {**result, "abstain": True, "uncertainty": 1.0, "reason": reason} if reason else result
 
     def _joint(self, tokens: Any, order: list[int], batch_size: int, forward: dict) -> Iterator[Any]:
         """Batch by batch, what the model says of pairs in one sequence."""
@@ -653,30 +669,8 @@ def _groups(pairs: list[tuple[Ids, Ids]], batch_size: int) -> Iterator[list[tupl
 
 
 def _listed(texts: Any) -> list[Any]:
-    items = _items(texts)
-    if items is None:
-        raise ValueError(f"Give a text, texts, or what `model.encode` made, not {type(texts).__name__}.")
-    return [texts] if isinstance(texts, str) else list(items)
-
-
-def _items(inputs: Any) -> Iterable[Any] | None:
-    """What an iterable or a map-style dataset (`__len__` and `__getitem__` alone) holds; None for others.
-
-    Raises:
-        ValueError: it is a `KeyDataset` over a dataset that has no length, such as one that is streamed.
-    """
-    if isinstance(inputs, Iterable):
-        return inputs
-    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
-        try:
-            count = len(inputs)
-        except TypeError as error:
-            raise ValueError(
-                f"This {type(inputs).__name__} has no length ({error}), as over a dataset that is streamed. "
-                "Give a generator instead: ((row['premise'], row['hypothesis']) for row in dataset)."
-            ) from None
-        return (inputs[row] for row in range(count))
-    return None
+    many = "a text, texts, or what `model.encode` made"
+    return [texts] if isinstance(texts, str) else list(items_of(texts, many))
 
 
 def _as_pair(item: Any, row: int) -> tuple[Any, Any]:

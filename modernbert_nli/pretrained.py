@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ _IF_IT_IS_THERE = {
 }
 
 
+_WITHOUT_WEIGHTS = ("Transformer", "Pooling", "Normalize")  # of the modules of sentence-transformers
+
 # Small, and confidences are calibrated in float32.
 IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head")
 
@@ -69,6 +72,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         self._heads_source: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._base_sources: list[tuple[str | os.PathLike, dict[str, Any]]] = []
         self._home: Home | None = None
+        self._embedding_files: dict[str, bytes] | None = None
         self.register_module("encoder", None)
 
     def attach_encoder(self, encoder: Any) -> None:
@@ -136,8 +140,10 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         layers = sorted({layer for read in self.config.encoder_layers.values() for layer in read})
         if isinstance(encoder, OnnxEncoder):
             layers = self.config.encoder_layers.get("separate", [])
-        elif any(part.is_meta for part in encoder.parameters()) and not hasattr(encoder, "hf_device_map"):
-            layers = []
+        elif any(
+            part.is_meta for part in encoder.parameters()
+        ):  # unless accelerate fetches them for each call
+            layers = layers if any(hasattr(part, "_hf_hook") for part in encoder.modules()) else []
         if not layers:
             return None
         ids = fixed_input(self.config.vocab_size).to(self._heads_device)
@@ -158,8 +164,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             return None
         apart, allowed = distance(known, found)
         return (
-            f"is not, or no more, the {self.config.base_model_name_or_path!r} that these heads know: what it "
-            f"makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
+            f"is not, or no longer, the {self.config.base_model_name_or_path!r} that these heads know: what "
+            f"it makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
         )
 
     def require_base(self) -> None:
@@ -167,7 +173,12 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
         A base that was quantised on loading may be as far off: its heads can be asked, and promise nothing.
         """
-        if precision_of(self.encoder) != "int8" and (problem := self.changed_base()):
+        known = self.config.base_fingerprint
+        if known is None and not isinstance(self.encoder, OnnxEncoder):  # a checkpoint of version 0.2
+            self.config.base_fingerprint = self.base_fingerprint()
+        if known is None or "int8" in (known["precision"], precision_of(self.encoder)):
+            return
+        if problem := self.changed_base():
             raise EncoderMismatch(
                 f"The encoder {problem}. Load the base that the heads name, with no adapter in it; or put "
                 "new heads on this one, by `ModernBertNliModel.from_base`."
@@ -206,15 +217,23 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             return None
         problem = stale(self.config, self.heads_digest())
         if problem is None and (changed := self.changed_base()):
-            problem = f"holds no more, for the encoder {changed}. Undo that, or calibrate again: {HOW}"
+            problem = f"no longer holds: the encoder {changed}. Undo that, or calibrate again: {HOW}"
         return problem and f"The calibration in the configuration {problem}"
 
     def heads_digest(self) -> str:
         """See `calibration.heads_digest`: computed anew, for weights change in many ways."""
         return heads_digest(self._head_tensors(), self.config)
 
+    def _own_state(self) -> dict[str, Any]:
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+
     def _head_tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
+        tensors = {}
+        for key, value in self._own_state().items():
+            if isinstance(value, torch.Tensor):
+                tensors[key] = value
+            elif isinstance(value, tuple):  # weight and bias of a layer that was quantised in place
+                tensors[key] = torch.cat([part.dequantize().flatten() for part in value if part is not None])
         for name, module in self.named_modules():  # those that accelerate keeps elsewhere between calls
             offloaded: Any = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
             for key, _ in module.named_parameters(recurse=False) if offloaded is not None else ():
@@ -387,7 +406,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             )
         for parameter in model.parameters():
             # Out of the mapped file, whose odd addresses make kernels round otherwise than before the save.
-            parameter.data = parameter.data.clone()
+            parameter.data = parameter.data.to(torch.float32, copy=True)
         model.free_heads()
         return model, info
 
@@ -437,12 +456,20 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         folder = Path(save_directory)
         self._know_tokenizer()
+        # Exact names, also of a base that was quantised in place or got an adapter of others.
+        self._keys_to_ignore_on_save = {key for key in self.state_dict() if key.startswith("encoder.")}
+        if any(getattr(value, "is_quantized", True) for value in self._own_state().values()):
+            raise ValueError(
+                "Heads that were quantised in place cannot be saved: save them as they were, and quantise "
+                "whenever they are loaded."
+            )
         if not kwargs.get("is_main_process", True) or kwargs.get("distributed_checkpoint"):
             super().save_pretrained(folder, **kwargs)  # writes nothing, or what several processes write
         else:
             with _replacing(folder, kwargs.get("variant")) as aside:
                 super().save_pretrained(aside, **kwargs)
                 self._save_tokenizer(aside, folder)
+                self._save_embedding(aside)
                 if (home := self.home) is not None:
                     home.save(aside)
             if home is None:  # one of other heads, of an earlier save
@@ -457,6 +484,17 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         if known and "tokens" not in known:
             with suppress(OSError, TokenizerMismatch):  # said where the tokenizer is to be saved
                 self.config.base_fingerprint = {**known, "tokens": tokens_of(self.tokenizer)}
+
+    def _save_embedding(self, folder: Path) -> None:
+        """Let `SentenceTransformer` embed by the checkpoint as by the base: pool, normalise and cut alike."""
+        if self._embedding_files is None:
+            self._embedding_files = {}
+            for source in [*self._base_sources, *self._heads_source]:
+                with suppress(OSError, ValueError):  # a folder that is gone, a file that is none of theirs
+                    self._embedding_files = self._embedding_files or _embedding_files(*source)
+        for name, content in self._embedding_files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
 
     def _save_tokenizer(self, aside: Path, folder: Path) -> None:
         try:
@@ -501,6 +539,21 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
             check_tokenizer(tokenizer, self.config)
             return tokenizer
         raise OSError("No tokenizer could be loaded for this model. " + " ".join(reasons))
+
+
+def _embedding_files(name: str | os.PathLike, location: dict[str, Any]) -> dict[str, bytes]:
+    """By name, the files of sentence-transformers, unless it has modules with weights of their own."""
+
+    def read(file: str) -> bytes | None:
+        path = cached_file(name, file, **location, **_IF_IT_IS_THERE)
+        return None if path is None else Path(path).read_bytes()
+
+    modules = json.loads(read("modules.json") or "[]")
+    if not modules or {module["type"].rpartition(".")[2] for module in modules} - set(_WITHOUT_WEIGHTS):
+        return {}
+    names = ["modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"]
+    names += [f"{module['path']}/config.json" for module in modules if module["path"]]
+    return {file: content for file in names if (content := read(file)) is not None}
 
 
 def _of_heads(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -53,14 +53,14 @@ _TOGETHER = 1000  # items whose names are told from each other
 def _words(text: str) -> list[str]:
     """Words as names compare: in lower case, without the s of a plural or a genitive."""
     words = re.findall(r"\w+", text.lower())
-    return [one[:-1] if len(one) > 3 and one[-1] == "s" and one[-2] != "s" else one for one in words]
+    return [re.sub(r"(?<=\w\w[^\Ws])s\Z", "", word) for word in words]
 
 
 _UNNAMED = frozenset(
     _words(
-        "a an and are as at be by can do does for from had has have he her his how if in into is it its may no "
-        "not of on or our per she so than that the their there they this to up was we were what when where "
-        "which who will with yes you your"
+        "a an and are as at be by can do does for from had has have he her his how if in into is it its may "
+        "no not of on or our per she so than that the their there they this to up was we were what when "
+        "where which who will with yes you your"
     )
 )
 
@@ -70,7 +70,7 @@ class Names:
 
     def __init__(self, names: Iterable[str] = ()):
         self.count = 0
-        self._whole: dict[tuple[str, ...], set[int]] = {}
+        self._whole: dict[str, list[int]] = {}
         self._owner: dict[str, int | None] = {}  # whose a word is; None: of several
         self._alike: dict[str, list[str]] = {}  # words by their first letters
         for name in names:
@@ -80,7 +80,7 @@ class Names:
         """Takes one more; its number."""
         number, self.count = self.count, self.count + 1
         words = _words(name)[:_FRAGMENT]
-        self._whole.setdefault(tuple(words), set()).add(number)
+        self._whole.setdefault(" ".join(words), []).append(number)
         for word in set(words) - _UNNAMED:
             if word not in self._owner and len(word) > 2 and word.isalpha():
                 self._alike.setdefault(word[:4], []).append(word)
@@ -93,9 +93,9 @@ class Names:
         found: set[int] = set()
         while at < len(words):
             for size in range(min(_FRAGMENT, len(words) - at), 0, -1):
-                whole = self._whole.get(tuple(words[at : at + size]), set())
+                whole = self._whole.get(" ".join(words[at : at + size]), [])
                 if whole and (size > 1 or words[at] not in _UNNAMED):
-                    found |= whole
+                    found.update(whole)
                     at += size
                     break
             else:
@@ -121,7 +121,8 @@ class Statement:
         places (`tuple[tuple[int, int], ...]`): Where the words of it stand, those of a header or heading too.
         group (`int`): Statements of one group make passages together: prose, a list, the cells of a row.
         alone (`bool`): Whether it says anything by itself; a heading or a lead-in does not.
-        names (`tuple[tuple[Names, int], ...]`): What it is about among others: a row, a column, an item.
+        names (`tuple[tuple[Names, int], ...]`): What it is of, among others: a row, a column, a table with
+            the same columns as others, an item.
     """
 
     span: Span
@@ -134,9 +135,10 @@ class Statement:
 
 @dataclass
 class _Element:
-    """A part of a source; `kind`: "prose", "heading", "item", "table". `level`: depth of a heading or item.
+    """A part of a source; `kind`: "prose", "heading", "item", "table".
 
-    `rows` of a table: where each stands, and its cells; the first one is the header if there is one (`headed`).
+    `level`: depth of a heading or item. `rows` of a table: where each stands, and its cells; the first one is
+    the header if there is one (`headed`).
     """
 
     kind: str
@@ -155,14 +157,18 @@ def statements(text: str) -> Iterator[Statement]:
     Args:
         text (`str`): Of any length; it is read as its statements are asked for.
     """
-    found = False
+    before: list[Statement] = []  # headings, until something is said
+    said = False
     for one in _read(text):
-        found = True
-        yield one
-    if not found and text.strip():  # nothing but mark-up
+        before.append(one)
+        if said or one.alone:
+            yield from before
+            before, said = [], True
+    if not said:  # nothing but headings, or nothing but mark-up
         end = len(text.rstrip())
         span = (min(end, len(text) - len(text.lstrip())), end)
-        yield Statement(span, text[slice(*span)], (span,))
+        before = before or [Statement(span, text[slice(*span)], (span,))] * bool(text.strip())
+        yield from (replace(one, alone=True) for one in before)
 
 
 def _read(text: str) -> Iterator[Statement]:
@@ -171,13 +177,15 @@ def _read(text: str) -> Iterator[Statement]:
     headings: list[tuple[int, str, Span]] = []
     above: list[tuple[int, str, Span]] = []  # of an item: a lead-in, and the items that it is nested in
     names = Names()
+    tables: dict[tuple[str, ...], Names] = {}  # by columns: what stands above those that have the same ones
     elements = _elements(text)
     element = next(elements, None)
     while element is not None:
         following = next(elements, None)
         kind, span = element.kind, element.span
-        if kind == "item" and not (headings or above):
-            kind = "prose"
+        if kind == "item":
+            above = [one for one in above if one[0] < element.level]
+            kind = "item" if headings or above else "prose"
         if kind == "prose":
             group += before in ("item", "table")
             count, last = 0, None
@@ -190,7 +198,8 @@ def _read(text: str) -> Iterator[Statement]:
                 continue
             above = []
             if following and following.kind in ("item", "table") and _LEADS_IN.search(last.text):
-                above = [(-1, last.text, last.span)]
+                level = element.level if element.kind == "item" else _indent(text, last.span[0])
+                above = [(level, last.text, last.span)]
                 last = replace(last, alone=False)
             yield last
             if count > 1 or not above:
@@ -207,7 +216,6 @@ def _read(text: str) -> Iterator[Statement]:
         elif kind == "item":
             group += before != "item"
             names = Names() if names.count >= _TOGETHER else names
-            above = [one for one in above if one[0] < element.level]
             governing = [*headings, *above][-2:]
             first = True
             for sentence in _sentences(text, span, group):
@@ -217,8 +225,12 @@ def _read(text: str) -> Iterator[Statement]:
                 yield sentence
                 first = False
         else:
+            title = " ".join(one[1] for one in [*headings, *above][-2:])
+            columns = tuple(shown(text, cell) for cell in element.rows[0][1]) if element.headed else ()
+            alike = tables.setdefault(columns, Names())
+            about = (alike, alike.add(title))
             for statement in _cells(text, element):
-                yield replace(statement, group=group + statement.group)
+                yield replace(statement, group=group + statement.group, names=(*statement.names, about))
             group += len(element.rows)
             above, names = [], Names()
         before, element = kind, following
@@ -245,15 +257,19 @@ def _sentences(text: str, span: Span, group: int) -> Iterator[Statement]:
 def _item(sentence: Statement, governing: Sequence[tuple[int, str, Span]], names: Names) -> Statement:
     """An item under what governs it; one that governs others says nothing by itself."""
     said = sentence.text
-    fragment = not _ENDED.search(said) and len(_words(said)) <= _FRAGMENT
-    about = ((names, names.add(said)),) if fragment and not said.endswith(":") else ()
+    short = len(_words(said)) <= _FRAGMENT
+    about = ((names, names.add(said)),) if short and said[-1] not in ".!?:" else ()
     *outer, inner = [one[1].rstrip(" :") for one in governing]
     outer = [one for one in outer if len(one) <= _WRAPPED]
-    whole = not fragment and said[0].isupper()
-    said = "".join(f"{one}: " for one in outer) + f"{inner}{':' if whole else ''} {said}"
+    said = "".join(f"{one}: " for one in outer) + f"{inner}{'' if short else ':'} {said}"
     places = (*(one[2] for one in governing), sentence.span)
     said += "" if _ENDED.search(said) or said.endswith(":") else "."
     return Statement(sentence.span, said, places, sentence.group, not said.endswith(":"), about)
+
+
+def _indent(text: str, start: int) -> int:
+    """How deep an item is that begins here; -1 where none does, so that all items are below it."""
+    return start - text.rfind("\n", 0, start) - 1 if _ITEM.match(text, start) else -1
 
 
 def _cells(text: str, table: _Element) -> Iterator[Statement]:
@@ -528,10 +544,16 @@ def _values(text: str, start: int, end: int) -> tuple[_Element | None, int]:
         plainly = [name for name in names if not _YEAR.match(name)]
         if len(names) < 2 or names[0] not in plainly or len(set(names)) < len(names):
             continue
+        plainly = plainly if plainly[0] else plainly[1:]  # nothing stands above what names the rows
         if not all(_NAME.match(name) and not _NUMBER.match(name) for name in plainly):
             continue
         rows, at = [(first.span(1), header)], first.end()
-        while at < end and (line := _LINE.match(text, at, end)) and line[1].strip():
+        while (
+            at < end
+            and (line := _LINE.match(text, at, end))
+            and line[1].strip()
+            and not _FENCE.match(line[1])
+        ):
             cells = _separated(line, sign)
             if len(cells) != len(header) or any(b - a > _LONG for a, b in cells):
                 break
@@ -549,7 +571,7 @@ def _are_values(text: str, rows: Sequence[tuple[Span, list[Span]]], names: Seque
     if any(name in column for name, column in zip(names, columns, strict=True)):
         return False
     spaced = any(f"{sign} " in text[slice(*span)] for span, _ in rows)
-    if spaced and any(map(_YEAR.match, names)):
+    if spaced and (not names[0] or any(map(_YEAR.match, names))):
         return False
     if any(any(column) and all(_NUMBER.match(one) for one in column if one) for column in columns):
         return True

@@ -45,12 +45,13 @@ _LETTERED = _words(
     "step team terminal tier type unit variant version vitamin vitamins wing zone"
 )
 _STARTERS = _words(
-    "a all also although an and another any are as at because before both but by can could did do does "
-    "during each even finally first for from had has have he her here his how however i if in is it its "
-    "last later let many may maybe meanwhile more moreover most my next no not now of on once one only "
-    "or other our perhaps please several she should since so some still such than that the their then "
-    "there these they this those though thus to today tomorrow under until was we were what when where "
-    "which while who whose why will with would yes yesterday yet you your"
+    "a all also although an and another any anybody anyone are as at because before both but by can could "
+    "did do does during each even everybody everyone everything finally first for from had has have he "
+    "her here his how however i if in is it its last later let many may maybe meanwhile more moreover "
+    "most my neither never next no nobody none not nothing now of on once one only or other our perhaps "
+    "please several she should since so some somebody someone something still such than that the their "
+    "then there these they this those though thus to today tomorrow under until was we were what when "
+    "where which while who whose why will with would yes yesterday yet you your"
 )
 # A line that ends on one of these goes on in the next, also where that begins with a capital.
 _GOES_ON = _words(
@@ -67,7 +68,8 @@ _MARKS = ".!?…‽⁇⁈⁉؟۔।॥։።፧။។᙮՜՞" + _WIDE
 _CLOSERS = (
     r"(?:(?:[\"'”’“‘»›«‹)\]}」』）】〉》*_`~]|[ \u00a0\u202f][»›](?=\s|\Z)"
     rf"|</(?:{INLINE_TAGS})\s*>|<sup{ATTRIBUTES}>[^<>\n]{{1,12}}</sup>)*"
-    r"(?:[^\S\r\n]?(?:\[\^?\d{1,3}(?:[ ,;–-]+\d{1,3})*\](?!\()|【[^【】\n]{1,40}】)(?=\W|\Z)|[¹²³⁰⁴-⁹†‡]+)*)"
+    r"(?:[^\S\r\n]?(?:\[\^?\d{1,3}(?:[ ,;–-]+\d{1,3})*\](?!\()|【[^【】\n]{1,40}】)(?=\W|\Z)"
+    r"|\(\d{1,2}\)(?=\s|\Z)|[¹²³⁰⁴-⁹†‡]+)*)"
 )
 _END = re.compile(
     rf"(?P<marks>[{_MARKS}](?:[{_MARKS}]|[ \u00a0](?=[.…]))*)(?P<closers>{_CLOSERS})"

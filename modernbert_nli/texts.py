@@ -15,7 +15,7 @@ from .heads import HYPOTHESIS, PREMISE
 from .judging import ModernBertNliHeads
 from .pairwise import Side, cross, prepare, shares
 from .states import Text, TokenStates, half, mean_vector, pair_rows
-from .tokenization import encode_texts, max_pair_length, split_pairs
+from .tokenization import encode_texts, items_of, max_pair_length, split_pairs
 
 _PADDING = 64  # tokens that cost a CPU no more than reading the encoder's weights once more
 _AT_ONCE = {"cpu": 2**13}  # tokens of pairs: what is made of more does not stay in a CPU's caches
@@ -73,7 +73,8 @@ class ModernBertNliTexts(ModernBertNliHeads):
         """
         self._chosen("separate")
         self.require_base()
-        ids = self.token_ids([texts] if isinstance(texts, str) else list(texts), cut)
+        texts = [texts] if isinstance(texts, str) else list(items_of(texts, "a text or texts"))
+        ids = self.token_ids(texts, cut)
         states = self.encode_ids(ids, batch_size)
         return self.gather([states[row] for row in ids])
 
@@ -162,7 +163,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         Raises:
             ValueError: states of another encoder, or the heads are in training.
         """
-        if any(part.training for part in (self.nli_hidden, self.nli_output, self.abstention_head)):
+        if self.nli_hidden.training or self.abstention_head.training:
             raise ValueError(
                 "The heads are in training, so that what they project changes: call `eval()` first."
             )
@@ -191,7 +192,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
             flat = self._project([layer[None] for layer in states.states.unbind(dim=1)], "separate")[0]
             vectors = torch.stack([mean_vector(states.text(row)) for row in range(len(states))])
         else:
-            flat, vectors = states.states.to(self._heads_device, self.nli_output.weight.dtype), states.vectors
+            flat, vectors = states.states.to(self._heads_device, self._heads_dtype), states.vectors
         vectors = nn.functional.normalize(vectors.to(flat), dim=-1)
         return [Text(*text) for text in zip(flat.split(states.lengths.tolist()), vectors, strict=True)]
 
@@ -328,7 +329,7 @@ class ModernBertNliTexts(ModernBertNliHeads):
         if padded.ndim == 4:
             tokens = self._project(list(padded.unbind(dim=2)), "separate")
         else:
-            tokens = padded.to(self._heads_device, self.nli_output.weight.dtype)
+            tokens = padded.to(self._heads_device, self._heads_dtype)
         lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
         return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
 
@@ -341,9 +342,9 @@ class ModernBertNliTexts(ModernBertNliHeads):
     def _projection_digest(self) -> str:
         """SHA-256 of the heads' weights that `project` uses: what is projected depends on no others."""
         digest = hashlib.sha256()
-        for part in (self.nli_hidden, self.abstention_head):
-            for name, tensor in part.state_dict().items():
-                if name.startswith(("projection.", "layer_weights.separate")):
-                    values = tensor.cpu().float().contiguous().view(torch.uint8).numpy()
-                    digest.update(name.encode() + values.tobytes())
+        for path, tensor in self._head_tensors().items():
+            name = path.partition(".")[2]
+            if name.startswith(("projection.", "layer_weights.separate")):
+                values = tensor.detach().cpu().float().contiguous().reshape(-1).view(torch.uint8).numpy()
+                digest.update(name.encode() + values.tobytes())
         return digest.hexdigest()

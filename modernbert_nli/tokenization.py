@@ -1,6 +1,6 @@
 """Text to tokens: one way to turn pairs into model inputs, for the pipeline and for training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -116,7 +116,10 @@ def check_pair(premise: Any, hypothesis: Any, row: int = 0) -> None:
 def check_text(text: Any, what: str, row: int = 0) -> None:
     """Raise `PairError` unless this is a text: not empty, and without lone surrogates (a wrong decoding)."""
     if not isinstance(text, str):
-        raise PairError(row, f"the {what} must be a string, got {type(text).__name__}: {str(text)[:40]!r}.")
+        column = " Give the column that holds the texts, not rows." if isinstance(text, Mapping) else ""
+        raise PairError(
+            row, f"the {what} must be a string, got {type(text).__name__}: {str(text)[:40]!r}.{column}"
+        )
     if not text or text.isspace():
         raise PairError(row, f"the {what} is empty. Give it some text, or leave this pair out.")
     if not text.isascii():
@@ -128,6 +131,51 @@ def check_text(text: Any, what: str, row: int = 0) -> None:
                 f"the {what} is not valid Unicode at character {error.start}. Read its source as UTF-8 "
                 "(`errors='replace'` marks what cannot be read).",
             ) from None
+
+
+def items_of(values: Any, what: str) -> Iterable[Any]:
+    """What a container of many holds, in its order: Python's own objects for arrays, rows for tables.
+
+    Arrays and columns of NumPy, torch, pandas, polars and pyarrow, data frames and Arrow tables (a dict for
+    each row), data sets, generators, and whatever has a length and items by number.
+
+    Args:
+        values: What a caller gave.
+        what (`str`): What it is to be, in words, for the error.
+
+    Raises:
+        ValueError: one thing alone, or what has no order, or no items that could be meant.
+    """
+    reads = getattr(values, "to_pylist", None) or getattr(values, "to_dicts", None)  # pyarrow, polars
+    if callable(reads):
+        values = reads()
+    elif hasattr(values, "columns") and callable(getattr(values, "to_dict", None)):  # pandas
+        values = values.to_dict("records")
+    elif hasattr(values, "dtype"):  # one value, where an array has no dimension, is refused below
+        values = values.to_list() if hasattr(values, "to_list") else values.tolist()
+    if hasattr(values, "readline"):
+        raise ValueError(f"Give {what}, not an open file: read it first, such as by `file.read()`.")
+    alone = isinstance(values, str | bytes | bytearray | Mapping | set | frozenset)
+    if not alone and isinstance(values, Iterable):
+        return values
+    if not alone and hasattr(values, "__len__") and hasattr(values, "__getitem__"):
+        try:
+            count = len(values)
+        except TypeError as error:
+            raise ValueError(
+                f"This {type(values).__name__} has no length ({error}), as over a dataset that is streamed. "
+                "Give a generator instead: ((row['premise'], row['hypothesis']) for row in dataset)."
+            ) from None
+        return (values[row] for row in range(count))
+    raise ValueError(f"Give {what}, not {type(values).__name__}.")
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy, torch or pyarrow as Python's own; anything else as it is."""
+    if callable(getattr(value, "as_py", None)):
+        return value.as_py()
+    scalar = hasattr(value, "dtype") and getattr(value, "ndim", None) == 0
+    return value.item() if scalar else value
 
 
 def encode_pairs(

@@ -10,6 +10,7 @@ from functools import wraps
 from html import escape
 from typing import Any
 
+from modernbert_nli.guards import UNCERTAIN
 from modernbert_nli.tokenization import PairError, max_pair_length
 from page import documents
 from page.drawing import bars, note, problem, quote, scale
@@ -23,6 +24,7 @@ MEANINGS = {
     "entailment": "It follows from the premise.",
     "neutral": "The premise does not say whether it is so.",
     "contradiction": "The premise contradicts it.",
+    "verbatim": "The premise says so word for word.",
 }
 logger = logging.getLogger(__name__)
 
@@ -53,13 +55,11 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, risk: float | None) -> 
     decision = pipe(premise, hypothesis, threshold=threshold)
     label, sure = decision["label"], not decision["abstain"]
     if sure:
-        verdict, meaning = label.capitalize(), MEANINGS.get(label, "")
+        verdict, meaning = label.capitalize(), MEANINGS.get(decision.get("rule", label), "")
     else:
-        verdict = "No answer"
-        meaning = (
-            f"The model abstains: it is too unsure of this pair. It leans to {label}, which is not to be "
-            "relied on."
-        )
+        verdict, reason = "No answer", decision["reason"]
+        why = "it is too unsure of this pair" if reason == UNCERTAIN else reason
+        meaning = f"The model abstains: {why}. It leans to {label}, which is not to be relied on."
     return _answer(
         label if sure else "abstained",
         verdict,

@@ -47,24 +47,23 @@ def checked(answer: str, sentences: Sequence[Mapping[str, Any]]) -> str:
 
 
 def document(text: str, sentences: Sequence[Mapping[str, Any]]) -> str:
-    """The document, with a mark for the best passage of each claim, also where passages overlap."""
-    places = [(one["evidence"][0]["start"], one["evidence"][0]["end"]) for one in _claims(sentences)]
-    bounds = sorted({0, len(text), *(bound for place in places for bound in place)})
+    """The document, with a mark for the best passage of each claim that has one, also where they overlap."""
+    best = {number: one["evidence"][0] for number, one in enumerate(_claims(sentences), 1) if one["evidence"]}
+    places = {number: (one["start"], one["end"]) for number, one in best.items()}
+    bounds = sorted({0, len(text), *(bound for place in places.values() for bound in place)})
     parts = []
     for start, end in pairwise(bounds):
         anchors = "".join(
             f'<span class="anchor" id="evidence-{number}"></span>'
-            for number, place in enumerate(places, 1)
+            for number, place in places.items()
             if place[0] == start
         )
         names = " ".join(
-            f"of-{number}" for number, place in enumerate(places, 1) if place[0] <= start and end <= place[1]
+            f"of-{number}" for number, place in places.items() if place[0] <= start and end <= place[1]
         )
         words = escape(text[start:end])
         parts.append(f'{anchors}<mark class="{names}">{words}</mark>' if names else f"{anchors}{words}")
-    chosen = ",".join(
-        f".document:has(#evidence-{number}:target) .of-{number}" for number in range(1, len(places) + 1)
-    )
+    chosen = ",".join(f".document:has(#evidence-{number}:target) .of-{number}" for number in places)
     marked = f"{chosen}{{background-color:var(--found);color:var(--on-found)}}" if chosen else ""
     return (
         f"<style>{marked}</style>"

@@ -48,10 +48,10 @@ market. The museum is closed on Mondays."""
 FACTS = (
     Example(
         "Of each kind",
-        "The bridge was opened in 1932. The museum is open on Mondays. The architect was born in Vienna.",
+        "The bridge was opened in 1932. Repairs began in June. The architect was born in Vienna.",
         _BRIDGE,
     ),
     Example("It is supported", "A ferry crosses the river every ten minutes. The ferry is free.", _BRIDGE),
-    Example("It is contradicted", "The museum is open on Mondays.", _BRIDGE),
-    Example("It is not said", "The bridge is the longest in the country.", _BRIDGE),
+    Example("It is contradicted", "Repairs began in June.", _BRIDGE),
+    Example("It is not said", "The architect was born in Vienna.", _BRIDGE),
 )

@@ -104,6 +104,19 @@ def open_table(path: Path, needed: tuple[str, str]) -> Table:
     return Table(path, {**columns, raw: pa.string()} if broken else columns, total, raw, state)
 
 
+def open_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file, as they are read.
+
+    Raises:
+        InputError: it is missing, or of no known kind.
+    """
+    if path.suffix.lower() not in READERS:
+        raise InputError(f"{path} is of no known kind: its name must end in {', '.join(READERS)}.")
+    if not path.is_file():
+        raise InputError(f"The input {path} does not exist or is not a file.")
+    return READERS[path.suffix.lower()](path, "raw", None)
+
+
 def file_state(path: Path) -> list[int]:
     return [path.stat().st_size, path.stat().st_mtime_ns]
 
@@ -127,16 +140,50 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def read_jsonl(path: Path, raw: str, columns: list[str] | None) -> Iterator[Row]:
+    """An object in each line, or a JSON array of objects, however it is broken into lines."""
+    if (rows := _array(path)) is not None:
+        for row in rows:
+            text = None if isinstance(row, dict) else json.dumps(row, ensure_ascii=False)
+            problem = f"it is a {type(row).__name__}, not an object."
+            yield (row, None) if text is None else ({raw: text}, problem)
+        return
     for line in _lines(path):
         if line.isspace():
             continue
-        try:
-            values = json.loads(line, parse_constant=lambda _: None)  # NaN is no JSON, but no reason to stop
-            problem = "" if isinstance(values, dict) else f"it is a {type(values).__name__}"
-        except (ValueError, RecursionError) as error:
-            problem = str(error)
+        values, problem = _json(line)
+        if not problem and not isinstance(values, dict):
+            problem = f"it is a {type(values).__name__}"
         problem = problem and f"the line is not one JSON object: {problem}."
         yield ({raw: line.rstrip("\r\n")}, problem) if problem else (values, None)
+
+
+def _array(path: Path) -> list[Any] | None:
+    """The items of a file that is one JSON array; `None` of one that has an object in each line.
+
+    Raises:
+        InputError: an array that is cut off or broken, or one object over several lines: of its lines some
+            may look like rows.
+    """
+    first = next((line.strip() for line in _lines(path) if not line.isspace()), "")
+    values, problem = _json(first)
+    if not first.startswith(("[", "{")) or isinstance(values, dict):
+        return None
+    whole, problem = _json("".join(_lines(path)))
+    if isinstance(whole, list):
+        return whole
+    if isinstance(whole, dict):
+        problem = "it is one object over several lines"
+    elif first not in ("[", "{") and not (first[0] == "[" and path.suffix.lower() == ".json"):
+        return None  # a line that is broken, or no object: the others may be
+    raise InputError(f"{path} has neither an object in each line nor one array of objects: {problem}.")
+
+
+def _json(text: str) -> tuple[Any, str]:
+    """What a text says, and what is wrong with it."""
+    try:
+        return json.loads(text, parse_constant=lambda _: None), ""  # NaN is no JSON, but no reason to stop
+    except (ValueError, RecursionError) as error:
+        return None, str(error)
 
 
 def read_csv(path: Path, raw: str, columns: list[str] | None) -> Iterator[Row]:

@@ -19,6 +19,8 @@ TAKEN = (
     "calibration.json",
     "results.json",
     "home.safetensors",
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    "1_Pooling/config.json",
 )  # where they are
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,11 +55,12 @@ def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]
     for name in code_of(config):
         shutil.copyfile(PACKAGE / name, folder / name)
     _check_weights(folder / "model.safetensors")
-    optional = [checkpoint / name for name in TAKEN]
-    optional += [evaluation / name for name in ("evaluation.json", *PICTURES)]
-    for path in optional:
-        if path.is_file():
-            shutil.copyfile(path, folder / path.name)
+    optional = [(checkpoint, name) for name in TAKEN]
+    optional += [(evaluation, name) for name in ("evaluation.json", *PICTURES)]
+    for source, name in optional:
+        if (source / name).is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
     for name in ("LICENSE", "handler.py"):  # the latter is what Inference Endpoints call
         shutil.copyfile(ROOT / name, folder / name)
     return config

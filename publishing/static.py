@@ -4,12 +4,14 @@
       index.html, *.js, *.css   of `web/` and `page/style.css`
       index.json                which files are read, with their sizes; examples; what the page is about
       model/                    configuration, tokenizer, graphs
+      python/                   `web/bridge.py`, and the modules of the package that it imports, as they are
       vendor/                   the few files of npm packages that the page needs, at the versions of
                                 `web/package-lock.json`, whose hashes npm checks
 
 As a static Space it needs no machine of the Hub. Nothing is built, nothing is fetched from elsewhere.
 """
 
+import ast
 import json
 import shutil
 import subprocess
@@ -27,6 +29,7 @@ from publishing.upload import REPOSITORY, refuse_others
 
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "web"
+BRIDGE = WEB / "bridge.py"
 LOCK = "package-lock.json"
 PACKAGES = ROOT / "build" / "npm"  # where npm installs them, once for each lock
 GRAPHS = (graph_file("encoder", int8=True), graph_file("heads", int8=True))
@@ -46,6 +49,16 @@ VENDORED = {
     _RUNTIME: ("onnxruntime-web", "dist/ort-wasm-simd-threaded.wasm"),
     "vendor/tokenizers/tokenizers.min.mjs": ("@huggingface/tokenizers", "dist/tokenizers.min.mjs"),
     "vendor/tokenizers/LICENSE": ("@huggingface/tokenizers", "LICENSE"),
+    **{
+        f"vendor/pyodide/{name}": ("pyodide", name)
+        for name in (
+            "pyodide.mjs",
+            "pyodide.asm.mjs",
+            "pyodide.asm.wasm",
+            "pyodide-lock.json",
+            "python_stdlib.zip",
+        )
+    },
 }
 _NEW_SPACE = (".gitattributes", "README.md", "index.html", "style.css")  # what a new one may hold
 
@@ -87,6 +100,7 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     read |= {checkpoint / FOLDER / name: f"model/{FOLDER}/{name}" for name in GRAPHS}
     if (promise := checkpoint / FOLDER / INT8_PROMISE).is_file():
         read[promise] = f"model/{FOLDER}/{promise.name}"
+    read |= {path: f"python/{name}" for name, path in python_files().items()}
     for path, name in (files | read).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
@@ -96,7 +110,9 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
         stored = json.loads(promise.read_text(encoding="utf-8"))
         calibration = expanded(stored.get("calibration") or {}) or None
         _write_json(folder / read[promise], {**stored, "calibration": calibration})
-    loaded = [*read.values(), _RUNTIME]
+    package = "python/modernbert_nli/__init__.py"
+    (folder / package).write_text("")  # the real one is for what is not here
+    loaded = [*read.values(), package, _RUNTIME]
     name = model_id or config["base_model_name_or_path"]
     about = f"Small heads on the frozen encoder {config['base_model_name_or_path']}, in int8."
     index = {
@@ -111,6 +127,24 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def python_files() -> dict[str, Path]:
+    """The Python that the page runs, by its place there: the bridge, and what that imports of the package."""
+    package = ROOT / "modernbert_nli"
+    files, waiting, bridge = {BRIDGE.name: BRIDGE}, [BRIDGE], BRIDGE.read_text(encoding="utf-8")
+    while waiting:
+        for node in ast.parse(waiting.pop().read_text(encoding="utf-8")).body:
+            name = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            if not isinstance(node, ast.ImportFrom) or not (node.level or name.startswith(package.name)):
+                continue
+            modules = [one.name for one in node.names] if name == package.name else [name.rpartition(".")[2]]
+            for path in [package / f"{module}.py" for module in modules]:
+                place, elsewhere = f"{package.name}/{path.name}", f'"{package.name}.{path.stem}"' in bridge
+                if place not in files and not elsewhere:
+                    files[place] = path
+                    waiting.append(path)
+    return files
 
 
 def vendored() -> Path:

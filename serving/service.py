@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from modernbert_nli.guards import REASONS
 from modernbert_nli.sentences import split_sentences
 from serving.guards import Guard
 from serving.metrics import Metrics
@@ -128,7 +129,12 @@ def create_app(pipe: Any, settings: Settings, about: dict[str, Any] | None = Non
             504: {"description": f"Not answered within {settings.timeout:g} seconds"},
         }
 
-    @app.post("/judge", responses=responses(f"at most {settings.max_pairs:,} pairs"))
+    @app.post(
+        "/judge",
+        responses=responses(f"at most {settings.max_pairs:,} pairs"),
+        response_description="`results`, as of the pipeline; `reason`, where it abstains: "
+        + "; ".join(REASONS),
+    )
     async def judge(question: Judge, request: Request) -> dict[str, Any]:
         """Does each premise support its hypothesis, contradict it, or say nothing about it?"""
         at_most(settings.max_pairs, len(question.pairs), "pairs")

@@ -71,6 +71,20 @@ def claims_of(answer: str) -> list[str]:
         "Sure! The library opens at nine.",
         "Sure, The library opens at nine.",
         "Please note that The library opens at nine.",
+        "Answer: The library opens at nine.",
+        "To answer your question, The library opens at nine.",
+        "The library opens at nine [[1]].",
+        "The library opens at nine.[[1]](https://example.org)",
+        "The library opens at nine.^[1]^",
+        "The library opens at nine {1}.",
+        "The library opens at nine [§4.2].",
+        "The library opens at nine [S1].",
+        "The library opens at nine [D3, p. 2].",
+        "The library opens at nine [a].",
+        "The library opens at nine (Doc 1, Doc 3).",
+        "The library opens at nine (source 1, page 4).",
+        "The library opens at nine [rules.pdf, p. 3; terms.pdf, p. 9].",
+        "The library opens at nine ([rules](https://example.org/rules)).",
     ],
 )
 def test_what_stands_around_a_claim_is_taken_off(answer):
@@ -170,6 +184,11 @@ FACTS = [
     "The policy does not cover water damage.",
     "The document was signed in 1932.",
     "The text is long.",
+    "Did you know that the bridge is red?",
+    "Dear prices fell.",
+    "Answer machines are sold here.",
+    "Good news spread fast.",
+    "No information was lost.",
 ]
 
 
@@ -230,6 +249,12 @@ def test_no_fact_is_dropped(fact):
                 "Have a great day!",
                 "Best regards,",
                 "No problem, happy to help!",
+                "Good news!",
+                "Hope that helps!",
+                "Happy to clarify further.",
+                "If you'd like more details, just let me know!",
+                "Dear Ms Holt,",
+                "Kind regards, The team",
             )
         ],
         *[
@@ -300,6 +325,11 @@ def test_what_is_no_claim(text, kind):
         "However, the text does not state when it closes.",
         "I could not find any information about fees in the document.",
         "The source doesn’t explicitly state the price [1].",
+        "I cannot determine when the bridge was built.",
+        "I'm sorry, I couldn't find that in the documents.",
+        "I am sorry, but I could not find it.",
+        "The passage is silent on this.",
+        "Not mentioned.",
     ],
 )
 def test_a_statement_about_the_source(text):

@@ -9,7 +9,7 @@ from conftest import ROOT
 import modernbert_nli
 
 CASES = ROOT.parent / "shared" / "cases" / "everyday.jsonl"
-AS_ALLOWED = 56  # of 66
+AS_ALLOWED = 65  # of 66
 
 
 def said(nli: modernbert_nli.NliAbstentionPipeline, case: dict[str, Any]) -> str | None:

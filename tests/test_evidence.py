@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modernbert_nli.passages
+from modernbert_nli.documents import CONFLICT, RULES
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.passages import Block, Reader, Sentence
 from modernbert_nli.published_heads import load_modernbert_nli
@@ -76,17 +77,55 @@ def test_evidence_is_where_it_says(tiny):
         assert [one["source"] for one in result["sources"]] == list(names)
 
 
-def test_support_is_the_best_passage(tiny):
-    """That of a sentence is the maximum over its source's passages, judged one by one."""
+def test_support_is_the_best_passage_less_what_contradicts_it(tiny):
+    """Of the passages judged one by one; nothing is taken from what nothing contradicts."""
     claim = "Somebody eats."
     sentences = ["The cat sleeps.", "Two people talk.", "The dog runs.", "Nobody is outside."]
-    text = " ".join(sentences)
-    result = tiny.check(claim, text, threshold=1.0)
-    alone = [tiny(sentence, claim)["probs"]["entailment"] for sentence in sentences]
-    assert result["support"] >= max(alone) - 1e-3
-    (best,) = result["evidence"]
-    if best["text"] in sentences:
-        assert best["probs"]["entailment"] == pytest.approx(max(alone), abs=1e-3)
+    alone = [tiny(sentence, claim, threshold=1.0)["probs"]["entailment"] for sentence in sentences]
+    model, rules = tiny.model, {"sizes": [1, 3], "against": {"support": 0.0, "contradiction": 0.0}}
+    model.config.evidence = rules
+    try:
+        free = tiny.check(claim, " ".join(sentences), threshold=1.0)
+        rules["against"]["support"] = 1.0
+        opposed = tiny.check(claim, " ".join(sentences), threshold=1.0)
+    finally:
+        model.config.evidence = None
+    assert free["support"] >= max(alone) - 1e-3
+    assert opposed["support"] < free["support"]
+
+
+@pytest.mark.parametrize("count", [10, 60])
+def test_few_passages_meet_the_heads(tiny, monkeypatch, count):
+    """However many there are: as many of each size as the rules say, for each claim."""
+    met = []
+    judge_every = tiny.model.judge_every
+
+    def watch(premises, hypotheses):
+        met.append(len(premises.vectors) * len(hypotheses.vectors))
+        return judge_every(premises, hypotheses)
+
+    monkeypatch.setattr(tiny.model, "judge_every", watch)
+    text = " ".join(f"The cat number {number} sleeps on the mat {number + 7}." for number in range(count))
+    answer = "The cat number 3 sleeps. Somebody eats. A dog runs in the park."
+    tiny.check(answer, text)
+    limits = RULES["candidates"]
+    assert sum(met) == 3 * (min(count, limits[0]) + min(count - 2, limits[1]))
+
+
+def test_heads_that_read_both_texts_together_judge_few_too(tiny_modernbert, monkeypatch):
+    """Chosen by the words that passage and claim share."""
+    nli = make_model(tiny_modernbert, "cls").as_pipeline()
+    pairs = []
+    judge = type(nli).__call__
+    monkeypatch.setattr(
+        type(nli),
+        "__call__",
+        lambda self, inputs, *rest, **more: pairs.extend(inputs) or judge(self, inputs, *rest, **more),
+    )
+    text = " ".join(f"The cat number {number} sleeps." for number in range(30)) + " A horse eats grass."
+    nli.check("A horse eats hay.", text)
+    assert len(pairs) == sum(RULES["candidates"])
+    assert ("A horse eats grass.", "A horse eats hay.") in pairs
 
 
 def test_every_sentence_is_encoded_once(tiny, encoded):
@@ -318,13 +357,14 @@ def test_any_text(tiny, answer, source):
 def test_the_weights_of_the_configuration_count(tiny_modernbert):
     """Fitted ones decide on verdict and confidence; the caller's threshold on abstention."""
     model = make_model(tiny_modernbert, "separate")
-    model.config.evidence = {"support": {"bias": 4.0}, "abstain_from": 0.45}
+    nothing = {"support": 0.0, "contradiction": 0.0}
+    model.config.evidence = {"support": {"bias": 4.0}, "against": nothing, "abstain_from": 0.45}
     nli = model.as_pipeline()
     sure = nli.check("It rains.", SOURCE)
     assert (sure["verdict"], sure["abstain"]) == ("supported", False)
     assert sure["confidence"] == pytest.approx(torch.tensor(4.0).sigmoid().item())
     assert nli.check("It rains.", SOURCE, threshold=0.01)["verdict"] == "uncertain"
-    model.config.evidence = {"support": {"bias": -4.0}, "contradiction": {"bias": 4.0}, "abstain_from": 0.45}
+    model.config.evidence |= {"support": {"bias": -4.0}, "contradiction": {"bias": 4.0}}
     against = nli.check("It rains.", SOURCE)
     assert (against["verdict"], against["support"] < 0.1) == ("contradicted", True)
 
@@ -350,3 +390,216 @@ def test_a_pair_whose_premise_lost_its_end_says_so(tiny, encoding):
     assert long["truncated"] is True
     assert "truncated" not in short
     assert "truncated" not in shorter
+
+
+def test_what_is_no_claim_gets_no_verdict(tiny):
+    """It is returned in its place, and the answer is worth what its claims are."""
+    answer = (
+        "Great question!\n\n## Rules\n\n1. **The cat** sleeps [1].\n2. A dog runs.[2]\n\n"
+        "Does that help?\n\nSources:\n[1] cats.pdf\n[2] https://example.org"
+    )
+    result = tiny.check(answer, SOURCE)
+    assert json.loads(json.dumps(result)) == result
+    kinds = [one["kind"] for one in result["sentences"]]
+    assert kinds == ["filler", "heading", "claim", "claim", "question", *["reference"] * 3]
+    for one in result["sentences"]:
+        assert answer[one["start"] : one["end"]] == one["text"]
+        if one["kind"] != "claim":
+            assert one["claim"] is one["verdict"] is one["confidence"] is one["support"] is None
+            assert (one["abstain"], one["evidence"], one["unsupported"]) == (False, [], [])
+    claims = [one for one in result["sentences"] if one["claim"]]
+    assert [one["claim"] for one in claims] == ["The cat sleeps.", "A dog runs."]
+    alone = tiny.check("The cat sleeps. A dog runs.", SOURCE)
+    for key in ("verdict", "confidence", "support", "evidence"):
+        assert result[key] == alone[key]
+
+
+@pytest.mark.parametrize("answer", ["Hello!", "I don't know.", "Is it open? [1]", "Sources:\n[1] cats.pdf"])
+def test_an_answer_without_a_claim(tiny, answer):
+    """Is neither supported nor an error; its sources are still looked at."""
+    result = tiny.check(answer, {"a": SOURCE})
+    assert (result["verdict"], result["abstain"], result["evidence"]) == ("no claim", False, [])
+    assert result["confidence"] is result["uncertainty"] is result["support"] is None
+    assert result["sources"] == [{"source": "a", "characters": len(SOURCE), "read": 1.0}]
+    with pytest.raises(ValueError, match="the source must be a string"):
+        tiny.check(answer, [None])
+    with pytest.raises(ValueError, match="There is no source"):
+        tiny.check(answer, [])
+
+
+def test_unsupported_words_stand_in_the_answer_as_given(quick):
+    """Whatever is taken off before the claim is judged."""
+    answer = "Hello!\n\n- The **cat** [1] sleeps on a *purple&nbsp;cr&eacute;ma* trombone [2]."
+    for threshold in (None, 1.0):
+        _, sentence = quick.check(answer, SOURCE, threshold=threshold)["sentences"]
+        assert sentence["claim"] == "The cat sleeps on a purple créma trombone."
+        for span in sentence["unsupported"]:
+            assert answer[span["start"] : span["end"]] == span["text"]
+    words = [span["text"] for span in sentence["unsupported"]]
+    assert sentence["verdict"] == "supported" or any("trombone" in text for text in words)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["The text does not say how long the cat sleeps.", "The document doesn't mention a dog [1]."],
+)
+def test_what_the_source_does_not_say_is_never_contradicted(quick, tiny, answer):
+    """No passage can show what is not there: uncertain, and never sure."""
+    for nli in (quick, tiny):
+        (sentence,) = nli.check(answer, SOURCE, threshold=1.0)["sentences"]
+        assert sentence["verdict"] in ("uncertain", "supported")
+        assert sentence["kind"] == "about the source"
+        assert sentence["abstain"] == (sentence["verdict"] == "uncertain")
+        assert not nli.validate_fact(SOURCE, answer)["contradicted"]
+
+
+def test_one_claim_is_judged_without_its_marks(tiny):
+    """`validate_fact`: as if it stood there alone."""
+    plainly = tiny.validate_fact(SOURCE, "The cat sleeps.")
+    assert tiny.validate_fact(SOURCE, "1. **The cat** sleeps [1].") == plainly
+    assert tiny.validate_fact(SOURCE, "Hello!")["confidence"] is not None
+
+
+# What people paste, on the checkpoint of the repository ---------------------------------------------------
+
+FERRY = (
+    "The ferry carries 84 cars. Tickets cost 6 euros. It leaves from pier 3 at nine. Dogs travel free. "
+    "The crossing takes two hours."
+)
+MUSEUM = (
+    "The museum was founded in 1904. Entry is free on Thursdays. The west wing is closed until June. "
+    "Photography is not allowed. The café seats forty guests."
+)
+TERMS = (
+    "Payment is due within 30 days. Late payers are charged a fee of 2 percent. Contracts can be cancelled "
+    "by either side. Notice must be given in writing."
+)
+RUNNER = (
+    "Anna Berg won the race in 2011. She trained in Oslo. Her coach was Per Dahl. The prize was 5,000 crowns."
+)
+PHONE = "The phone has a 6-inch screen. Its battery lasts two days. It comes in black and white."
+
+
+@pytest.mark.parametrize(
+    ("source", "claim"),
+    [
+        (FERRY, "The ferry carries 48 cars."),
+        (FERRY, "Tickets cost 60 euros."),
+        (FERRY, "It leaves from pier 5 at nine."),
+        (FERRY, "The crossing takes three hours."),
+        (FERRY, "Dogs do not travel free."),
+        (MUSEUM, "The museum was founded in 1940."),
+        (MUSEUM, "Entry is free on Tuesdays."),
+        (MUSEUM, "The west wing is closed until July."),
+        (MUSEUM, "The east wing is closed until June."),
+        (MUSEUM, "Photography is allowed."),
+        (MUSEUM, "The café seats fourteen guests."),
+        (TERMS, "Payment is due within 13 days."),
+        (TERMS, "Late payers are charged a fee of 20 percent."),
+        (TERMS, "Contracts cannot be cancelled by either side."),
+        (RUNNER, "Anna Berg won the race in 2012."),
+        (RUNNER, "Anna Berg lost the race in 2011."),
+        (RUNNER, "She did not train in Oslo."),
+        (RUNNER, "The prize was 50,000 crowns."),
+    ],
+)
+def test_a_false_claim_among_true_sentences_is_not_supported(quick, source, claim):
+    """One number, date, negation or word is another; the sentence that tells is the evidence."""
+    result = quick.check(claim, source)
+    assert result["verdict"] in ("contradicted", "uncertain")
+    assert (result["reason"] is None) == (result["verdict"] == "contradicted")
+
+
+@pytest.mark.parametrize(
+    ("source", "claim"),
+    [
+        (FERRY, "The captain is from Norway."),
+        (FERRY, "The ferry was built in Hamburg."),
+        (FERRY, "Breakfast is served on board."),
+        (FERRY, "It broke down in 2015."),
+        (MUSEUM, "The director has written two books."),
+        (MUSEUM, "The museum owns a painting by Monet."),
+        (MUSEUM, "The museum employs 60 people."),
+        (TERMS, "The office is in Lisbon."),
+        (RUNNER, "She has three children."),
+        (RUNNER, "The stadium was renovated in 2003."),
+        (PHONE, "The phone is waterproof."),
+        (PHONE, "It was released in 2020."),
+        (PHONE, "The phone weighs 180 grams."),
+    ],
+)
+def test_what_the_source_does_not_mention_is_not_contradicted(quick, source, claim):
+    """By sentences about something else, or about something else of the same."""
+    assert quick.check(claim, source)["verdict"] in ("not supported", "uncertain")
+
+
+@pytest.mark.parametrize(
+    ("source", "claim"),
+    [
+        (FERRY, "A ticket costs 6 euros."),
+        (FERRY, "Dogs travel for free."),
+        (MUSEUM, "On Thursdays entry is free."),
+        (MUSEUM, "The west wing is closed."),
+        (RUNNER, "Her coach was Per Dahl."),
+    ],
+)
+def test_what_is_true_stays_supported(quick, source, claim):
+    """And what contradicts stays a contradiction."""
+    assert quick.check(claim, source)["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("source", "claim"),
+    [
+        ("The bridge opened in 1932. It is painted grey.", "It is painted red."),
+        ("The bridge opened in 1932. It is painted grey.", "The bridge never opened."),
+        (RUNNER, "She trained in Paris."),
+        (PHONE, "Its battery lasts an hour."),
+        (PHONE, "The phone has no screen."),
+    ],
+)
+def test_contradictions_are_found(quick, source, claim):
+    """By the sentence that speaks of the same."""
+    result = quick.check(claim, source)
+    assert result["verdict"] == "contradicted"
+    assert len(result["evidence"][0]["text"]) < len(source)
+
+
+@pytest.mark.parametrize(
+    ("claim", "sources"),
+    [
+        (
+            "The bridge opened in 1932.",
+            {"a": "The bridge opened in 1932.", "b": "The bridge opened in 1935."},
+        ),
+        ("It is painted red.", ["The hall is old. It is painted red.", "It is painted grey."]),
+        ("The museum is free.", "Entry to the museum is free. Dogs are welcome. The museum is not free."),
+    ],
+)
+def test_sources_that_contradict_each_other(quick, claim, sources):
+    """Nothing is decided, and both are shown."""
+    result = quick.check(claim, sources)
+    assert (result["verdict"], result["conflict"], result["reason"]) == ("uncertain", True, CONFLICT)
+    assert len(result["evidence"]) == len(result["sentences"][0]["evidence"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("claim", "source"),
+    [
+        ("Bergen has 9,200 inhabitants.", "Bergen has 9,200 inhabitants. Oslo has 700,000 inhabitants."),
+        ("The hall is free.", "The hall is free. The cloakroom is not free."),
+        ("the shop opens at nine", "The shop opens at nine. The bar opens at ten. The pool opens at eight."),
+        ("Numbers: 1 2 3 4 5 6 7 8 9.", "It rains. Numbers: 1 2 3 4 5 6 7 8 9. It pours."),
+    ],
+)
+def test_a_sentence_of_the_source_is_supported_by_definition(quick, claim, source):
+    """Whatever else there is about something else."""
+    result = quick.check(claim, source)["sentences"][0]
+    assert (result["verdict"], result["rule"], result["confidence"]) == ("supported", "verbatim", 1.0)
+    assert result["reason"] is None
+
+
+def test_a_sentence_that_is_quoted_is_not_stated(quick):
+    """It takes more than its words to be a sentence of the source."""
+    source = 'The mayor said: "The bridge is closed. It will open in May." Nobody believed him.'
+    assert "rule" not in quick.check("The bridge is closed.", source)["sentences"][0]

@@ -1,7 +1,9 @@
 """index.py: passages whose states are kept, on the embedded base."""
 
 import json
+import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -129,13 +131,167 @@ def test_rows_that_are_no_passages(pipe, tmp_path, capsys, monkeypatch):
         '{"text": "Good."}\n{"text": ""}\nnot json\n{"text": 3}\n'
         '{"text": "\\ud800"}\n{"text": "\\u0000 ok"}\n'
     )
-    assert command.main(["build", "--index", str(tmp_path / "made"), str(path)]) == 0
+    assert command.main(["build", "--index", str(tmp_path / "made"), str(path)]) == 1
     said = capsys.readouterr().out
     assert "2 passages added" in said
     assert "4 rows are no passages" in said
     assert "row 2: it has no text" in said
     assert "row 3: the line is not one JSON object" in said
     assert [p["text"] for p in PassageIndex(tmp_path / "made").passages([0, 1])] == ["Good.", "\x00 ok"]
+
+
+def texts_of(folder) -> list[str]:
+    index = PassageIndex(folder)
+    return [passage["text"] for passage in index.passages(range(len(index)))]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.sampled_from(PASSAGES), min_size=1, max_size=6),
+    st.lists(st.sampled_from(PASSAGES), min_size=1, max_size=6),
+    st.integers(1, 4),
+)
+def test_of_a_file_that_changed_what_is_new_is_added(pipe, tmp_path_factory, before, after, rows):
+    """Whatever was put before, after or between, and however often a text is there; nothing is doubled."""
+    folder = tmp_path_factory.mktemp("changed")
+    build(pipe, [Path(written(folder, "a.jsonl", before))], folder / "made", shard_passages=rows)
+    path = Path(written(folder, "a.jsonl", after))
+    os.utime(path, ns=(1, len(before)))
+    built = build(pipe, [path], folder / "made", shard_passages=rows)
+    new, gone = Counter(after) - Counter(before), Counter(before) - Counter(after)
+    assert (built.added, built.known, built.left) == (
+        new.total(),
+        len(after) - new.total(),
+        gone.total(),
+    )
+    assert Counter(texts_of(folder / "made")) == Counter(before) + new
+    assert build(pipe, [path], folder / "made", shard_passages=rows).added == 0
+    os.utime(path, ns=(2, 2))  # touched
+    assert build(pipe, [path], folder / "made", shard_passages=rows).added == 0
+
+
+def test_a_changed_file_is_shared_by_writers(pipe, tmp_path):
+    """One after the other: together they add what is new, once."""
+    path, folder = Path(written(tmp_path, "a.jsonl", PASSAGES[:3])), tmp_path / "made"
+    build(pipe, [path], folder, shard_passages=2)
+    written(tmp_path, "a.jsonl", [*PASSAGES, PASSAGES[0]])
+    counts = [build(pipe, [path], folder, shard_passages=2, share=(number, 2)).added for number in (1, 0)]
+    assert sum(counts) == 5
+    assert Counter(texts_of(folder)) == Counter([*PASSAGES, PASSAGES[0]])
+
+
+def test_names_tell_passages_of_one_text_apart(pipe, tmp_path):
+    """Where they are given: then another name is another passage."""
+    path, folder = Path(written(tmp_path, "a.jsonl", ["Same.", "Same."])), tmp_path / "made"
+    assert build(pipe, [path], folder, id_column="key").added == 2
+    written(tmp_path, "a.jsonl", ["Same.", "Same.", "Same."])
+    assert build(pipe, [path], folder, id_column="key").added == 1
+    assert [one["id"] for one in PassageIndex(folder).passages([0, 1, 2])] == ["k0", "k1", "k2"]
+
+
+def test_a_passage_longer_than_the_window_is_split(pipe, tmp_path, capsys, monkeypatch):
+    """Into whole sentences, as many as the encoder reads at once: what its end says is found."""
+    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    text = " ".join([*("The market sells bread, fish and flowers every day.",) * 80, CLAIM])
+    path = written(tmp_path, "long.jsonl", ["Short.", text, "word " * 1000])
+    assert command.main(["build", "--index", str(tmp_path / "made"), path]) == 0
+    assert "2 rows are longer than the encoder reads at once" in capsys.readouterr().out
+    found = ask(pipe, PassageIndex(tmp_path / "made"), CLAIM)["supporting"][0]
+    assert found["text"].endswith(f"flowers every day. {CLAIM}")
+    assert found["id"].startswith("long.jsonl:2#")
+    parts = texts_of(tmp_path / "made")
+    assert " ".join(parts).split() == ["Short.", *text.split(), *["word"] * 1000]
+    window = pipe.model.config.encoder_config.max_position_embeddings
+    assert all(len(pipe.tokenizer(part)["input_ids"]) <= window for part in parts)
+    assert build(pipe, [Path(path)], tmp_path / "made").added == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ('{"body": "x"}', "row 2: it has no column 'text'"),
+        ('{"text": null}', "row 2: it has no text"),
+        ('{"text": ["a"]}', "row 2: it has no text"),
+        ('["text"]', "row 2: the line is not one JSON object"),
+        ('{"text": "ok"', "row 2: the line is not one JSON object"),
+        ('{"text": "a \\udc80"}', "row 2: the text is not valid Unicode"),
+        ('{"text": "no name", "key": null}', "row 2: it has no 'key' to name it by"),
+        ('{"text": "no name"}', "row 2: it has no 'key' to name it by"),
+    ],
+)
+def test_a_bad_row_does_not_stop_the_rest(pipe, tmp_path, capsys, monkeypatch, row, problem):
+    """File and row are named, and the exit status tells."""
+    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    path = tmp_path / "odd.jsonl"
+    path.write_text(f'{{"text": "One.", "key": 1}}\n{row}\n{{"text": "Three.", "key": 3}}\n')
+    other = written(tmp_path, "other.jsonl", ["Four."])
+    options = ["--id_column", "key"] if "key" in problem else []
+    assert command.main(["build", "--index", str(tmp_path / "made"), str(path), other, *options]) == 1
+    assert f"odd.jsonl, {problem}" in capsys.readouterr().out
+    assert sorted(texts_of(tmp_path / "made")) == ["Four.", "One.", "Three."]
+
+
+def test_a_json_array_is_read(pipe, tmp_path):
+    """As the rows that it holds."""
+    path = tmp_path / "array.json"
+    path.write_text(json.dumps([{"text": text} for text in PASSAGES], indent=1))
+    assert build(pipe, [path], tmp_path / "made").added == len(PASSAGES)
+
+
+MATTERS = [
+    "The bridge opened in 1932.",
+    "The harbour office is open from 8 a.m. to 5 p.m.",
+    "Tides are caused by the moon.",
+    "Bread is made of flour, water and salt.",
+    "The parcel will come on Friday.",
+    "Two dogs are running on the beach.",
+    "Nobody under 18 may rent a boat.",
+    "The library lends books for four weeks.",
+    "Photography is not allowed in the museum.",
+    "The company made a loss of two million euros in 2023.",
+]
+
+
+@pytest.fixture(scope="module")
+def matters(pipe, tmp_path_factory) -> PassageIndex:
+    folder = tmp_path_factory.mktemp("matters")
+    build(pipe, [Path(written(folder, "matters.jsonl", MATTERS))], folder / "made")
+    return PassageIndex(folder / "made")
+
+
+@pytest.mark.parametrize(
+    ("claim", "against"),
+    [
+        ("The bridge was opened in 1950.", MATTERS[0]),
+        ("Photography is allowed in the museum.", MATTERS[8]),
+        ("The company made a profit of two million euros in 2023.", MATTERS[9]),
+        ("The orchestra played a symphony by Haydn.", None),
+        ("Penguins live in Antarctica.", None),
+        ("His sister studies law in Lisbon.", None),
+        ("The volcano erupted twice last year.", None),
+        ("A new vaccine was approved in May.", None),
+        ("The striker scored three goals.", None),
+        ("Cheese is stored at five degrees.", None),
+    ],
+)
+def test_what_contradicts_speaks_of_the_matter(pipe, matters, claim, against):
+    """However surely the heads call another passage a contradiction; what does not is not listed."""
+    found = [passage["text"] for passage in ask(pipe, matters, claim, top=10)["contradicting"]]
+    assert found == ([against] if against else [])
+
+
+def test_what_is_left_undecided_is_shown(pipe, matters, monkeypatch, capsys):
+    """With its reason, to programs and to readers."""
+    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    claim = "The harbour office is open at 6 p.m."
+    for passage in ask(pipe, matters, claim, top=3)["supporting"]:
+        alone = pipe(passage["text"], claim)
+        keys = ("label", "abstain", "reason")
+        assert [passage[key] for key in keys] == [alone[key] for key in keys]
+    assert command.main(["ask", "--index", str(matters.folder), claim, "--top", "10"]) == 0
+    assert "(undecided: " in capsys.readouterr().out
+    sure = ask(pipe, matters, "Tides are caused by the moon")["supporting"][0]
+    assert (sure["abstain"], sure["probs"]["entailment"], sure["rule"]) == (False, 1.0, "verbatim")
 
 
 @settings(max_examples=15, deadline=None)

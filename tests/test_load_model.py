@@ -57,7 +57,7 @@ def test_published_heads_give_their_own_logits(published, heads, tiny_modernbert
     premise, hypothesis = PAIRS[0]
     answer = predict_with_abstention(model, tokenizer, premise=premise, hypothesis=hypothesis)
     probs, doubt = logits[0].softmax(-1), abstention[0].softmax(-1)[1]
-    assert list(answer) == ["label", "confidence", "abstain", "uncertainty", "probs"]
+    assert list(answer) == ["label", "confidence", "abstain", "uncertainty", "probs", "reason"]
     assert answer["label"] == ("entailment", "neutral", "contradiction")[probs.argmax()]
     assert answer["confidence"] == pytest.approx(probs.max().item(), abs=1e-6)
     assert answer["uncertainty"] == pytest.approx(doubt.item(), abs=1e-6)

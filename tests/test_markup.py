@@ -10,6 +10,7 @@ READ = [
     ("The **library** opens at *nine*.", "The library opens at nine."),
     ("__Members__ may ~~not~~ borrow _ten_ `books`.", "Members may not borrow ten books."),
     ("***Both*** and **one *in* another** and *one **in** it*", "Both and one in another and one in it"),
+    ("a\n>", "a"),
     ("`a*b*c` and ``x ` y``", "a*b*c and x ` y"),
     ('See [the **rules**](https://example.org/a_(b) "title").', "See the rules."),
     (
@@ -91,6 +92,7 @@ KEPT = [
     "A. Smith wrote it.",
     "Name: ______",
     "it's `half open",
+    "the ` tattoo terrorists ` of tokenised text",
     "pre- and post-war",
     "a - b - c",
     r"C:\new\table",

@@ -137,6 +137,7 @@ def test_the_same_decisions(exported, backend):
     assert "backend" not in found.tokenizer.init_kwargs
     for encoding in ENCODINGS:
         same(found(PAIRS, encoding=encoding), expected(PAIRS, encoding=encoding))
+        assert found(PAIRS[0][0], PAIRS[0][0], encoding=encoding)["rule"] == "verbatim"
     categories = {"food": "this example is about food", "sports": "this example is about sports"}
     same(found.route("A man eats.", categories), expected.route("A man eats.", categories))
     question = ("The cat sleeps. Nobody is outside.", {"report": "The cat sleeps in the park. A man eats."})

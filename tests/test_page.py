@@ -9,6 +9,7 @@ from conftest import ROOT, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modernbert_nli.guards import QUANTITY, SIGNS, UNREADABLE
 from page import examples
 from page.about import about
 from page.answers import check_answer, choose_category, judge_pair, parse_categories
@@ -56,6 +57,23 @@ def test_the_example_pairs_show_each_outcome(quick, example, expected):
     assert 'role="img" aria-label="Uncertainty' in html
 
 
+@pytest.mark.parametrize(
+    ("premise", "hypothesis", "said"),
+    [
+        ("The bus leaves at 7 a.m.", "The bus leaves at 7 p.m.", "The model abstains: " + QUANTITY),
+        ("Wi-Fi: ✅", "Wi-Fi: ❌", "The model abstains: " + SIGNS),
+        ("猫在睡觉。", "狗在睡觉。", "The model abstains: " + UNREADABLE),
+        ("It rained. The fee is paid.", "The fee is paid.", "The premise says so word for word."),
+    ],
+)
+def test_a_pair_says_what_is_known_without_heads(quick, premise, hypothesis, said):
+    """At whatever risk."""
+    for risk in (choice(quick).start, None):
+        html = judge_pair(quick, premise, hypothesis, risk)
+        assert said in html
+        assert heading(html) == ("No answer" if "abstains" in said else "Entailment")
+
+
 def test_the_wrong_example_is_not_given_at_a_lower_risk(quick):
     """What the risk is for: Maria did know."""
     pair = next(example for example in examples.PAIRS if example.name == "It errs")
@@ -76,11 +94,20 @@ def test_the_example_routes_show_each_outcome(quick):
         assert html.count("<tr") == count
 
 
-def test_the_example_answers_lead_to_their_evidence(quick):
+FACTS = {  # by name of an example: the answer's verdict, and those of its sentences
+    "Of each kind": ("Contradicted", ["entailment", "contradiction", "neutral"]),
+    "It is supported": ("Supported", ["entailment", "entailment"]),
+    "It is contradicted": ("Contradicted", ["contradiction"]),
+    "It is not said": ("Not supported", ["neutral"]),
+}
+
+
+def test_the_example_answers_come_out_as_their_names_say(quick):
     """A verdict for each sentence, a link for each, and what it leads to; the document is there in full."""
+    assert list(FACTS) == [example.name for example in examples.FACTS]
     for example in examples.FACTS:
         html = check_answer(quick, *example[1:], choice(quick).start)
-        assert heading(html) in ("Supported", "Contradicted", "Not supported", "Uncertain")
+        assert (heading(html), re.findall('<li class="(.*?)"', html)) == FACTS[example.name]
         sentences = example.first.count(".")
         assert html.count("<li class=") == sentences
         for number in range(1, sentences + 1):
@@ -88,6 +115,14 @@ def test_the_example_answers_lead_to_their_evidence(quick):
         shown = re.search(r'<div class="document".*?>(.*)</div>', html, re.DOTALL)[1]
         assert unescape(re.sub(r"<[^>]+>", "", shown)) == example.second
         assert f"All {len(example.second):,} characters of the document were read" in html
+
+
+def test_a_claim_that_no_passage_speaks_of_has_no_mark(quick):
+    """Of a table without the cell that a claim names, nothing is shown as its evidence."""
+    table = "| Place | Sat | Sun |\n|---|---|---|\n| Harbour | closed | closed |\n| Market | 09:00 | |\n"
+    html = check_answer(quick, "The market is open on Sun.", table, choice(quick).start)
+    assert heading(html) == "Not supported"
+    assert "<mark" not in html
 
 
 def test_evidence_of_several_sentences_may_overlap():

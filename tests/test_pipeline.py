@@ -49,7 +49,7 @@ def test_decision(pipe, model, batch, expected):
     output = model(**batch)
     for row, result in enumerate(expected):
         probs = output.logits[row].softmax(-1).tolist()
-        assert set(result) == {"label", "confidence", "abstain", "uncertainty", "probs"}
+        assert set(result) == {"label", "confidence", "abstain", "uncertainty", "probs", "reason"}
         assert list(result["probs"]) == ["entailment", "neutral", "contradiction"]
         assert list(result["probs"].values()) == pytest.approx(probs, abs=1e-5)
         assert result["confidence"] == max(result["probs"].values()) == result["probs"][result["label"]]

@@ -16,10 +16,12 @@ from conftest import PAIRS, ROOT, make_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from predict import InputError, judge_file, load_pipeline, main
+from modernbert_nli.guards import UNCERTAIN
+from predict import CHECK, InputError, check_rows, judge_file, load_pipeline, main
+from prediction.pair_files import READERS
 
 DECISION = ["label", "confidence", "abstain", "uncertainty", "p_entailment", "p_neutral", "p_contradiction"]
-DECISION += ["truncated"]
+DECISION += ["reason", "rule", "truncated"]
 ROWS = [{"premise": premise, "hypothesis": hypothesis} for premise, hypothesis in PAIRS]
 
 
@@ -168,6 +170,20 @@ def test_a_premise_that_lost_its_end_is_marked(model, tmp_path, capsys):
     for text, told in (("It rains.", False), (long, True)):
         assert main([*model, text, "It is wet."]) == 0
         assert ("not read: --check reads all of it" in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_a_row_says_why_it_is_undecided(pipe, tmp_path, kind):
+    """In a column, empty where it decides; a sentence of the premise is decided by rule."""
+    pairs = [("It rains. The dog runs.", "The dog runs."), PAIRS[0], PAIRS[0]]
+    rows = [{"premise": premise, "hypothesis": hypothesis} for premise, hypothesis in pairs]
+    source, output = write(tmp_path / f"in{kind}", rows), tmp_path / f"out{kind}"
+    judge_file(pipe, source, output, threshold=1.0)
+    first, second, _ = read(output)
+    assert (first["label"], first["rule"], first["reason"] or None) == ("entailment", "verbatim", None)
+    assert (second["rule"] or None, second["reason"] or None) == (None, None)
+    judge_file(pipe, source, output, threshold=0.0, overwrite=True)
+    assert [row["reason"] for row in read(output)] == [UNCERTAIN] * 3
 
 
 def test_other_columns_threshold_and_existing_names(pipe, tmp_path):
@@ -323,6 +339,126 @@ def test_a_long_csv_field(pipe, tmp_path):
     assert summary.not_judged == 0
 
 
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("name", ["in.json", "in.jsonl"])
+def test_a_json_array_is_read_whole(pipe, tmp_path, name, indent):
+    """However it is broken into lines, with a BOM, and an item that is none of the rows among them."""
+    items = [*ROWS, "no row", {**ROWS[0], "premise": "a\u2028b"}, None, ROWS[1]]
+    content = json.dumps(items, indent=indent, ensure_ascii=False)
+    (tmp_path / name).write_text(f"\n {content}\n", encoding="utf-8-sig")
+    summary = judge_file(pipe, tmp_path / name, tmp_path / "out.jsonl")
+    assert (summary.rows, summary.not_judged, summary.first_not_judged) == (len(items), 2, [4, 6])
+    found = read(tmp_path / "out.jsonl")
+    assert found[3]["raw"] == '"no row"'
+    assert "it is a str, not an object" in found[3]["error"]
+    assert [row["premise"] for row in found[:3]] == [row["premise"] for row in ROWS]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(JSON, max_size=5), st.sampled_from([None, 0, 3]), st.sampled_from(["a.json", "a.jsonl"]))
+def test_an_array_and_its_lines_are_the_same_rows(tmp_path, items, indent, name):
+    """Each item of an array is a row, or told; nothing of it is passed over."""
+    (tmp_path / name).write_text(json.dumps(items, indent=indent))
+    rows = list(READERS[Path(name).suffix](tmp_path / name, "raw", None))
+    assert [values for values, problem in rows if problem is None] == [
+        item for item in items if isinstance(item, dict)
+    ]
+    assert len(rows) == len(items)
+
+
+# Answers with their sources
+
+ANSWER = "The cat sleeps."
+SOURCES = [
+    "The cat sleeps. People talk.",
+    ["People talk.", "The cat sleeps."],
+    {"first": "People talk.", "second": "The cat sleeps."},
+]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_sources_may_be_passages(pipe, tmp_path, kind, source):
+    """A list of them or a mapping, in any kind of file, gives what `check` gives."""
+    path = tmp_path / f"in{kind}"
+    cell = json.dumps(source) if kind == ".csv" and not isinstance(source, str) else source
+    rows = [{"source": cell, "answer": ANSWER}]
+    if kind == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        write(path, rows)
+    summary = judge_file(pipe, path, tmp_path / "out.jsonl", "source", "answer", work=CHECK)
+    assert summary.not_judged == 0
+    (found,) = read(tmp_path / "out.jsonl")
+    expected = pipe.check(ANSWER, source)
+    assert found["verdict"] == expected["verdict"]
+    (mine,), (theirs,) = json.loads(found["sentences"]), expected["sentences"]
+    assert [one["source"] for one in mine["evidence"]] == [one["source"] for one in theirs["evidence"]]
+    assert mine["confidence"] == pytest.approx(theirs["confidence"], abs=1e-4)
+
+
+def test_a_map_of_arrow_is_a_mapping(pipe, tmp_path):
+    """And fields that a row has not are no sources."""
+    table = {
+        "source": pa.array(
+            [[("a", "The cat sleeps."), ("b", "People talk.")]], pa.map_(pa.string(), pa.string())
+        ),
+        "answer": [ANSWER],
+    }
+    pq.write_table(pa.table(table), tmp_path / "map.parquet")
+    fields = [
+        {"source": {"a": "The cat sleeps."}, "answer": ANSWER},
+        {"source": {"b": "x"}, "answer": ANSWER},
+    ]
+    write(tmp_path / "struct.parquet", fields)
+    for name in ("map", "struct"):
+        source = tmp_path / f"{name}.parquet"
+        assert (
+            judge_file(pipe, source, tmp_path / f"{name}.jsonl", "source", "answer", work=CHECK).not_judged
+            == 0
+        )
+        (evidence, *_) = json.loads(read(tmp_path / f"{name}.jsonl")[0]["sentences"])[0]["evidence"]
+        assert evidence["source"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (None, "the source must be a string, got NoneType"),
+        (7, "the source must be a string, got int"),
+        ("", "the source is empty"),
+        ([], "the source has no passages"),
+        ({}, "the source has no passages"),
+        ({"a": None}, "the source has no passages"),
+        (["ok", None], "the source must be a string, got NoneType"),
+        ([["a"]], "the source must be a string, got list"),
+        ({"a": 1}, "the source must be a string, got int"),
+    ],
+)
+def test_a_source_that_is_none_is_told(pipe, source, problem):
+    """And the other rows are checked."""
+    rows = check_rows(pipe, [(source, ANSWER), ("The cat sleeps.", ANSWER)], [None, None])
+    assert problem in rows[0]["error"]
+    assert rows[1]["error"] is None
+
+
+def test_a_cell_of_a_csv_file_is_passages_only_where_it_is_nothing_else(pipe, tmp_path):
+    """Text that looks like JSON, and JSON of other things, is text."""
+    cells = ["[1] The cat sleeps.", "[1, 2]", '{"a": 1}', "[]", '["The cat', '"The cat sleeps."']
+    write(tmp_path / "in.csv", [{"source": cell, "answer": ANSWER} for cell in cells])
+    judge_file(pipe, tmp_path / "in.csv", tmp_path / "out.jsonl", "source", "answer", work=CHECK)
+    for cell, row in zip(cells, read(tmp_path / "out.jsonl"), strict=True):
+        expected = pipe.check(ANSWER, cell)
+        assert (row["error"], row["verdict"]) == (None, expected["verdict"])
+
+
 # Files that cannot be used
 
 
@@ -336,7 +472,14 @@ def test_a_long_csv_field(pipe, tmp_path):
         ("in.jsonl", b"\n\n", "has no rows"),
         ("in.csv", b"text;claim\na;b\n", "no column 'premise', only 'text;claim'"),
         ("in.jsonl", b'{"premise": "a", "claim": "b"}\n', "--hypothesis_column"),
-        ("in.json", b'[{"premise": "a", "hypothesis": "b"}]', "no row that can be read"),
+        ("in.json", b'[{"premise": "a", "hypothesis": "b"},\n', "nor one array of objects"),
+        ("in.json", b'[\n{"premise": "a", "hypothesis": "b"}\n', "nor one array of objects"),
+        ("in.jsonl", b'[\n{"premise": "a", "hypothesis": "b"}\n', "nor one array of objects"),
+        ("in.json", b'{"rows": [\n{"premise": "a", "hypothesis": "b"}\n]}', "it is one object over several"),
+        ("in.json", b'{\n"premise": "a",\n"hypothesis": "b"\n}\n', "it is one object over several"),
+        ("in.json", b'{\n"premise": "a"\n}\n{\n"premise": "b"\n}\n', "nor one array of objects"),
+        ("in.json", b"[]", "has no rows"),
+        ("in.json", b"[1, 2]", "row 1: it is a int, not an object"),
         ("in.csv", b'premise,hypothesis\na,b\n"a,b\nc,d\n', "line 4"),
         ("in.csv", b"a,a\n1,2\n", "several columns"),
         ("in.csv", "premise,hypothesis\na,b\n".encode("utf-16"), "UTF-16"),

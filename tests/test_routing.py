@@ -54,11 +54,24 @@ def test_the_reason_says_which_of_the_two_it_is():
     assert neither["reason"] == "nothing fits: 'b' comes nearest"
 
 
-def test_ties_go_to_the_first_and_a_threshold_itself_declines():
-    """The order of the categories decides, and abstention begins at the threshold."""
-    assert one([0.8, 0.8], [0.5, 0.5], threshold=0.7, several=False)["category"] == "a"
+@pytest.mark.parametrize(("first", "answered"), [(0.5, False), (0.504, False), (0.506, True), (0.9, True)])
+def test_a_route_within_chance_of_the_second_is_declined(first, answered):
+    """However well both fit; each for itself, both do. Only a threshold of 1 has one named."""
+    fits, among = [0.99, 0.98], [first, 1 - first]
+    result = one(fits, among, threshold=0.7, several=False)
+    assert (result["category"], result["reason"]) == (
+        ("a", None) if answered else (None, "too close to call: 'a' or 'b'")
+    )
+    assert result["ranking"][0] == ("a", pytest.approx(0.99 * first))
+    assert one(fits, among, threshold=1.0, several=False)["category"] == "a"
+    assert one(fits, among, threshold=0.7, several=True)["categories"] == ["a", "b"]
+
+
+def test_a_threshold_itself_declines():
+    """Abstention begins at the threshold; a category alone has no second."""
     at = one([0.5, 0.1], [1.0, 0.0], threshold=0.5, several=False)
     assert (at["uncertainty"], at["category"], at["confidence"]) == (0.5, None, None)
+    assert one([0.5], [1.0], threshold=0.6, several=False)["category"] == "a"
 
 
 def test_similarity_counts_as_fitted(separate):

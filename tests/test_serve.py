@@ -17,6 +17,7 @@ from conftest import HANGS
 import modernbert_nli
 from handler import EndpointHandler
 from modernbert_nli import embedded
+from modernbert_nli.guards import REASONS
 from predict import load_pipeline
 from serve import about, parse_args
 from serving.queue import Closed, Job, ModelQueue, QueueFull
@@ -94,6 +95,23 @@ def test_pairs(client, pipe):
     expected = pipe([(pair["premise"], pair["hypothesis"]) for pair in PAIRS[:5]], threshold=0.0)
     for found, of_pipe in zip(results, expected, strict=True):
         same(found, {key: of_pipe[key] for key in ("label", "confidence", "abstain", "uncertainty")})
+
+
+def test_a_result_says_why_it_abstains(client, pipe):
+    """In HTTP as in Python; the schema has all reasons."""
+    texts = [
+        ("It rains.", "It rains!"),
+        ("It costs 5 euros now.", "It costs 7 euros now."),
+        ("Wi-Fi ✅", "Wi-Fi ❌"),
+    ]
+    question = {"pairs": [dict(zip(("premise", "hypothesis"), pair, strict=True)) for pair in texts]}
+    results = client.post("/judge", json=question).json()["results"]
+    for found, of_pipe in zip(results, pipe(texts), strict=True):
+        same(found, {key: of_pipe[key] for key in ("label", "abstain", "reason")})
+    assert (results[0]["rule"], results[0]["reason"]) == ("verbatim", None)
+    schema = client.get("/openapi.json").json()
+    said = schema["paths"]["/judge"]["post"]["responses"]["200"]["description"]
+    assert all(reason in said for reason in REASONS)
 
 
 def test_routes_and_checks(client, pipe):

@@ -56,7 +56,7 @@ IMPORTING = {
     "sys._getframe",
     "object.__getattr__",
     "object.__setattr__",  # what a NamedTuple does to its own class
-    "builtins.id",  # by which torch.compiler.disable tells what it has seen
+    "builtins.id",  # of a function that torch is told not to compile
 }
 
 _events: list[tuple[str, tuple]] | None = None

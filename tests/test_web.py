@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, make_model, reach
 from loopback_hub import LoopbackHub
 from promises import entry
+from sentence_cases import KINDS
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
@@ -19,8 +22,14 @@ import onnx
 
 import calibrate
 import push_to_hub
+from modernbert_nli import guards, routing
+from modernbert_nli.claims import read_parts
+from modernbert_nli.coverage import best_matches, cosines, of_passages
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.onnx_backend import METADATA, graph_identity
+from modernbert_nli.reading import statements
+from modernbert_nli.sentences import split_sentences
+from modernbert_nli.states import TokenStates
 from publishing import static
 
 FETCHED = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|@import|url\(|from "[^.]""")
@@ -79,10 +88,14 @@ def test_a_folder_that_any_static_server_can_serve(packages, checkpoint, tmp_pat
     assert f"python -m http.server --directory {folder}" in said
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     assert set(static.VENDORED) <= set(files)
-    assert not [name for name in files if name.endswith((".safetensors", ".py", "package-lock.json"))]
+    assert not [name for name in files if name.endswith((".safetensors", "package-lock.json"))]
+    assert {name for name in files if name.endswith(".py")} >= {
+        "python/bridge.py",
+        "python/modernbert_nli/sentences.py",
+    }
     index = json.loads(files["index.json"].read_text())
     assert all(files[path].stat().st_size == size for path, size in index["files"].items())
-    assert {"model/config.json", "model/onnx/encoder_int8.onnx"} <= set(index["files"])
+    assert {"model/config.json", "model/onnx/encoder_int8.onnx", "python/bridge.py"} <= set(index["files"])
     for name, path in files.items():
         if path.suffix in (".js", ".html", ".css"):
             text = path.read_text()
@@ -223,3 +236,243 @@ def test_options_of_a_static_space(options, complaint, capsys):
     with pytest.raises(SystemExit):
         push_to_hub.main(options.split())
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+# The same decisions ---------------------------------------------------------------------------------------
+
+# As `python.js` calls the bridge, without torch and transformers; the tokenizer knows words and signs.
+ASKS = """
+import json, re, sys
+sys.path.insert(0, sys.argv[1])
+import bridge
+
+class Tokens:
+    unknown, most = 1, 512
+
+    def read(self, text):
+        def unit(place):
+            return len(text[:place].encode("utf-16-le")) // 2
+        found = list(re.finditer(r"\\w+|[^\\w\\s]", text))
+        ids = [2 if one[0].isascii() else 1 for one in found]
+        return json.dumps({"ids": ids, "places": [[unit(one.start()), unit(one.end())] for one in found]})
+
+    def decode(self, ids):
+        return "word " * len(json.loads(ids))
+
+    def vocabulary(self):
+        return json.dumps({word: 2 for word in "the it is in here no a of rain".split()})
+
+window = bridge.connect(Tokens(), sys.argv[2])
+answers = [json.loads(bridge.call(name, json.dumps(values))) for name, values in json.load(sys.stdin)]
+print(json.dumps([window, *answers, sorted({"torch", "transformers"} & set(sys.modules))]))
+"""
+CONFIG = {
+    "encoder_config": {"model_type": "bert", "max_position_embeddings": 512},
+    "id2label": {"0": "entailment", "1": "neutral", "2": "contradiction"},
+    "label2id": {"entailment": 0, "neutral": 1, "contradiction": 2},
+    "abstention_threshold": 0.4,
+    "evidence": None,
+}
+ODD = [
+    "😀 Hello! The dog 🏳️‍🌈 runs [1]. It sleeps 𝔘.",
+    "**Rules**\n\n- No dogs 😀\n- No bikes\n\nSources:\n[1] rules.pdf",
+    "| Place | Sat |\n|---|---|\n| Harbour 😀 | closed |\n| Market | 09:00 |\n\n猫。犬！ AT&amp;T. Café",
+    "\u2028 x\x85y. \x1c z",
+]
+
+
+@pytest.fixture
+def asks(packages, checkpoint, tmp_path):
+    """Asks the Python of a written page, in an interpreter that has no packages."""
+    (tmp_path / "page").mkdir()
+    static.write_static(tmp_path / "page", checkpoint)
+
+    def ask(*questions: tuple) -> list:
+        command = [sys.executable, "-I", "-S", "-c", ASKS, str(tmp_path / "page/python"), json.dumps(CONFIG)]
+        done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        window, *answers, there = json.loads(done.stdout)
+        assert window == 512
+        return [*answers, there]
+
+    return ask
+
+
+def units(text: str, span) -> str:
+    """What stands at a place that is counted in units of UTF-16."""
+    return text.encode("utf-16-le")[2 * span["start"] : 2 * span["end"]].decode("utf-16-le")
+
+
+def test_an_answer_is_read_and_decided_by_the_package_itself(asks):
+    """Claims, passages, what cannot be about a claim, verdicts: with the places of JavaScript."""
+    texts = [*ODD, *(text.replace("|", "") for kind in KINDS.values() for text in kind)]
+    texts = [text for text in texts if re.search(r"\w", text)]
+    compared = asks(*(("compare", (text, text)) for text in texts))
+    assert compared.pop() == ["torch", "transformers"]  # which stand for what is not there
+    for text, found in zip(texts, compared, strict=True):
+        parts = [part for part in read_parts(text, split_sentences(text)) if part.judged]
+        assert found["value"]["claims"] == [part.plain.text for part in parts], text
+        assert found["value"]["sentences"] == [one.text for one in statements(text)], text
+        assert all(abs(sum(share) - 1) < 1e-6 for share in found["value"]["shares"])
+    for text, found in zip(ODD, compared, strict=False):
+        value = found["value"]
+        met = [
+            {
+                "matches": [[0.1] * len(share)] * 2,
+                "passages": [
+                    {
+                        "row": row,
+                        "nearness": 1.0,
+                        "features": {},
+                        "probs": [0.8, 0.1, 0.1],
+                        "uncertainty": 0.1,
+                    }
+                    for row in range(len(value["passages"]))
+                    if row not in silent
+                ],
+            }
+            for share, silent in zip(value["shares"], value["silent"], strict=True)
+        ]
+        _, decided, _ = asks(("compare", (text, text)), ("decide_answer", (met, None)))
+        sentences = decided["value"]["sentences"]
+        assert {one["verdict"] for one in sentences} - {None}
+        for one in sentences:
+            assert units(text, one) == one["text"]
+            for place in (*one["evidence"], *one["unsupported"]):
+                assert units(text, place) == place["text"]
+
+
+def test_pairs_are_overruled_by_the_package_itself(asks):
+    """Word for word, signs that the tokenizer does not know, a number; else what the heads say."""
+    pairs = [
+        ("It is here. It rains.", "it rains"),
+        ("It is ✅ here.", "It is ❌ here."),
+        ("The rain is in at 7 a.m. here.", "The rain is in at 7 p.m. here."),
+        ("The rain is here.", "It is no rain."),
+    ]
+    said = {"probs": [0.9, 0.06, 0.04], "uncertainty": 0.1, "truncated": False}
+    found = [one["value"] for one in asks(*(("decide_pair", (*pair, said, 0.4)) for pair in pairs))[:-1]]
+    assert [one.get("rule") for one in found] == ["verbatim", None, None, None]
+    assert [one["reason"] for one in found] == [None, guards.SIGNS, guards.QUANTITY, None]
+    assert [one["abstain"] for one in found] == [False, True, True, False]
+    unsure, _ = asks(("decide_pair", (*pairs[3], {**said, "uncertainty": 0.4}, 0.4)))
+    assert (unsure["value"]["abstain"], unsure["value"]["reason"]) == (True, guards.UNCERTAIN)
+
+
+def test_what_has_no_word_is_told(asks):
+    """An answer without words is an error that says so; a text without any gets no route."""
+    error, route, other, _ = asks(
+        ("compare", ("?!", "It rains.")),
+        ("read_categories", ("✅", ["RefundRequest"])),
+        ("read_categories", ("x", [])),
+    )
+    assert "no words" in error["error"]
+    assert route["value"]["declined"]["category"] is None
+    assert route["value"]["words"] == ["refund request"]
+    assert other["value"]["declined"] is None
+    assert other["value"]["ANY_TEXT"] == list(routing.ANY_TEXT)
+
+
+def in_node(folder: Path, module: str, code: str, given: object) -> object:
+    """What an expression of `given` and of a module of the page comes to in Node."""
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is missing, in which the page's modules run without a browser")
+    (folder / "package.json").write_text('{"type": "module"}')
+    script = (
+        f'import * as module from "{(folder / module).as_uri()}";'
+        "const given = JSON.parse((await import('node:fs')).readFileSync(0, 'utf8'));"
+        f"console.log(JSON.stringify({code}));"
+    )
+    command = ["node", "--input-type=module", "--eval", script]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_routes_come_to_the_same_in_node(tmp_path):
+    """Of random scores, some of them equal, with a background and without."""
+    for name in ("route.js", "numbers.js"):
+        shutil.copy(static.WEB / name, tmp_path)
+    entry = {**routing.UNFITTED, "offset": -1.0, "slope": 0.3, "background": 30.0, "background_offset": 8.0}
+    draw, given, expected = torch.Generator().manual_seed(0), [], []
+    for count in (1, 2, 3, 12) * 25:
+        scores = 4 * torch.rand(count, generator=draw) - 2
+        if count > 2 and len(given) % 3 == 0:
+            scores[1] = scores[0]
+        anything = torch.rand(1, 5, generator=draw)
+        near = torch.rand(5, count, generator=draw)
+        evidence = routing.Evidence(scores[None], scores[None], None, None, anything, near)
+        known = dict(entry) if len(given) % 2 else {key: entry[key] for key in routing.UNFITTED}
+        names = [f"kind {row}" for row in range(count)]
+        (result,) = routing.routes(routing.decide(evidence, known), names, 0.7, False)
+        given.append([scores.tolist(), evidence.background().item(), names, known])
+        expected.append(result)
+    values = {"CLOSE": routing.CLOSE, "NO_CHOICE": routing.NO_CHOICE}
+    code = "given[0].map(([scores, near, ...rest]) => module.decided(scores, near, ...rest, 0.7, given[1]))"
+    for ours, theirs in zip(in_node(tmp_path, "route.js", code, [given, values]), expected, strict=True):
+        assert (ours["category"], ours["reason"]) == (
+            theirs["category"],
+            theirs["reason"] and in_quotes(theirs),
+        )
+        assert ours["uncertainty"] == pytest.approx(theirs["uncertainty"], abs=1e-5)
+        assert [value for _, value in ours["ranking"]] == pytest.approx(
+            [v for _, v in theirs["ranking"]], abs=1e-5
+        )
+    assert {one["category"] is None for one in expected} == {True, False}
+    assert {str(one["reason"])[:3] for one in expected} == {"Non", "too", "not"}
+
+
+def in_quotes(result: dict) -> str:
+    return re.sub(r"'([^']*)'", r"“\1”", result["reason"])
+
+
+def test_passages_are_as_near_in_node(tmp_path, tiny_bert):
+    """Features and the nearest passages of each size, of random states."""
+    for name in ("check.js", "coverage.js", "numbers.js"):
+        shutil.copy(static.WEB / name, tmp_path)
+    (tmp_path / "tokens.js").write_text("export const checkText = null;")
+    draw = torch.Generator().manual_seed(0)
+    lengths = [5, 9, 4, 12, 3, 7, 6]
+    states = [torch.randn(length, 2, 8, generator=draw) for length in lengths]
+    claim, *sentences = states
+    passages = [(at, at + 1) for at in range(6)] + [(at, at + 3) for at in range(4)]
+    ours, theirs = TokenStates.gather([claim], None), TokenStates.gather(sentences, None)
+    layers = [of_passages(best_matches(ours, theirs, layer), passages) for layer in (0, -1)]
+    share = torch.tensor([0.5, 0.25, 0.25])
+    features = {
+        "cosine": cosines(ours, theirs, passages)[0],
+        "coverage": layers[1].mean(dim=0),
+        "words": layers[0].mean(dim=0),
+        "content": share @ layers[0],
+    }
+    nearness = {"cosine": 3.0, "coverage": 10.0, "words": 10.0, "content": 1.0}
+    near = sum(weight * features[name] for name, weight in nearness.items())
+    silent = [2, 7]
+    near[silent] = -torch.inf
+    chosen = [near[:6].topk(3).indices.tolist(), (6 + near[6:].topk(2).indices).tolist()]
+    asked = {
+        "passages": passages,
+        "sizes": [0] * 6 + [1] * 4,
+        "silent": [silent],
+        "shares": [share.tolist()],
+        "rules": {"nearness": nearness, "candidates": [3, 2]},
+    }
+    code = """await (async () => {
+        const { innerSum } = await import(given.coverage);
+        const [claim, ...sentences] = given.states.map((layers) => {
+            const layer = (number) => Float32Array.from(layers.at(number).flat());
+            return { length: layers[0].length, width: 8, layer };
+        });
+        return module.nearest(claim, 0, sentences, sentences.map(innerSum), given.asked);
+    })()"""
+    given = {"states": [one.transpose(0, 1).tolist() for one in states], "asked": asked}
+    given["coverage"] = (tmp_path / "coverage.js").as_uri()
+    found = in_node(tmp_path, "check.js", code, given)
+    assert [one["row"] for one in found["passages"]] == [*chosen[0], *chosen[1]]
+    for one in found["passages"]:
+        for name, values in features.items():
+            assert one["features"][name] == pytest.approx(values[one["row"]].item(), abs=1e-4)
+        assert one["nearness"] == pytest.approx(near[one["row"]].item(), abs=1e-3)
+    spoken = [row for row in range(len(passages)) if row not in silent]
+    for layer, values in zip(found["matches"], layers, strict=True):
+        assert layer == pytest.approx(values[:, spoken].amax(dim=1).tolist(), abs=1e-4)

@@ -1,7 +1,6 @@
-// Which words of a claim a document covers, from the states of both: `coverage.py`.
+// How well texts cover the tokens of a claim, from the states of both: `coverage.py`.
 
-import { dot, normalized, sumOfRows } from "./graphs.js";
-import { WORD } from "./tokens.js";
+import { dot, normalized, sumOfRows } from "./numbers.js";
 
 // A layer of a text without its special tokens, unless it has no others: rows and how many.
 function inner(text, layer) {
@@ -57,26 +56,4 @@ export function cosines(claim, sums, passages) {
 
 export function innerSum(text) {
   return sumOfRows(inner(text, -1).rows, text.width);
-}
-
-// Spans of the words of a claim that are not covered, neighbours as one. `matches`: best match of each of its
-// tokens in the lowest and in the last layer; `rule`: the weights of both, and from where a word is uncovered.
-export function uncovered(tokens, claim, matches, rule) {
-  const [lowest, last] = matches;
-  if (tokens.count(claim) !== lowest.length) return [];
-  const spans = [];
-  let wasLacking = false;
-  for (const found of claim.matchAll(new RegExp(`[${WORD}]+(?:[-'’.][${WORD}]+)*`, "gu"))) {
-    const [start, end] = [found.index, found.index + found[0].length];
-    const place = tokens.count(claim.slice(0, start)); // of its first token
-    let score = -Infinity;
-    for (let at = place; at < tokens.count(claim.slice(0, end)); at++) {
-      score = Math.max(score, rule.words * (1 - lowest[at]) + rule.coverage * (1 - last[at]));
-    }
-    const lacking = score >= rule.threshold;
-    if (lacking && wasLacking) spans.at(-1).end = end;
-    else if (lacking) spans.push({ start, end });
-    wasLacking = lacking;
-  }
-  return spans.map((span) => ({ ...span, text: claim.slice(span.start, span.end) }));
 }

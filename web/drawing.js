@@ -9,6 +9,7 @@ const TONES = {
   contradicted: "contradiction",
   "not supported": "neutral",
   uncertain: "abstained",
+  "no claim": "abstained",
 };
 
 // An element with attributes and children (elements or texts).
@@ -96,19 +97,24 @@ export function scale(uncertainty, threshold) {
 
 export const toneOf = (verdict) => TONES[verdict];
 
-// How many sentences have which verdict.
+const claimsOf = (sentences) => sentences.filter((one) => one.verdict !== null);
+
+// How many claims have which verdict.
 export function summary(sentences) {
+  const claims = claimsOf(sentences);
+  if (!claims.length) return "There is no claim in the answer that could be checked.";
   const parts = Object.keys(TONES).flatMap((verdict) => {
-    const count = sentences.filter((one) => one.verdict === verdict).length;
+    const count = claims.filter((one) => one.verdict === verdict).length;
     return count ? [`${count} ${count > 1 ? "are" : "is"} ${verdict}`] : [];
   });
-  return `Of ${sentences.length} sentence${sentences.length > 1 ? "s" : ""}, ${parts.join(", ")}.`;
+  return `Of ${claims.length} claim${claims.length > 1 ? "s" : ""}, ${parts.join(", ")}.`;
 }
 
-// The sentences of an answer with their verdicts, each a link to its evidence, and the document with it.
+// The claims of an answer with their verdicts, each a link to its evidence, and the document with it.
 export function evidence(answerText, documentText, sentences) {
-  const marked = documentWith(documentText, sentences);
-  const rows = sentences.map((one, number) => {
+  const claims = claimsOf(sentences);
+  const marked = documentWith(documentText, claims);
+  const rows = claims.map((one, number) => {
     const link = element("a", { href: `#evidence-${number + 1}` }, underlined(answerText, one));
     link.addEventListener("click", (event) => {
       event.preventDefault();
@@ -117,8 +123,8 @@ export function evidence(answerText, documentText, sentences) {
       }
       marked.querySelector(".found")?.scrollIntoView({ block: "nearest" });
     });
-    const sure = one.abstain ? [] : [" ", element("span", {}, share(one.confidence))];
-    const said = element("p", { class: "said" }, element("b", {}, one.verdict), sure);
+    const sure = element("span", {}, one.abstain ? one.reason : share(one.confidence));
+    const said = element("p", { class: "said" }, element("b", {}, one.verdict), " ", sure);
     return element("li", { class: TONES[one.verdict] }, said, element("p", {}, link));
   });
   const title = "The document, with the evidence; a sentence above leads to its own";
@@ -136,14 +142,15 @@ function underlined(text, { start, end, unsupported }) {
   return [...parts, text.slice(at, end)];
 }
 
-// A mark for the best passage of each sentence, also where passages overlap.
-function documentWith(text, sentences) {
-  const places = sentences.map((one) => one.evidence[0]);
-  const bounds = [...new Set([0, text.length, ...places.flatMap(({ start, end }) => [start, end])])];
+// A mark for the best passage of each claim, also where passages overlap; for both that contradict each other.
+function documentWith(text, claims) {
+  const places = claims.map((one) => one.evidence.slice(0, one.conflict ? 2 : 1));
+  const bounds = [...new Set([0, text.length, ...places.flat().flatMap(({ start, end }) => [start, end])])];
   bounds.sort((one, other) => one - other);
   const parts = bounds.slice(1).map((end, row) => {
     const start = bounds[row];
-    const of = [...places.keys()].filter((number) => places[number].start <= start && end <= places[number].end);
+    const covers = (place) => place.start <= start && end <= place.end;
+    const of = [...places.keys()].filter((number) => places[number].some(covers));
     const words = text.slice(start, end);
     return of.length ? element("mark", { "data-of": of.join(" ") }, words) : words;
   });

@@ -2,6 +2,8 @@
 // As `onnx_backend.py` and `texts.py`: each text is encoded once and kept.
 
 import * as ort from "./vendor/onnxruntime-web/ort.wasm.bundle.min.mjs";
+import { normalized, sumOfRows } from "./numbers.js";
+import { startPython, withModules } from "./python.js";
 import { Tokens } from "./tokens.js";
 
 const RUNTIME = "vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm";
@@ -21,7 +23,7 @@ export async function loadModel(files, onProgress) {
   const load = async (path) => {
     found[path] = await bytesOf(path, files[path], (size) => onProgress((read += size), total));
   };
-  await Promise.all(Object.keys(files).map(load));
+  const [runtime] = await Promise.all([startPython(), ...Object.keys(files).map(load)]);
   const json = (name) => {
     const bytes = found[`model/${name}`];
     return bytes && JSON.parse(new TextDecoder().decode(bytes));
@@ -36,7 +38,8 @@ export async function loadModel(files, onProgress) {
     sessions.push(await ort.InferenceSession.create(found[`model/onnx/${graph}.onnx`]));
   }
   const config = withPromise(json("config.json"), json("onnx/int8.json"));
-  return new Model(config, new Tokens(json("tokenizer.json"), json("tokenizer_config.json"), config), ...sessions);
+  const tokens = new Tokens(json("tokenizer.json"), json("tokenizer_config.json"), config);
+  return new Model(config, tokens, withModules(runtime, found, config, tokens), ...sessions);
 }
 
 // What int8 graphs promise stands in a file of its own; what float32 promises is not theirs.
@@ -91,8 +94,8 @@ class Text {
 }
 
 class Model {
-  constructor(config, tokens, encoder, heads) {
-    Object.assign(this, { config, tokens, encoder, heads });
+  constructor(config, tokens, python, encoder, heads) {
+    Object.assign(this, { config, tokens, python, encoder, heads });
     this.kept = new Map(); // by tokens, the one used last at the end
     this.keptBytes = 0;
   }
@@ -223,22 +226,3 @@ const FLOATS = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
   const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
   return (sign ? -1 : 1) * (exponent === 31 ? (fraction ? NaN : Infinity) : size);
 });
-
-export function sumOfRows(values, width, from = 0, to = values.length / width) {
-  const sum = new Float64Array(width);
-  for (let row = from; row < to; row++) {
-    for (let at = 0; at < width; at++) sum[at] += values[row * width + at];
-  }
-  return sum;
-}
-
-export function normalized(vector) {
-  const length = Math.max(Math.sqrt(dot(vector, vector)), 1e-12);
-  return vector.map((value) => value / length);
-}
-
-export function dot(one, other) {
-  let sum = 0;
-  for (let at = 0; at < one.length; at++) sum += one[at] * other[at];
-  return sum;
-}

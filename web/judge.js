@@ -1,39 +1,14 @@
 // Text pairs to decisions: label, confidence and abstain, as `pipeline_modernbert_nli.py` makes them.
 
+import { softmax } from "./numbers.js";
+
 // Judge pairs of a premise and a hypothesis; `threshold`: abstain from this uncertainty upwards.
 export async function judgePairs(model, pairs, threshold = model.config.abstention_threshold) {
   const premises = await model.read(pairs.map(([premise]) => premise), "premise", true);
   const hypotheses = await model.read(pairs.map(([, hypothesis]) => hypothesis), "hypothesis", false);
   const outputs = await model.judge(pairs.map((_, row) => [[premises[row]], hypotheses[row]]));
-  return outputs.map((output, row) => ({
-    ...decide(output, model.config, threshold),
-    truncated: premises.truncated[row],
-  }));
+  return outputs.map(({ logits, uncertainty }, row) => {
+    const said = { probs: softmax(logits), uncertainty, truncated: premises.truncated[row] };
+    return model.python("decide_pair", ...pairs[row], said, threshold);
+  });
 }
-
-// Logits and uncertainty of a pair to its decision.
-export function decide({ logits, uncertainty }, config, threshold) {
-  const probs = softmax(logits);
-  const best = probs.indexOf(Math.max(...probs));
-  return {
-    label: config.id2label[best],
-    confidence: probs[best],
-    abstain: uncertainty >= threshold,
-    uncertainty,
-    probs: Object.fromEntries(probs.map((value, index) => [config.id2label[index], value])),
-  };
-}
-
-export function softmax(values) {
-  const greatest = Math.max(...values);
-  const powers = values.map((value) => Math.exp(value - greatest));
-  const sum = powers.reduce((total, value) => total + value, 0);
-  return powers.map((value) => value / sum);
-}
-
-export function logSumExp(values) {
-  const greatest = Math.max(...values);
-  return greatest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - greatest), 0));
-}
-
-export const sigmoid = (value) => 1 / (1 + Math.exp(-value));

@@ -14,6 +14,7 @@ const MEANINGS = {
   entailment: "It follows from the premise.",
   neutral: "The premise does not say whether it is so.",
   contradiction: "The premise contradicts it.",
+  verbatim: "The premise says so word for word.",
 };
 const ASKED = { pair: judged, route: routed, check: checked };
 
@@ -26,10 +27,10 @@ let work = Promise.resolve(); // one question after the other
 
 async function judged(premise, hypothesis) {
   const [decision] = await judgePairs(model, [[premise, hypothesis]], limit.threshold);
-  const { label, abstain } = decision;
+  const { label, abstain, reason, rule } = decision;
   const meaning = abstain
-    ? `The model abstains: it is too unsure of this pair. It leans to ${label}, which is not to be relied on.`
-    : (MEANINGS[label] ?? "");
+    ? `The model abstains: ${reason}. It leans to ${label}, which is not to be relied on.`
+    : (MEANINGS[rule ?? label] ?? "");
   return draw.answer(
     abstain ? "abstained" : label,
     abstain ? "No answer" : label[0].toUpperCase() + label.slice(1),
@@ -58,7 +59,7 @@ async function routed(text, lines) {
 }
 
 async function checked(answer, text, onProgress) {
-  const result = await check(model, answer, text, undefined, onProgress);
+  const result = await check(model, answer, text, null, onProgress);
   const verdict = result.verdict[0].toUpperCase() + result.verdict.slice(1);
   return draw.answer(
     draw.toneOf(result.verdict),

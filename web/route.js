@@ -1,45 +1,37 @@
 // A text and categories to a route, or to the reason why there is none, as `routing.py` finds it:
 // P(category) = P(any fits) * P(category | any fits).
 
-import { dot, normalized } from "./graphs.js";
-import { logSumExp, sigmoid, softmax } from "./judge.js";
-
-const UNFITTED = { similarity: 0, entailment: 1, contrast: 0, offset: 0, slope: 1, threshold: 0.5 };
-const JUDGED = 32; // of more categories, the most similar
+import { dot, logSumExp, mean, normalized, ranked, sigmoid, softmax } from "./numbers.js";
 
 // Route a text. `categories`: a Map of names to hypotheses.
 export async function route(model, text, categories, threshold) {
-  const entry = model.config.routing?.separate ?? UNFITTED;
   const names = [...categories.keys()];
+  const known = model.python("read_categories", text, names);
+  if (known.declined) return { ...known.declined, truncated: false };
+  const entry = model.config.routing?.separate ?? known.UNFITTED;
   const hypotheses = await model.read([...categories.values()], "hypothesis", false);
   const texts = await model.read([text], "text", true);
-  const similarity = entry.similarity
-    ? await similarities(model, texts[0], names, [...categories.values()], hypotheses)
-    : names.map(() => 0);
-  let rows = names.map((_, row) => row);
-  if (entry.similarity && names.length > JUDGED) {
-    rows = rows.sort((one, other) => similarity[other] - similarity[one] || one - other);
-    rows = rows.slice(0, JUDGED).sort((one, other) => one - other);
+  let [similarity, background, rows] = [names.map(() => 0), null, names.map((_, row) => row)];
+  if (entry.similarity) {
+    const named = await model.read(known.words.map((word, row) => word || categories.get(names[row])), "category", true);
+    const vectors = describe(hypotheses.map(({ vector }) => vector), named.map(({ vector }) => vector));
+    similarity = vectors.map((vector) => dot(vector, texts[0].vector));
+    if (entry.background) {
+      const others = (await model.read(known.ANY_TEXT, "text", true)).map(({ vector }) => vector);
+      background = likeness(others, texts[0].vector, vectors, known);
+    }
+    if (names.length > known.JUDGED) rows = ranked(similarity).slice(0, known.JUDGED).sort((one, other) => one - other);
   }
   const judged = await model.judge(rows.map((row) => [texts, hypotheses[row]]));
   const scores = scoresOf(similarity, rows, judged, model.config.label2id, entry);
-  return { ...decided(scores, names, entry, threshold ?? entry.threshold), truncated: texts.truncated[0] };
+  const limit = threshold ?? entry.threshold;
+  return { ...decided(scores, background, names, entry, limit, known), truncated: texts.truncated[0] };
 }
 
-async function similarities(model, text, names, sentences, hypotheses) {
-  const words = names.map((name, row) => readable(name) || sentences[row]);
-  const named = await model.read(words, "category", true);
-  const vectors = describe(
-    hypotheses.map(({ vector }) => vector),
-    named.map(({ vector }) => vector),
-  );
-  return vectors.map((vector) => dot(vector, text.vector));
-}
-
-// The name of a category as words: `refund_request` and `RefundRequest` are "refund request".
-export function readable(name) {
-  const apart = name.replace(/(?<=[a-z0-9])(?=[A-Z])/g, " ");
-  return apart.replace(/[^\p{L}\p{N}]+/gu, " ").trim().toLowerCase() || name;
+// How near a text is to those that belong to no desk: `background` of `routing.py`.
+function likeness(others, text, categories, { OWN, NEAREST }) {
+  const alike = others.map((vector) => dot(vector, text) - OWN * Math.max(...categories.map((one) => dot(vector, one))));
+  return mean(ranked(alike).slice(0, NEAREST).map((row) => alike[row]));
 }
 
 // One vector for each category. A name counts as much as names tell their hypotheses here.
@@ -76,25 +68,27 @@ function scoresOf(similarity, rows, judged, label2id, entry) {
   });
 }
 
-function decided(scores, names, entry, threshold) {
-  const fits = scores.map((score) => sigmoid(entry.offset + entry.slope * score));
+// What scores of categories come to: `decide` and `routes` of `routing.py`. `background`: null without any.
+export function decided(scores, background, names, entry, threshold, { CLOSE, NO_CHOICE }) {
+  const known = background === null || entry.background === undefined;
+  const elsewhere = known ? 1 : sigmoid(entry.background_offset - entry.background * background);
+  const fits = scores.map((score) => sigmoid(entry.offset + entry.slope * score) * elsewhere);
   const among = softmax(scores);
   const any = Math.max(...fits);
-  const ranking = names
-    .map((name, row) => ({ name, row, value: among[row] * any }))
-    .sort((one, other) => other.value - one.value || one.row - other.row);
-  const [best] = ranking;
-  const declined = 1 - best.value >= threshold;
-  const close = among[best.row] < fits[best.row]; // never of a single category
-  const shown = (row) => `“${ranking[row].name}”`;
-  const reason = close
-    ? `too close to call: ${shown(0)} or ${shown(1)}`
-    : `nothing fits: ${shown(0)} comes nearest`;
+  const values = among.map((value) => value * any);
+  const [best, second] = ranked(values);
+  const close = second !== undefined && scores[best] - scores[second] < CLOSE;
+  const uncertainty = 1 - (close ? NO_CHOICE : values[best]);
+  const declined = uncertainty >= threshold;
+  const reason =
+    close || among[best] < fits[best] // never of a single category
+      ? `too close to call: “${names[best]}” or “${names[second]}”`
+      : `nothing fits: “${names[best]}” comes nearest`;
   return {
-    category: declined ? null : best.name,
-    confidence: declined ? null : best.value,
-    uncertainty: 1 - best.value,
+    category: declined ? null : names[best],
+    confidence: declined ? null : values[best],
+    uncertainty,
     reason: declined ? reason : null,
-    ranking: ranking.map(({ name, value }) => [name, value]),
+    ranking: ranked(values).map((row) => [names[row], values[row]]),
   };
 }

@@ -3,12 +3,10 @@
 import { Tokenizer } from "./vendor/tokenizers/tokenizers.min.mjs";
 
 // What Python calls white space, for classes of regular expressions.
-export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-// What Python's \w is.
-export const WORD = "\\p{L}\\p{N}_";
-
+const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const BLANK = new RegExp(`^[${SPACE}]*$`, "u");
-const BEYOND = 1e9; // tokenizers without a window say 1e30
+// No token reaches from one of these into another.
+const APART = new RegExp(`[^${SPACE}\\p{P}$+<=>^\`|~]+|[^${SPACE}]`, "gu");
 
 // Something that cannot be judged; the message says what is wrong and what to do.
 export class TextError extends Error {}
@@ -26,21 +24,46 @@ export class Tokens {
     this.tokenizer = new Tokenizer({ ...tokenizer, added_tokens: [] }, settings);
     this.lowers = lowers(tokenizer.normalizer);
     this.separator = config.sep_token_id;
-    const positions = config.encoder_config.max_position_embeddings || BEYOND;
-    this.window = Math.min(positions, settings.model_max_length || BEYOND, BEYOND);
+    this.words = tokenizer.model.vocab;
+    this.unknown = this.words[tokenizer.model.unk_token] ?? null;
+    this.most = settings.model_max_length ?? 1e30;
+    this.window = null; // in tokens; `python.js` asks Python
   }
 
   // The ids of a text with its special tokens, as long as they are.
   ids(text) {
-    const ids = this.#encode(text);
-    const inside = ids.slice(1, -1);
-    // Some vocabularies hold "[SEP]" as an ordinary piece.
-    return inside.includes(this.separator) ? this.#encode(this.#brokenUp(text)) : ids;
+    return this.#encode(text).ids;
   }
 
-  // How many tokens a text has, special ones left out.
-  count(text) {
-    return this.ids(text).length - 2;
+  // Ids without special tokens and where each stands, for `bridge.py`. In a word that is several tokens their
+  // letters are counted, as near as the vocabulary tells them.
+  read(text) {
+    const { ids, tokens } = this.#encode(text);
+    const places = [];
+    const most = ids.length - 2;
+    for (const { index, 0: part } of text.matchAll(APART)) {
+      const end = index + part.length;
+      const until = Math.min(most, this.ids(text.slice(0, end)).length - 2);
+      const signs = [...part];
+      const single = until - places.length >= signs.length; // as Chinese ones are
+      for (let start = index; places.length < until; ) {
+        const last = places.length === until - 1;
+        const size = single ? signs.shift().length : tokens[places.length + 1].replace(/^(?:##|[Ġ▁])/u, "").length;
+        const stop = last ? end : whole(text, Math.min(end, start + size));
+        places.push([start, stop]);
+        start = stop;
+      }
+    }
+    while (places.length < most) places.push([text.length, text.length]);
+    return JSON.stringify({ ids: ids.slice(1, -1), places });
+  }
+
+  decode(ids) {
+    return this.tokenizer.decode(JSON.parse(ids));
+  }
+
+  vocabulary() {
+    return JSON.stringify(this.words);
   }
 
   // The ids of a text in the window. What exceeds it is cut from a premise (`cut`), and refused otherwise.
@@ -59,13 +82,21 @@ export class Tokens {
 
   #encode(text) {
     // JavaScript has another small sigma for the ends of words, which no vocabulary was made with.
-    return this.tokenizer.encode(this.lowers ? text.replaceAll("Σ", "σ") : text).ids;
+    const shown = this.lowers ? text.replaceAll("Σ", "σ") : text;
+    const found = this.tokenizer.encode(shown);
+    // Some vocabularies hold "[SEP]" as an ordinary piece.
+    return found.ids.slice(1, -1).includes(this.separator) ? this.tokenizer.encode(this.#brokenUp(shown)) : found;
   }
 
   #brokenUp(text) {
     for (const token of this.special) text = text.replaceAll(token, `${token[0]} ${token.slice(1)}`);
     return text;
   }
+}
+
+// A place that is not inside of a character of two units.
+function whole(text, place) {
+  return /[\uDC00-\uDFFF]/.test(text[place] ?? "") ? place + 1 : place;
 }
 
 function lowers(normalizer) {

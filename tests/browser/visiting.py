@@ -20,6 +20,7 @@ from conftest import ROOT, make_model
 from looks import LOOKS
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SLOW = 180_000  # milliseconds: a loaded machine is slow, not wrong
 FLAGS = (
     "--no-sandbox",  # which a root user's Chromium cannot have
     "--disable-gpu",
@@ -95,14 +96,14 @@ def visit(browser, request) -> Iterator[Callable[..., Any]]:
     """Opens an address as a new visitor, sees that nothing is asked of another host, that no script fails."""
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
+    expect.set_options(timeout=SLOW)
     contexts, elsewhere, failures = [], [], []
 
     def open_page(address: str, look: str = "light") -> Any:
         context = browser.new_context(**LOOKS[look])
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(SLOW)
         page.on("request", lambda sent: _elsewhere(sent.url, address) and elsewhere.append(sent.url))
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(address)

@@ -7,9 +7,10 @@
     python calibrate.py --model EXPORTED --backend onnx-int8 --data held_out.jsonl
 
 The pairs are judged in every encoding that the heads know. What can be promised goes into the checkpoint's
-config.json, and nothing else of it changes: `nli(pairs, target_risk=0.05)` then abstains so that at most 5 %
-of the answers given are wrong. `--target_risk` also sets where the checkpoint abstains unless told
-otherwise. With `--output` the checkpoint is copied there, and stays as it is.
+calibration.json, the threshold into its config.json, and nothing else of it changes:
+`nli(pairs, target_risk=0.05)` then abstains so that at most 5 % of the answers given are wrong.
+`--target_risk` also sets where the checkpoint abstains unless told otherwise. With `--output` the checkpoint
+is copied there, and stays as it is.
 
 A promise is for all pairs together: some kinds of them may be judged worse, others better. With `--group_by`
 each value of a column gets a promise of its own, without it each of several sources: `nli(pairs,
@@ -380,13 +381,21 @@ def _write_config(folder: Path, changes: dict[str, Any]) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config.update(changes)
+    if "calibration" in changes:  # in a file of its own, wherever an earlier version had it
+        from modernbert_nli.calibration import FILE, write_calibration
+
+        aside = folder / f"{FILE}.new"
+        write_calibration(aside, config.pop("calibration"), config["calibrated_heads"])
+        aside.replace(folder / FILE)
     write_aside(path, json.dumps(config, indent=2, sort_keys=True) + "\n")  # as transformers writes it
 
 
 def _write_int8(folder: Path, changes: dict[str, Any]) -> None:
+    from modernbert_nli.calibration import compact
     from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE
 
-    write_aside(folder / FOLDER / INT8_PROMISE, json.dumps(changes, indent=2, sort_keys=True) + "\n")
+    stored = {**changes, "calibration": compact(changes["calibration"])}
+    write_aside(folder / FOLDER / INT8_PROMISE, json.dumps(stored, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -389,6 +389,7 @@ def judge_pairs(
 def _fingerprint(model: Any) -> str:
     """Of all that decides on the results: the configuration and every weight, or graph, of the base too."""
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
+    config["calibration"] = model.config.calibration  # which is stored beside the others
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     digest.update(getattr(model.encoder, "digest", str)().encode())  # of graphs
     for name, tensor in model.state_dict().items():

@@ -39,7 +39,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
-from publishing.assemble import STALE_CODE, assemble
+from publishing.assemble import STALE, assemble
 from publishing.upload import NOTHING, Landed, PublishError, check_token, publish, retried, tag, tag_is_free
 from publishing.verify import NotAsLocal, compare, judged, read_back
 from training.resume import folder_aside
@@ -198,7 +198,7 @@ def publish_checkpoint(args: argparse.Namespace) -> str:
             revision=args.revision,
             create_pr=args.create_pr,
             check=_no_other_model(api, args.repo_id, config),
-            delete_patterns=STALE_CODE,
+            delete_patterns=STALE,
         )
     difference = verify(api, args, landed, expected)
     if to_tag:

@@ -1,13 +1,17 @@
 """The picture at the top of README.md: what the quick start answers, by the share of wrong answers accepted.
 
-Drawn from the calibration in its config.json. `python benchmarks/readme.py` writes it.
+Drawn from its calibration. `python benchmarks/readme.py` writes it.
 """
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from modernbert_nli.loading import stored_config  # noqa: E402
+
 PICTURE = ROOT / "docs" / "overview.svg"
 CHECKPOINT = ROOT / "checkpoints" / "quickstart"
 TARGETS = (0.02, 0.05, 0.1, 0.15, 0.2)
@@ -32,7 +36,7 @@ text { font: 14px system-ui, sans-serif; fill: #1f2328; }
 
 def picture() -> str:
     """The picture as SVG, of the checkpoint as it is."""
-    config = json.loads((CHECKPOINT / "config.json").read_text())
+    config = stored_config(CHECKPOINT)
     return drawn(config["calibration"][config["encoding"]], config["encoding"])
 
 

@@ -132,7 +132,13 @@ def _publish(run: Path, output: Path, results: dict[str, Any]) -> None:
     aside = output.with_name(output.name + ".new")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name in ("model.safetensors", "home.safetensors", "config.json", "tokenizer_config.json"):
+    for name in (
+        "model.safetensors",
+        "home.safetensors",
+        "config.json",
+        "calibration.json",
+        "tokenizer_config.json",
+    ):
         shutil.copyfile(run / name, aside / name)
     tokenizer = json.loads((run / "tokenizer.json").read_text())
     compact = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))  # a third smaller

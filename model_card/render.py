@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from calibrate import NOT_COVERED
 from modernbert_nli.calibration import CALIBRATION, heads_digest, stale
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.loading import stored_config
 
 HERE = Path(__file__).resolve().parent
 LICENCE = "apache-2.0"
@@ -105,7 +106,7 @@ def render(
         gaps.append(what)
         return f"**missing: {what}**"
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = stored_config(folder)
     results = _training_results(folder / "results.json")
     base = {"name": config["base_model_name_or_path"], "revision": config["base_model_revision"]}
     data = training_data(results) if results else []
@@ -158,7 +159,7 @@ def render(
         code=shipped_code(folder),
     )
     if outdated:
-        gaps.append(f"the promise of a risk: the calibration in config.json {outdated}")
+        gaps.append(f"the promise of a risk: its calibration {outdated}")
     if not index:
         gaps.append("the model-index: no result of this checkpoint on a set of the Hub in evaluation.json")
     return Page(str(ModelCard(text)), gaps)

@@ -1,6 +1,6 @@
 """What a checkpoint promises: a threshold for each target risk, and if new text differs from calibration's.
 
-`calibration` in the configuration is what `training/calibration.py` measured on held-out pairs, by encoding:
+`config.calibration` is what `training/calibration.py` measured on held-out pairs, by encoding:
 
     {"separate": {"method": …, "delta": 0.1, "n": 4000, "data": ["snli_validation"], "date": "2026-11-21",
                   "table": [{"target_risk": 0.05, "threshold": 0.21, "coverage": 0.48, "risk": 0.04}, …],
@@ -8,9 +8,9 @@
 
 A row promises, as a selective risk guarantee, that of the answers accepted below its threshold at most the
 share `target_risk` is wrong in the long run, with probability 1 - `delta` over the draw of the calibration
-pairs. Its threshold is null where
-that could not be promised; `coverage` and `risk` are what was measured there. `quantiles` are 101 of the
-uncertainty, from the least to the greatest; `labels` are the shares of the labels that were answered.
+pairs. Its threshold is null where that could not be promised; `coverage` and `risk` are what was measured
+there. `quantiles` are 101 of the uncertainty, from the least to the greatest; `labels` are the shares of the
+labels that were answered.
 
 That is for pairs drawn as those were. Two more promises may stand beside it:
 
@@ -29,6 +29,10 @@ domain, with probability 1 - `delta` over its draw, by `n` domains that the head
 
 A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
 by their digest: `model.set_calibration` writes both, and `model.calibration` is that of these heads or none.
+
+All of it lies in a file of its own, `calibration.json`, which is read when it is first asked for: tables by
+column, without the rows that promise nothing, `targets` being all that were tried, and with its own
+`calibrated_heads`. Earlier versions have it in config.json, where it is still read.
 """
 
 import hashlib
@@ -36,16 +40,22 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import cached_file, logging
 
+logger = logging.get_logger(__name__)
+
+FILE = "calibration.json"
 QUANTILES = 101
 ENOUGH = 50  # results to tell a drift from chance
 SIGNIFICANT = 0.01  # how often a difference may be seen where there is none
 CALIBRATION = "calibration"  # `like`: the promise for pairs drawn as calibration's
 
 _ROW = {"target_risk", "threshold", "coverage", "risk"}
+_EXACT = ("target_risk", "targets", "threshold", "delta")  # of what is stored; other figures have six digits
 HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
 _MEASURE = (
     "some 100 labelled ones tell: python calibrate.py --model CHECKPOINT --data LABELLED_PAIRS --measure"
@@ -94,6 +104,118 @@ def check_calibration(calibration: Any, encodings: Sequence[str]) -> None:
     for encoding, entry in calibration.items():
         if problem := _problem(entry):
             raise ValueError(f"`calibration[{encoding!r}]`: {problem}. Calibrate again: {HOW}")
+
+
+def write_calibration(path: Path, calibration: Mapping[str, Any] | None, heads: str | None) -> None:
+    """Write `calibration.json`, or remove it where there is no calibration.
+
+    Args:
+        path (`Path`): The file.
+        calibration (`Mapping`, *optional*): Of a configuration.
+        heads (`str`, *optional*): Its `calibrated_heads`.
+    """
+    if calibration is None:
+        path.unlink(missing_ok=True)
+        return
+    stored = {"calibrated_heads": heads, "calibration": compact(calibration)}
+    path.write_text(json.dumps(stored, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def read_calibration(
+    name: str, encodings: Sequence[str], heads: str, **location: Any
+) -> dict[str, Any] | None:
+    """The calibration that lies beside a config.json; None where there is none of its heads.
+
+    Args:
+        name (`str`): The checkpoint: folder or repository id.
+        encodings (`Sequence[str]`): That there may be.
+        heads (`str`): `calibrated_heads` of the configuration.
+        **location: Where the Hub has it: `revision`, `subfolder`, `token`, `cache_dir`, …
+
+    Raises:
+        OSError: the Hub cannot be reached, and the file was never downloaded.
+        ValueError: the file is none that `write_calibration` wrote.
+    """
+    path = cached_file(name, FILE, _raise_exceptions_for_missing_entries=False, **location)
+    if path is None:
+        return None
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        calibration = expanded(stored["calibration"])
+        check_calibration(calibration, encodings)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no calibration that can be read ({error}). Calibrate: {HOW}") from error
+    if stored.get("calibrated_heads") != heads:
+        logger.warning_once(f"{path} is of other heads than the config.json beside it, and is not read.")
+        return None
+    return calibration
+
+
+def compact(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """A calibration as it is stored."""
+    found = {}
+    for encoding, entry in calibration.items():
+        kept = _by_column(entry)
+        if "groups" in entry:
+            kept["groups"] = {name: _by_column(group, entry) for name, group in entry["groups"].items()}
+        if entry.get("domains"):
+            each = entry["domains"]["each"]
+            kept["domains"] = {**_by_column(entry["domains"]), "each": _columns(each, list(each[0]))}
+        found[encoding] = _short(kept)
+    return found
+
+
+def expanded(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """A calibration as it is used, of what `compact` made of it, or of itself."""
+    found = {}
+    for encoding, stored in calibration.items():
+        entry = _by_row(stored)
+        if "groups" in stored:
+            entry["groups"] = {name: _by_row(group, stored) for name, group in stored["groups"].items()}
+        if stored.get("domains"):
+            entry["domains"] = _by_row(stored["domains"])
+            if isinstance(each := stored["domains"]["each"], Mapping):
+                entry["domains"]["each"] = _rows(each)
+        found[encoding] = entry
+    return found
+
+
+def _by_column(promise: Mapping[str, Any], parent: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A promise with its table by column, without what it has in common with that of its `parent`."""
+    rows, above = promise["table"], parent["table"] if parent else []
+    kept = [row for row in rows if row["threshold"] is not None]
+    packed = {**promise, "table": _columns(kept, list(rows[0]) if rows else []) if kept or not parent else {}}
+    targets = [row["target_risk"] for row in rows]
+    if not parent or targets != [row["target_risk"] for row in above]:
+        packed["targets"] = targets
+    return packed
+
+
+def _by_row(stored: Mapping[str, Any], parent: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    columns = stored["table"]
+    if not isinstance(columns, Mapping):
+        return dict(stored)
+    kept = {row["target_risk"]: row for row in _rows(columns)}
+    nothing = dict.fromkeys(columns or sorted(_ROW))
+    targets = stored["targets"] if "targets" in stored else (parent or {})["targets"]
+    table = [kept.get(target, {**nothing, "target_risk": target}) for target in targets]
+    return {**{key: value for key, value in stored.items() if key != "targets"}, "table": table}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, list[Any]]:
+    return {key: [row[key] for row in rows] for key in keys}
+
+
+def _rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _short(value: Any, key: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {name: _short(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(inner, key) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) and key not in _EXACT else value
 
 
 def calibrated(calibration: Mapping[str, Any] | None, encoding: str) -> Mapping[str, Any]:

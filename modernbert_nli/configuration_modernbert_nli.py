@@ -6,8 +6,9 @@ from typing import Any, Literal
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
+from transformers.utils import CONFIG_NAME
 
-from .calibration import check_calibration
+from .calibration import FILE, check_calibration, read_calibration, write_calibration
 from .routing import check_routing
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -33,6 +34,9 @@ _SIZES = {
     ("opinion", True): (224, 192, 104),
     ("opinion", False): (192, 144, 80),
 }
+
+# Arguments that say where a checkpoint is, and how to reach it.
+LOCATION = ("cache_dir", "local_files_only", "token", "proxies", "revision", "subfolder")
 
 # What belongs to one load of the encoder, not to the encoder: never written to config.json.
 _LOAD_TIME_KEYS = ("_name_or_path", "transformers_version", "quantization_config", "architectures", "dtype")
@@ -85,7 +89,8 @@ class ModernBertNliConfig(PretrainedConfig):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
         abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
         calibration (`dict`, *optional*):
-            By encoding, what `calibrate.py` found on held-out pairs: see `calibration.py`.
+            By encoding, what `calibrate.py` found on held-out pairs: see `calibration.py`. It is saved in a
+            file beside config.json, and read from there when it is first asked for.
         calibrated_heads (`str`, *optional*):
             Digest of the heads that `abstention_threshold` and `calibration` were made for; those of other
             heads promise nothing. `model.set_calibration` writes all three.
@@ -172,8 +177,10 @@ class ModernBertNliConfig(PretrainedConfig):
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight
         self.abstention_threshold = abstention_threshold
+        # Of a checkpoint (name or folder, and how to reach it), whose calibration has not been asked for.
+        self._calibration_source: tuple[str, dict[str, Any]] | None = None
         check_calibration(calibration, ENCODINGS)
-        self.calibration = calibration
+        self._calibration = calibration
         self.calibrated_heads = calibrated_heads
         self.evidence = evidence
         check_routing(routing, ENCODINGS)
@@ -261,6 +268,51 @@ class ModernBertNliConfig(PretrainedConfig):
             config._base_override = (base_model_folder, None)
         return config
 
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """See `calibration.py`; None where there is none.
+
+        Raises:
+            OSError: its file is on the Hub, and cannot be reached.
+            ValueError: its file cannot be read.
+        """
+        if self._calibration_source is not None and self.calibrated_heads is not None:
+            name, location = self._calibration_source
+            found = read_calibration(name, ENCODINGS, self.calibrated_heads, **location)
+            self.calibration = self._calibration or found
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: dict[str, Any] | None) -> None:
+        self._calibration, self._calibration_source = calibration, None
+
+    def found_in(self, name: str, location: dict[str, Any]) -> None:
+        """Note where a calibration that nobody has asked for is, unless there is one already.
+
+        Args:
+            name (`str`): The checkpoint: folder or repository id.
+            location (`dict`): How to reach it: `revision`, `subfolder`, `token`, `cache_dir`, …
+        """
+        known = self._calibration_source
+        if self._calibration is None and (known is None or known[0] == name):
+            self._calibration_source = (name, location)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: all but access tokens."""
+        state = dict(self.__dict__)
+        if source := state.get("_calibration_source"):
+            state["_calibration_source"] = (source[0], {k: v for k, v in source[1].items() if k != "token"})
+        return state
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; the calibration is read when it is first asked for."""
+        location = {key: kwargs[key] for key in LOCATION if key in kwargs}
+        result = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        config.found_in(str(pretrained_model_name_or_path), location)
+        return result
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers, but a base named by the caller is taken for this load and not written over.
@@ -302,7 +354,10 @@ class ModernBertNliConfig(PretrainedConfig):
         for key in _LOAD_TIME_KEYS:
             encoder_config.pop(key, None)
         output["encoder_config"] = {**encoder_config, "model_type": self.encoder_config.model_type}
-        output.pop("_base_override", None)
+        for key in ("_base_override", "_calibration", "_calibration_source"):
+            output.pop(key, None)
+        if self.calibrated_heads is None and self._calibration is not None:  # of no heads: in no file
+            output["calibration"] = self._calibration
         # The base's dtype is chosen when it is loaded and the heads are always float32, so none is stored.
         output.pop("dtype", None)
         # `pipeline(config=...)` swaps strings for classes in place, which no longer serialise.
@@ -314,6 +369,14 @@ class ModernBertNliConfig(PretrainedConfig):
     def to_diff_dict(self) -> dict[str, Any]:
         """As in transformers, but the labels are always there: two without names would be left out."""
         return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
+
+    def to_json_file(self, json_file_path: Any, use_diff: bool = True) -> None:
+        """As in transformers; beside a config.json goes its calibration."""
+        calibration = None if self.calibrated_heads is None else self.calibration  # read before it is lost
+        super().to_json_file(json_file_path, use_diff)
+        path = Path(json_file_path)
+        if path.name == CONFIG_NAME:
+            write_calibration(path.with_name(FILE), calibration, self.calibrated_heads)
 
     @property
     def hidden_size(self) -> int:

@@ -1,8 +1,10 @@
 """A checkpoint to its pipeline, by the code of this package: nothing of the checkpoint's own is run."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.utils import logging
 
 from . import embedded
+from .calibration import FILE, expanded
 from .configuration_modernbert_nli import ModernBertNliConfig
 from .modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
 from .onnx_backend import Backend
@@ -78,6 +81,17 @@ def load(
     with _bars_when_long():
         model = ModernBertNliModel.from_pretrained(name, backend=backend, **location)
     return model.as_pipeline(device=device)
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a checkpoint in a folder, with the `calibration` that lies beside it."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    path = folder / FILE
+    if config.get("calibration") is None and path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["calibrated_heads"] == config.get("calibrated_heads"):
+            config["calibration"] = expanded(stored["calibration"])
+    return config
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
+from .calibration import expanded
+
 Backend = Literal["torch", "onnx", "onnx-int8", "openvino"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
@@ -176,7 +178,8 @@ def int8_promise(name: str, **location: Any) -> dict[str, Any]:
     if path is None:
         return {"calibration": None, "calibrated_heads": None}
     stored = json.loads(Path(path).read_text(encoding="utf-8"))
-    return {key: stored.get(key) for key in PROMISE}
+    calibration = expanded(stored.get("calibration") or {}) or None
+    return {**{key: stored.get(key) for key in PROMISE}, "calibration": calibration}
 
 
 def _opened_again(

@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.hub import extract_commit_hash
 
+from .calibration import FILE as CALIBRATION_FILE
 from .calibration import HOW, StaleCalibration, check_calibration, heads_digest, stale
 from .configuration_modernbert_nli import ENCODINGS, ModernBertNliConfig
 from .encoder import EncoderMismatch, check_encoder, install_hooks, layer_states, load_encoder
@@ -212,7 +213,7 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
 
     def stale_calibration(self) -> str | None:
         """Whether the configuration's calibration is of other heads or another base: a sentence, or None."""
-        if self.config.calibration is None and self.config.calibrated_heads is None:
+        if self.config.calibrated_heads is None and self.config.calibration is None:
             return None
         problem = stale(self.config, self.heads_digest())
         if problem is None and (changed := self.changed_base()):
@@ -365,6 +366,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         model._place_beside(encoder)
         model.require_base()
         model._heads_source = [(pretrained_model_name_or_path, location)]
+        here = {key: value for key, value in location.items() if key != "force_download"}
+        model.config.found_in(str(pretrained_model_name_or_path), here)
         model._remember_base(hub, pin=loaded_here)
         return (model, info) if return_info else model
 
@@ -471,6 +474,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
                     home.save(aside)
             if home is None:  # one of other heads, of an earlier save
                 (folder / FILE).unlink(missing_ok=True)
+            if self.config.calibration is None:
+                (folder / CALIBRATION_FILE).unlink(missing_ok=True)
         if push_to_hub:  # here, because transformers would push before the tokenizer is there
             self.push_to_hub(hub.pop("repo_id", folder.name), **hub)
 

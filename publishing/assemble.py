@@ -16,6 +16,7 @@ TAKEN = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "calibration.json",
     "results.json",
     "home.safetensors",
     *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
@@ -24,8 +25,9 @@ TAKEN = (
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "modernbert_nli"
-# Of earlier versions, each of which shipped files that later ones do not: the page lists all that is run.
-STALE_CODE = ("*_modernbert_nli.py", *sorted(path.name for path in PACKAGE.glob("[!_]*.py")))
+# Of earlier versions, which shipped files that later ones do not (the page lists all that is run), or of a
+# checkpoint that was calibrated.
+STALE = ("*_modernbert_nli.py", "calibration.json", *sorted(path.name for path in PACKAGE.glob("[!_]*.py")))
 
 
 def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]:

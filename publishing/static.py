@@ -20,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from modernbert_nli.calibration import expanded
+from modernbert_nli.loading import stored_config
 from modernbert_nli.onnx_backend import FOLDER, INT8_PROMISE, graph_file
 from page import examples
 from publishing.graphs import check_graph
@@ -102,6 +104,12 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     for path, name in (files | read).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
+    # What it promises is read there with the rest, as it is used, not as it is stored.
+    _write_json(folder / "model/config.json", config)
+    if promise.is_file():
+        stored = json.loads(promise.read_text(encoding="utf-8"))
+        calibration = expanded(stored.get("calibration") or {}) or None
+        _write_json(folder / read[promise], {**stored, "calibration": calibration})
     package = "python/modernbert_nli/__init__.py"
     (folder / package).write_text("")  # the real one is for what is not here
     loaded = [*read.values(), package, _RUNTIME]
@@ -115,6 +123,10 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     (folder / "index.json").write_text(json.dumps(index, ensure_ascii=False, indent=1), encoding="utf-8")
     (folder / "README.md").write_text(_readme(packages, model_id), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def python_files() -> dict[str, Path]:
@@ -176,7 +188,7 @@ def _checked(checkpoint: Path) -> dict[str, Any]:
             f"{checkpoint} has no {missing[0]}, which the page needs: name the folder that `python export.py "
             "--model CHECKPOINT --output FOLDER --int8` writes, of heads that encode texts alone."
         )
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = stored_config(checkpoint)
     if config["encoding"] != "separate":
         raise ValueError(
             f"{checkpoint} encodes pairs together; the page needs heads that encode texts alone."

@@ -12,17 +12,26 @@ from pathlib import Path
 import accelerate
 import numpy as np
 import pytest
-from conftest import PAIRS, ROOT, make_model, rows, write
+from conftest import PAIRS, ROOT, fresh, make_model, rows, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import answered, calibrated, calibrator, entry, judged_rows
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
+from transformers import AutoModel, DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
 import calibrate
 import modernbert_nli.pipeline_modernbert_nli
 import predict
-from modernbert_nli.calibration import ENOUGH, drift_from
-from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli import embedded
+from modernbert_nli.calibration import (
+    ENOUGH,
+    check_calibration,
+    compact,
+    drift_from,
+    expanded,
+    read_calibration,
+)
+from modernbert_nli.configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
+from modernbert_nli.loading import stored_config
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from page.promise import choice, limit
 from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
@@ -195,6 +204,216 @@ def test_what_is_no_calibration_is_refused(calibration):
     """Another kind of value, another encoding, an entry without its parts."""
     with pytest.raises(ValueError, match="`calibration"):
         ModernBertNliConfig(calibration=calibration)
+
+
+# As it is stored --------------------------------------------------------------------------------------------
+
+RISKS = st.lists(st.sampled_from(TARGETS), unique=True).map(sorted)
+FIGURES = st.floats(0, 1)
+
+
+@st.composite
+def tables(draw, more: tuple[str, ...] = ()) -> list[dict]:
+    """Rows of a promise, some of which promise nothing."""
+    targets = draw(RISKS)
+    thresholds = sorted(draw(st.lists(FIGURES, min_size=len(targets), max_size=len(targets))))
+    found = []
+    for target, threshold in zip(targets, thresholds, strict=True):
+        kept = draw(st.booleans())
+        figures = {key: draw(FIGURES) if kept else None for key in ("coverage", "risk", *more)}
+        found.append({"target_risk": target, "threshold": threshold if kept else None, **figures})
+    return found
+
+
+@st.composite
+def entries(draw) -> dict:
+    """Calibrations for an encoding."""
+    found = {**entry(), "table": draw(tables()), "quantiles": sorted(draw(FIGURES) for _ in range(101))}
+    if draw(st.booleans()):
+        names = draw(st.lists(st.text(min_size=1).filter("calibration".__ne__), unique=True, max_size=3))
+        found["groups"] = {name: {"n": draw(st.integers(1, 9)), "table": draw(tables())} for name in names}
+    if draw(st.booleans()):
+        each = [
+            {"name": draw(st.text()), "pairs": 3, "error": draw(FIGURES), "coverage": 0.0, "risk": None}
+            for _ in range(draw(st.integers(1, 3)))
+        ]
+        about = {"method": "m", "delta": 0.1, "n": len(each), "date": "2026-11-24", "at": None}
+        found["domains"] = {**about, "table": draw(tables(("worst_risk", "broken"))), "each": each}
+    return found
+
+
+def near(found, expected, key: str = "") -> bool:
+    """Equal but for figures after the sixth digit; what promises and how is equal to the last one."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(near(found[k], expected[k], k) for k in expected)
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(near, found, expected, [key] * len(found)))
+    if isinstance(expected, float) and key not in ("threshold", "target_risk", "delta"):
+        return found == pytest.approx(expected, rel=1e-5)
+    return found == expected
+
+
+@given(st.dictionaries(st.sampled_from(["joint", "separate"]), entries(), min_size=1))
+def test_a_stored_calibration_is_the_one_that_was(calibration):
+    """Rows and groups that promise nothing are there again; what is stored is stored the same next time."""
+    stored = json.loads(json.dumps(compact(calibration)))
+    again = expanded(stored)
+    assert near(again, calibration)
+    check_calibration(again, ENCODINGS)
+    assert compact(again) == stored
+    assert expanded(again) == again
+    assert expanded(calibration) == calibration  # of an earlier version, in config.json
+
+
+@pytest.fixture
+def stored(tiny_modernbert, tmp_path) -> Path:
+    """A calibrated checkpoint, as it is saved."""
+    nli = calibrated(tiny_modernbert, lambda scores: entry({0.05: None, 0.1: 0.5}))
+    nli.save_pretrained(tmp_path / "stored")
+    return tmp_path / "stored"
+
+
+def load_in(folder: Path, base: str) -> ModernBertNliModel:
+    return ModernBertNliModel.from_pretrained(folder, base_model_name_or_path=base)
+
+
+def test_a_calibration_is_read_when_it_is_asked_for(stored, tiny_modernbert, monkeypatch):
+    """And not before: not by loading, judging or saying whether it is stale; and once."""
+    asked = []
+    reader = read_calibration
+    module = "modernbert_nli.configuration_modernbert_nli.read_calibration"
+    monkeypatch.setattr(module, lambda *args, **kwargs: asked.append(args) or reader(*args, **kwargs))
+    nli = load_in(stored, tiny_modernbert).as_pipeline()
+    assert nli(*PAIRS[0])["label"]
+    assert nli.model.stale_calibration() is None
+    assert not asked
+    assert nli.threshold_for(0.1) == 0.5
+    assert nli.threshold_for(0.1) == 0.5
+    assert len(asked) == 1
+    config = json.loads((stored / "config.json").read_text())
+    assert "calibration" not in config
+    assert config["calibrated_heads"] == nli.model.heads_digest()
+
+
+@pytest.mark.parametrize("opened", ["config", "model", "auto class", "copied", "pickled", "saved again"])
+def test_a_calibration_is_found_from_anywhere(stored, tiny_modernbert, opened, tmp_path):
+    """However its configuration came about."""
+    expected = expanded(json.loads((stored / "calibration.json").read_text())["calibration"])
+    if opened == "config":
+        config = ModernBertNliConfig.from_pretrained(stored)
+    elif opened == "auto class":
+        how = {"trust_remote_code": True, "base_model_name_or_path": tiny_modernbert}
+        config = AutoModel.from_pretrained(stored, **how).config
+    else:
+        config = load_in(stored, tiny_modernbert).config
+    if opened == "copied":
+        config = copy.deepcopy(config)
+    elif opened == "pickled":
+        config = pickle.loads(pickle.dumps(config))
+    elif opened == "saved again":
+        config.save_pretrained(tmp_path / "again")
+        assert (tmp_path / "again" / "calibration.json").read_bytes() == (
+            stored / "calibration.json"
+        ).read_bytes()
+        config = ModernBertNliConfig.from_pretrained(tmp_path / "again")
+    assert config.calibration == expected
+
+
+def test_a_calibration_in_config_json_is_still_read(stored, tiny_modernbert, tmp_path):
+    """As earlier versions have it; saved, it goes where it belongs now."""
+    config = stored_config(stored)
+    before = config["calibration"]
+    (stored / "calibration.json").unlink()
+    (stored / "config.json").write_text(json.dumps(config))
+    model = load_in(stored, tiny_modernbert)
+    assert model.calibration == before
+    assert stored_config(stored)["calibration"] == before
+    model.save_pretrained(stored)
+    assert "calibration" not in json.loads((stored / "config.json").read_text())
+    assert load_in(stored, tiny_modernbert).calibration == before
+
+
+def test_without_a_calibration_none_is_left_beside_the_heads(stored, tiny_modernbert):
+    """Of an earlier save, whether the model had it from there or was given none."""
+    model = load_in(stored, tiny_modernbert)
+    model.set_calibration(None, 0.3)
+    assert model.calibration is None
+    model.save_pretrained(stored)
+    assert not (stored / "calibration.json").exists()
+    again = load_in(stored, tiny_modernbert)
+    assert again.calibration is None
+    assert again.config.abstention_threshold == 0.3
+
+
+def test_a_calibration_of_other_heads_is_not_read(stored, tiny_modernbert, caplog):
+    """Where files of two checkpoints were mixed, or a save was cut in between."""
+    other = json.loads((stored / "calibration.json").read_text())
+    (stored / "calibration.json").write_text(json.dumps({**other, "calibrated_heads": "0" * 64}))
+    nli = load_in(stored, tiny_modernbert).as_pipeline()
+    assert nli(*PAIRS[0])["label"]
+    with pytest.raises(ValueError, match="not calibrated for separate"):
+        nli.threshold_for(0.1)
+    assert "calibration" not in stored_config(stored)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"calibration": 3}',
+        '{"calibration": {"separate": {}}}',
+        '{"calibration": {"separate": {"table": {"risk": [0.1]}}}}',
+        '{"calibration": {"separate": {"table": {"target_risk": [0.1], "risk": []}, "targets": [0.1]}}}',
+        '{"calibration": {"apart": {"table": []}}}',
+    ],
+)
+def test_a_calibration_that_cannot_be_read_is_told(stored, tiny_modernbert, text):
+    """Which file, and what to do, when it is asked for; judging goes on without it."""
+    (stored / "calibration.json").write_text(text)
+    nli = load_in(stored, tiny_modernbert).as_pipeline()
+    assert nli(*PAIRS[0])["label"]
+    with pytest.raises(ValueError, match=r"(?s)calibration\.json is no calibration.*calibrate\.py"):
+        nli.threshold_for(0.1)
+
+
+def ask_hub(name: str, base: str, cache: str) -> list:
+    """What was downloaded of a calibration before it was asked for, and thresholds by it."""
+    import pickle
+    from pathlib import Path
+
+    from transformers import AutoModel, pipeline
+
+    how = {"trust_remote_code": True, "token": "hf_mine", "cache_dir": cache}
+    model = AutoModel.from_pretrained(name, base_model_name_or_path=base, **how)
+    before = list(Path(cache).rglob("calibration.json"))
+    assert b"hf_mine" not in pickle.dumps(model.config)
+    nli = model.as_pipeline()
+    found = nli.threshold_for(0.1)
+    kwargs = {"base_model_name_or_path": base, "cache_dir": cache}
+    piped = pipeline(model=name, model_kwargs=kwargs, trust_remote_code=True, target_risk=0.1)
+    return [len(before), found, piped.threshold]
+
+
+def test_a_calibration_comes_from_the_hub_when_it_is_asked_for(stored, hub, tiny_modernbert, tmp_path):
+    """From the same place, by the same token as the heads."""
+    hub.add("tester/calibrated", stored)
+    args = ("tester/calibrated", tiny_modernbert, str(tmp_path / "cache"))
+    assert fresh(ask_hub, *args, home=tmp_path, HF_ENDPOINT=hub.url) == [0, 0.5, 0.5]
+    tokens = {request.token for request in hub.requests if request.path.endswith("/calibration.json")}
+    assert "hf_mine" in tokens
+
+
+def test_the_quick_start_says_briefly_what_it_is():
+    """Its configuration can be read at a glance, and its calibration is small."""
+    config = json.loads((embedded.CHECKPOINT / "config.json").read_text())
+    assert "calibration" not in config
+    fitted = {key: config.pop(key) for key in ("evidence", "routing")}  # weights of their own
+    assert len(json.dumps(config, indent=2)) <= 4_000
+    assert all(fitted.values())
+    assert (embedded.CHECKPOINT / "calibration.json").stat().st_size <= 20_000
+    assert stored_config(embedded.CHECKPOINT)["calibration"]["separate"]["n"] > 1000
 
 
 # In the pipeline --------------------------------------------------------------------------------------------
@@ -507,11 +726,13 @@ def test_a_checkpoint_is_calibrated_in_place(command, tiny_modernbert, capsys):
     assert run(target_risk=0.15, delta=0.2) == 0
     told = capsys.readouterr()
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"config.json", "calibration.json"}
     old, new = (json.loads(files["config.json"]) for files in (before, after))
-    assert {key for key in new if new[key] != old.get(key)} == set(calibrate.CALIBRATED)
-    assert set(new["calibration"]) == {"separate", "joint"}
-    found = new["calibration"]["separate"]
+    assert {key for key in new if new[key] != old.get(key)} == set(calibrate.CALIBRATED) - {"calibration"}
+    calibration = stored_config(folder)["calibration"]
+    assert set(calibration) == {"separate", "joint"}
+    found = calibration["separate"]
     assert (found["n"], found["delta"], found["data"]) == (300, 0.2, ["held_out"])
 
     base = {"base_model_name_or_path": tiny_modernbert}
@@ -540,7 +761,7 @@ def test_a_copy_is_calibrated(command, tmp_path):
     assert run(target_risk=0.2, output=tmp_path / "calibrated") == 0
     assert (folder / "config.json").read_bytes() == before
     copied = {path.name for path in (tmp_path / "calibrated").iterdir()}
-    assert copied == {path.name for path in folder.iterdir()}
+    assert copied == {"calibration.json", *(path.name for path in folder.iterdir())}
     assert ModernBertNliConfig.from_pretrained(tmp_path / "calibrated").calibration
     assert run(output=tmp_path / "calibrated") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "checkpoint"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from model_card.render import Evaluation, Page, render, training_data
+from modernbert_nli.loading import stored_config
 from training.domains import domain_promise
 from training.sources import KNOWN_SETS
 
@@ -157,7 +158,7 @@ def test_the_promise_is_that_of_the_configuration(folder):
 def test_kinds_of_text_and_groups_are_shown(folder, tmp_path):
     """Each domain and each group as the configuration has it; where no row is kept the card says so."""
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    config = json.loads((folder / "config.json").read_text())
+    config = stored_config(folder)
     draw = np.random.default_rng(0)
     uncertainty = [draw.uniform(0, 0.5, 300) for _ in range(12)]
     domains = {f"kind {number}": (draw.random(300) < 0.5 * u, u) for number, u in enumerate(uncertainty)}
@@ -233,10 +234,8 @@ def test_gaps_are_seen(folder, tmp_path, remove, results, gap):
 def test_a_checkpoint_that_promises_nothing(folder, tmp_path):
     """An uncalibrated one is a gap, not an empty table."""
     for path in folder.iterdir():
-        if path.name != "config.json":
+        if path.name != "calibration.json":
             (tmp_path / path.name).symlink_to(path)
-    config = json.loads((folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "calibration": None}))
     assert any("not calibrated" in gap for gap in page(tmp_path, evaluation(BASE)).gaps)
 
 
@@ -251,8 +250,7 @@ def test_a_promise_of_other_heads_is_not_published(folder, tmp_path):
     assert "target_risk" in own.text
     assert not any("other heads" in gap for gap in own.gaps)
     assert any(
-        "the promise of a risk: the calibration in config.json was made for other heads" in gap
-        for gap in others.gaps
+        "the promise of a risk: its calibration was made for other heads" in gap for gap in others.gaps
     )
     assert "target risk" not in others.text.lower()
 

@@ -14,6 +14,7 @@ from safetensors import safe_open
 import predict
 from modernbert_nli import embedded
 from modernbert_nli.embedded import CHECKPOINT, base_folder
+from modernbert_nli.loading import stored_config
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import overview
@@ -175,7 +176,7 @@ def test_the_overview_is_that_of_the_checkpoint():
     """Each share that the calibration in its configuration names, and what is known of other text."""
     picture = overview.PICTURE.read_text()
     assert picture == overview.picture()
-    config = json.loads((CHECKPOINT / "config.json").read_text())
+    config = stored_config(CHECKPOINT)
     rows = config["calibration"][config["encoding"]]["table"]
     (row,) = [row for row in rows if row["target_risk"] == 0.1]
     assert f">{row['coverage']:.0%}<" in picture

@@ -12,6 +12,7 @@ import torch
 import yaml
 from conftest import ROOT, make_model, reach
 from loopback_hub import LoopbackHub
+from promises import entry
 from sentence_cases import KINDS
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
@@ -19,10 +20,12 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
 import onnx
 
+import calibrate
 import push_to_hub
 from modernbert_nli import guards, routing
 from modernbert_nli.claims import read_parts
 from modernbert_nli.coverage import best_matches, cosines, of_passages
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.onnx_backend import METADATA, graph_identity
 from modernbert_nli.reading import statements
 from modernbert_nli.sentences import split_sentences
@@ -110,10 +113,28 @@ def test_what_int8_promises_goes_along(packages, checkpoint, tmp_path):
     promise.write_text(json.dumps(stored))
     (tmp_path / "web").mkdir()
     static.write_static(tmp_path / "web", checkpoint)
-    assert (tmp_path / "web/model/onnx/int8.json").read_bytes() == promise.read_bytes()
+    assert json.loads((tmp_path / "web/model/onnx/int8.json").read_text()) == stored
     promise.write_text(json.dumps({**stored, "calibrated_heads": "0" * 64}))
     with pytest.raises(ValueError, match=r"int8\.json: .* was made for other heads"):
         static.write_static(tmp_path / "web", checkpoint)
+
+
+def test_the_page_gets_a_calibration_as_it_is_used(packages, checkpoint, tiny_bert, tmp_path, monkeypatch):
+    """By row and with its configuration, which is stored by column and beside it."""
+    monkeypatch.setattr(ModernBertNliModel, "changed_base", lambda self: None)  # these graphs compute nothing
+    model = ModernBertNliModel.from_pretrained(checkpoint, base_model_name_or_path=tiny_bert)
+    model.set_calibration({"separate": entry({0.05: None, 0.1: 0.4})}, 0.4)
+    model.config.save_pretrained(checkpoint)
+    promise = {name: getattr(model.config, name) for name in calibrate.CALIBRATED}
+    calibrate.write(promise, str(checkpoint), None, None, int8=True)
+    assert "targets" in (checkpoint / "onnx" / "int8.json").read_text()
+    (tmp_path / "web").mkdir()
+    static.write_static(tmp_path / "web", checkpoint)
+    for name in ("config.json", "onnx/int8.json"):
+        shown = json.loads((tmp_path / "web" / "model" / name).read_text())
+        rows = shown["calibration"]["separate"]["table"]
+        assert [row["threshold"] for row in rows] == [None, 0.4]
+        assert shown["calibrated_heads"] == model.heads_digest()
 
 
 def test_it_is_sent_in_one_commit_as_a_static_space(packages, checkpoint, tmp_path, capsys, monkeypatch):

@@ -140,9 +140,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         layers = sorted({layer for read in self.config.encoder_layers.values() for layer in read})
         if isinstance(encoder, OnnxEncoder):
             layers = self.config.encoder_layers.get("separate", [])
-        elif any(
-            part.is_meta for part in encoder.parameters()
-        ):  # unless accelerate fetches them for each call
+        elif any(part.is_meta for part in encoder.parameters()):
+            # None, unless accelerate fetches them for each call.
             layers = layers if any(hasattr(part, "_hf_hook") for part in encoder.modules()) else []
         if not layers:
             return None

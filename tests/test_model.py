@@ -1,6 +1,7 @@
 """The model: an encoder that stays as it is, four modes, heads of the published size, and any base."""
 
 import copy
+import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -525,3 +526,177 @@ def test_threads(model):
         found = list(pool.map(judge, range(len(batches))))
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one, other)
+
+
+ONE_TEXT = [["[CLS] a [SEP]"], ["[CLS] a [SEP] [SEP]"], ["[CLS] [SEP] a [SEP]"], ["[CLS] [SEP] [SEP]"]]
+
+
+@pytest.mark.parametrize(
+    "kind", [*ONE_TEXT, ["[CLS] a [SEP] b [SEP]", "[CLS] a [SEP]"], ["[SEP]"], ["a"]], ids=str
+)
+def test_one_text_alone_is_no_pair(tiny_modernbert, head_type, kind):
+    """It is not judged against nothing, whichever side is empty; its embedding is had all the same."""
+    numbers = {"[CLS]": 2, "[SEP]": 3, "a": 20, "b": 21}
+    batch = ids_of(*([numbers[token] for token in row.split()] for row in kind))
+    model = make_model(tiny_modernbert, head_type)
+    classifier = ModernBertNliForSequenceClassification(model.config, encoder=model.encoder).eval()
+    row = len(kind) - 1
+    for ask in (
+        lambda: model(**batch, mode="nli"),
+        lambda: model(**batch, mode="abstention"),
+        lambda: model(**batch, labels=torch.zeros(len(kind), dtype=torch.long)),
+        lambda: model.summaries(**batch),
+        lambda: classifier(**batch),
+    ):
+        with pytest.raises(ValueError, match=rf"Row {row} of the batch is one text alone, .*'text_pair'"):
+            ask()
+    assert model(**batch, mode="embed").shape == (len(kind), model.config.hidden_size)
+    assert model(**batch).last_hidden_state.shape[0] == len(kind)
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ([0, 1, 3], r"0 to 2, for entailment, neutral, contradiction, or -100 for none, got \[0, 1, 3\]"),
+        ([1, 2, 3], r"got \[1, 2, 3\]"),  # numbered from 1
+        ([3, 3, 3], r"got \[3\]"),
+        ([-1, 0, 1], r"got \[-1, 0, 1\]"),
+        ([7, 0, -100], r"got \[-100, 0, 7\]"),
+        ([0.0, 1.0, 2.0], "a whole one for each of 3 pairs, got torch.float32"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], r"got torch.int64 of shape \(3, 3\)"),
+        ([0, 1], r"of shape \(2,\)"),
+        (0, r"of shape \(\)"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(tiny_modernbert, batch, labels, complaint):
+    """As any classifier refuses them, with what they may be; none is taken for something else."""
+    model = make_model(tiny_modernbert, "separate")
+    classifier = ModernBertNliForSequenceClassification(model.config, encoder=model.encoder).eval()
+    for one in (model, classifier):
+        with pytest.raises(ValueError, match=complaint):
+            one(**batch, labels=torch.tensor(labels))
+
+
+def test_pairs_without_a_label_do_not_count(model, batch):
+    """-100, as everywhere."""
+    logits = model(**batch, mode="nli")
+    expected = torch.nn.functional.cross_entropy(logits[:1], torch.tensor([2]))
+    assert_close(model(**batch, labels=torch.tensor([2, -100, -100])).loss, expected)
+
+
+def test_an_encoder_that_is_to_learn_says_that_it_is_frozen(tiny_modernbert, head_type, batch, caplog):
+    """By `requires_grad_`, part by part, or by adapters of others inside it."""
+    labels = torch.tensor([0, 1, 2])
+    model = make_model(tiny_modernbert, head_type).train()
+    free = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    logging.Logger.warning_once.cache_clear()
+    assert model.requires_grad_() is model
+    assert "The encoder stays frozen" in caplog.text
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == free
+    assert model(**batch, labels=labels).loss.requires_grad
+    model.requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    for change in (
+        lambda model: model.encoder.requires_grad_(True),
+        lambda model: model.encoder.layers[1].mlp.requires_grad_(True),
+        lambda model: [parameter.requires_grad_(True) for parameter in model.parameters()],
+    ):
+        model = make_model(tiny_modernbert, head_type).train()
+        change(model)
+        with pytest.raises(ValueError, match=r"frozen: no gradient reaches it.*--adapter lora"):
+            model(**batch, labels=labels)
+        with torch.no_grad():
+            assert model(**batch, labels=labels).loss.isfinite()
+        assert model.eval()(**batch, labels=labels).loss.isfinite()
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    config = peft.LoraConfig(target_modules=["Wqkv"], r=2)
+    adapted = peft.get_peft_model(make_model(tiny_modernbert, head_type), config).train()
+    with pytest.raises(ValueError, match="nor an adapter inside it, such as peft's"):
+        adapted(**batch, labels=labels)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_padding_may_be_on_the_left(base, head_type):
+    """The first token that is one is [CLS]: beside a longer pair, a shorter one says what it says alone."""
+    model = on_base(BASES[base], head_type)
+    short, long = [1, 9, 8, 2, 7, 2], [1, 9, 8, 2, 7, 6, 5, 12, 11, 2]
+    ids = torch.tensor([[0] * (len(long) - len(short)) + short, long])
+    batch = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    alone = ids_of(short)
+    if base in ("bert", "albert", "deberta-v2", "distilbert") and head_type != "separate":
+        # Whose positions count from the edge: nothing but the place of [CLS] is ours.
+        batch["attention_mask"] = batch["attention_mask"].bool()
+        expected = model.encoder(ids, batch["attention_mask"].long()).last_hidden_state[
+            :1, len(long) - len(short)
+        ]
+        assert torch.equal(model(**batch, mode="embed")[:1], expected)
+        return
+    with torch.no_grad():
+        assert_close(model(**batch, mode="nli")[:1], model(**alone, mode="nli"), atol=1e-4, rtol=1e-3)
+        if head_type == "cls":
+            embedded, expected = model(**batch, mode="embed")[:1], model(**alone, mode="embed")
+            assert_close(embedded, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_attentions_that_a_kernel_does_not_give_are_warned_of(tiny_modernbert, head_type, batch, caplog):
+    """As transformers does: there are none, and it is said once; eager attention gives all."""
+    for attention in ("sdpa", "eager"):
+        config = make_model(tiny_modernbert, head_type).config
+        encoder = AutoModel.from_pretrained(tiny_modernbert, attn_implementation=attention)
+        logging.Logger.warning_once.cache_clear()
+        caplog.clear()
+        for one in (ModernBertNliModel, ModernBertNliForSequenceClassification):
+            output = one(config, encoder=encoder).eval()(
+                **batch, output_attentions=True, output_hidden_states=True
+            )
+            assert len(output.hidden_states) == 4
+            given = output.attentions is not None and all(layer is not None for layer in output.attentions)
+            assert given == ("gives no attentions" not in caplog.text)
+        assert given or attention == "sdpa"
+
+
+def test_layers_quantised_in_place(tiny_modernbert, head_type, batch, tmp_path):
+    """All of them, or the base's: what is said stays close, guarantees end, and heads are saved as floats."""
+
+    def quantised(part):
+        return torch.ao.quantization.quantize_dynamic(part, {torch.nn.Linear}, dtype=torch.qint8)
+
+    plain = make_model(tiny_modernbert, head_type)
+    expected = plain(**batch, mode="nli")
+    whole = quantised(copy.deepcopy(plain)).eval()
+    base = copy.deepcopy(plain)
+    base.encoder = quantised(base.encoder)
+    for model in (whole, base):
+        assert_close(model(**batch, mode="nli"), expected, atol=0.1, rtol=0.1)
+        assert len(model.as_pipeline()(PAIRS)) == len(PAIRS)
+        assert model.as_pipeline().route("the dog", ["dogs", "cats"])["ranking"]
+        assert model.as_pipeline().check("The cat sleeps.", PAIRS[2][0])["verdict"]
+    assert whole.heads_digest() != plain.heads_digest() == base.heads_digest()
+    assert quantised(copy.deepcopy(plain)).heads_digest() == whole.heads_digest()
+    with pytest.raises(ValueError, match="quantised in place cannot be saved"):
+        whole.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    base.save_pretrained(tmp_path)
+    again = ModernBertNliModel.from_pretrained(tmp_path, base_model_name_or_path=tiny_modernbert)
+    assert torch.equal(again(**batch, mode="nli"), expected)
+    if head_type == "separate":
+        assert len(whole.project_states(whole.encode(["the dog"]))) == 1
+
+
+@pytest.mark.parametrize("how", ["loaded", "double", "bfloat16"])
+def test_other_precisions(checkpoint, tiny_modernbert, batch, how):
+    """Every interface works, loaded heads stay float32, and what is said is the same but for rounding."""
+    base = {"base_model_name_or_path": tiny_modernbert}
+    expected = ModernBertNliModel.from_pretrained(checkpoint, **base)(**batch, mode="nli")
+    if how == "loaded":
+        model = ModernBertNliModel.from_pretrained(checkpoint, dtype=torch.float64, **base)
+        assert model.encoder.dtype == torch.float64
+        assert model.nli_output.weight.dtype == torch.float32
+    else:
+        model = getattr(ModernBertNliModel.from_pretrained(checkpoint, **base), how)()
+    tolerance = 0.05 if how == "bfloat16" else 1e-3
+    assert_close(model(**batch, mode="nli").float(), expected, atol=tolerance, rtol=tolerance)
+    nli = model.as_pipeline()
+    assert len(nli(PAIRS)) == len(PAIRS)
+    assert nli.route("the dog", ["dogs", "cats"])["ranking"]
+    assert nli.check("The cat sleeps.", PAIRS[2][0])["verdict"]

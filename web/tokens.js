@@ -48,7 +48,7 @@ export class Tokens {
       const single = until - places.length >= signs.length; // as Chinese ones are
       for (let start = index; places.length < until; ) {
         const last = places.length === until - 1;
-        const size = single ? signs.shift().length : tokens[places.length + 1].replace(/^(?:##|[Ġ▁])/u, "").length;
+        const size = single ? (signs.shift()?.length ?? 0) : tokens[places.length + 1].replace(/^(?:##|[Ġ▁])/u, "").length;
         const stop = last ? end : whole(text, Math.min(end, start + size));
         places.push([start, stop]);
         start = stop;

@@ -332,7 +332,7 @@ def test_the_encoding_is_chosen_for_a_pipeline_or_for_a_call(separate):
             assert list(answer["probs"].values()) == pytest.approx(probs, abs=1e-6)
     with pytest.raises(ValueError, match="not 'both'"):
         separate.as_pipeline()(*PAIRS[0], encoding="both")
-    with pytest.raises(ValueError, match="Give a text, texts, a mapping of names to texts, .* not NoneType"):
+    with pytest.raises(ValueError, match=r"Give a text, texts, a mapping of names to texts, .* not NoneType"):
         separate.as_pipeline().validate_fact(None, "a claim")
 
 

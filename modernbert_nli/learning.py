@@ -96,7 +96,7 @@ class LearningMixin:
         """
         self._check_risk(target_risk)
         texts = list(items_of(texts, "a list of texts"))
-        labels = [plain(label) for label in items_of(labels, "a list of labels")]
+        labels = list(items_of(labels, "a list of labels"))
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts and {len(labels)} labels do not match.")
         known = as_categories(categories)

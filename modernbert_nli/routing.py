@@ -136,8 +136,8 @@ def answers_of(labels: Sequence[Any], categories: Categories) -> list[int]:
     """The number of each text's category, or `NOTHING`.
 
     Args:
-        labels (`Sequence`): Names of categories; `None`, or one of `NO_CATEGORY` where no category is called
-            so, where none fits.
+        labels (`Sequence`): Names of categories, or scalars of NumPy and the like; where none fits, `None` or
+            one of `NO_CATEGORY`, if no category is called so.
 
     Raises:
         PairError: a label that is none of these, such as a name with a slip; its position is named.
@@ -145,7 +145,7 @@ def answers_of(labels: Sequence[Any], categories: Categories) -> list[int]:
     places = dict.fromkeys([None, *NO_CATEGORY], NOTHING)
     places |= {name: number for number, name in enumerate(categories.names)}
     answers = []
-    for row, label in enumerate(labels):
+    for row, label in enumerate(map(plain, labels)):
         if not isinstance(label, str | int | float | None) or label not in places:
             raise PairError(
                 row,

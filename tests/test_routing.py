@@ -1,17 +1,36 @@
 """Routes: the best of all categories, whether it is declined and why, and what is promised of it."""
 
+import csv
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import make_model
+from desks import DESKS, GENUINE, JUNK
+from hypothesis import given
+from hypothesis import strategies as st
 
 import calibrate
 import modernbert_nli.routing
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.published_heads import load_modernbert_nli
-from modernbert_nli.routing import JUDGED, UNFITTED, Decision, as_categories, routes
+from modernbert_nli.routing import (
+    BACKGROUND,
+    JUDGED,
+    NO_CATEGORY,
+    NOTHING,
+    UNFITTED,
+    Decision,
+    Evidence,
+    answers_of,
+    as_categories,
+    decide,
+    routes,
+)
+from modernbert_nli.tokenization import PairError
 
 FITTED = {
     "similarity": 13.0,
@@ -183,6 +202,109 @@ def test_a_category_that_abstains_is_not_passed_over(quick):
     assert route["category"] == "delivery"
 
 
+# What belongs to no desk ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DESKS)
+def test_short_junk_goes_to_no_desk(quick, name):
+    """Of greetings, keyboard mash, digits, signs, closings and unrelated requests one in twenty at most."""
+    junk = [text for texts in JUNK.values() for text in texts]
+    found = {
+        text: route["category"] for text, route in zip(junk, quick.route(junk, DESKS[name]), strict=True)
+    }
+    routed = {text: category for text, category in found.items() if category}
+    assert len(routed) <= 0.05 * len(junk), routed
+
+
+def test_texts_of_a_desk_go_there(quick):
+    """As they did when short junk did too: 91 of 94 were routed, 89 of these rightly."""
+    routed = right = 0
+    for name, by_category in GENUINE.items():
+        rows = [(text, category) for category, texts in by_category.items() for text in texts]
+        for route, (_, category) in zip(
+            quick.route([text for text, _ in rows], DESKS[name]), rows, strict=True
+        ):
+            routed += route["category"] is not None
+            right += route["category"] == category
+    assert routed >= 91
+    assert right >= 89
+
+
+@pytest.mark.parametrize(
+    "text", ["?", "!!!", "…", "——", "@#&%", "\u200b.", "✅", "😀😀", "( )", "猫", "ἀρχή", "wqzx jkvp"]
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_what_the_encoder_does_not_read_is_declined_without_heads(quick, monkeypatch, text, several):
+    """With a reason, among texts that it reads, and whatever threshold is given."""
+    categories = DESKS["hotel"]
+    other = "Could we get some fresh towels?"
+    expected = quick.route(other, categories, several=several)
+    found = quick.route([text, other, text], categories, several=several, threshold=0.5 if several else None)
+    assert [route["category"] for route in found] == [None, expected["category"], None]
+    assert found[1]["ranking"] == [(name, pytest.approx(value)) for name, value in expected["ranking"]]
+    monkeypatch.setattr(quick.model, "judge_every", None)
+    alone = quick.route(text, categories, threshold=1.0, several=several)
+    assert (alone["category"], alone["reason"]) == (None, "not text that the encoder reads")
+    assert (alone["confidence"], alone["uncertainty"]) == (None, 1.0)
+    assert [name for name, _ in alone["ranking"]] == list(categories)
+    assert set(alone) == set(expected)
+
+
+def test_a_word_that_names_a_category_is_read(quick):
+    """However little the encoder knows of it."""
+    categories = {"Zyxorb": "This is about the Zyxorb.", "Quvli": "This is about the Quvli."}
+    assert quick.route("zyxorb", categories)["reason"] != "not text that the encoder reads"
+    assert quick.route("zyxorbs", categories)["reason"] == "not text that the encoder reads"
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [
+        {"a": "This is about music.", "b": "This is about music."},
+        {"music": "This is about music.", "songs": "This is about music."},
+        {"a": "This is about music.", "b": "This is about music.", "c": "This is about tax."},
+        ["music", "Music"],
+        {"x": "It asks for a refund.", "y": "It asks for a refund."},
+    ],
+)
+def test_categories_with_the_same_text_are_too_close_to_call(quick, categories):
+    """None of them is better than the other."""
+    for text in ("The band played a new song.", "I love jazz and blues."):
+        route = quick.route(text, categories)
+        assert route["category"] is None
+        assert route["reason"].startswith(("too close to call", "nothing fits"))
+
+
+def test_an_entry_of_version_0_2_still_routes(quick):
+    """It has no background: routes are what they were, but for ties and what is not read."""
+    entry = dict(quick.model.config.routing["separate"])
+    for key in BACKGROUND:
+        del entry[key]
+    config = quick.model.config.to_dict()
+    type(quick.model.config)(**{**config, "routing": {"separate": entry}})
+    evidence = Evidence(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[0.2, 0.5]]))
+    old = decide(evidence, entry)
+    new = decide(evidence, quick.model.config.routing["separate"])  # without texts of no desk: the same
+    assert torch.equal(old.fits, new.fits)
+    broken = {**entry, "background": 3.0}
+    with pytest.raises(ValueError, match="has both of background, background_offset"):
+        type(quick.model.config)(**{**config, "routing": {"separate": broken}})
+
+
+def test_a_text_that_is_near_what_belongs_to_no_desk_fits_less():
+    """But not where that is near a category too, as the weather is to one who tells it."""
+    entry = {**FITTED, "background": 30.0, "background_offset": 8.0}
+    known = (torch.tensor([[0.0, -1.0]]), torch.tensor([[0.0, -1.0]]), torch.tensor([[0.6, 0.1]]))
+    far, near = torch.zeros(1, 80), torch.full((1, 80), 0.6)
+    apart, alike = torch.zeros(80, 2), torch.full((80, 2), 0.6)
+    fits = [
+        float(decide(Evidence(*known, anything=anything, near=to), entry).fits.max())
+        for anything, to in ((far, apart), (near, apart), (near, alike))
+    ]
+    assert fits[1] < 0.01 * fits[0]
+    assert fits[2] > 0.1 * fits[0]
+
+
 # The promise ------------------------------------------------------------------------------------------------
 
 
@@ -243,17 +365,34 @@ def test_a_risk_of_wrong_routes_is_promised(labelled, tiny_modernbert, capsys, m
         nli.route(TEXTS, ANIMALS, target_risk=0.9)
 
 
+ROW = '{"text": "a cat", "label": "a"}\n'
+
+
 @pytest.mark.parametrize(
     ("texts", "categories", "complaint"),
     [
-        ('{"text": "a"}\n', '["a", "b"]', "line 1: expected"),
+        ('{"text": "a"}\n', '["a", "b"]', "row 1: expected"),
+        (ROW + '{"label": "a"}\n', '["a", "b"]', "row 2: expected"),
+        (ROW + "no row\n", '["a", "b"]', "row 2: expected"),
+        (ROW + '\n{"text": null, "label": "a"}\n', '["a", "b"]', "row 2: the text must be a string"),
+        (ROW + '{"text": 5, "label": "a"}\n', '["a", "b"]', "row 2: the text must be a string"),
+        (ROW + '{"text": " ", "label": "a"}\n', '["a", "b"]', "row 2: the text is empty"),
+        (
+            ROW + '{"text": "x", "label": "A"}\n',
+            '["a", "b"]',
+            "row 2: the label 'A' is none of the categories",
+        ),
+        (ROW + '{"text": "x", "label": ["a"]}\n', '["a", "b"]', "row 2: the label ['a'] is none"),
+        (ROW + '{"text": "x", "label": true}\n', '["a", "b"]', "row 2: the label True is none"),
+        (ROW + '{"text": "x", "label": 1}\n', '{"0": "no", "2": "two"}', "row 1: the label 'a' is none"),
         ("", '["a", "b"]', "holds no texts"),
-        ('{"text": "a", "label": "a"}\n', "{", "is no JSON file of categories"),
-        ('{"text": "a", "label": "a"}\n', "[]", "maps each category to its hypothesis"),
+        ("[\n" + ROW, '["a", "b"]', "neither an object in each line nor one array"),
+        (ROW, "{", "is no JSON file of categories"),
+        (ROW, "[]", "maps each category to its hypothesis"),
     ],
 )
 def test_routes_that_cannot_be_calibrated(tmp_path, tiny_modernbert, capsys, texts, categories, complaint):
-    """The file and the line are named, and the checkpoint stays as it was."""
+    """The file and the row are named, and the checkpoint stays as it was."""
     make_model(tiny_modernbert, "separate").save_pretrained(tmp_path / "checkpoint")
     before = (tmp_path / "checkpoint" / "config.json").read_bytes()
     (tmp_path / "texts.jsonl").write_text(texts)
@@ -261,6 +400,63 @@ def test_routes_that_cannot_be_calibrated(tmp_path, tiny_modernbert, capsys, tex
     assert calibrated(tmp_path, tiny_modernbert) == 2
     assert complaint in capsys.readouterr().err
     assert (tmp_path / "checkpoint" / "config.json").read_bytes() == before
+
+
+LABELLED = [
+    {"text": "a cat", "label": "cats"},
+    {"text": "line one\u2028line two\x85three", "label": "dogs"},
+    {"text": "two people", "label": None},
+    {"text": "rain", "label": "oos"},
+    {"text": "snow", "label": "none"},
+]
+
+
+@pytest.mark.parametrize("kind", ["lines", "array", "csv", "parquet"])
+def test_labelled_texts_are_read_as_pairs_are(tmp_path, kind):
+    """BOM, separators of lines that JSON may hold, blank lines, and every kind of file."""
+    path = tmp_path / {"lines": "a.jsonl", "array": "a.json", "csv": "a.csv", "parquet": "a.parquet"}[kind]
+    if kind == "lines":
+        lines = [json.dumps(row, ensure_ascii=False) for row in LABELLED]
+        path.write_bytes(b"\xef\xbb\xbf" + "\r\n\n   \n".join(lines).encode())
+    elif kind == "array":
+        path.write_text(json.dumps(LABELLED, indent=1, ensure_ascii=False), encoding="utf-8-sig")
+    elif kind == "csv":
+        with path.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, ["text", "label"])
+            writer.writeheader()
+            writer.writerows(LABELLED)
+    else:
+        pq.write_table(pa.Table.from_pylist(LABELLED), path)
+    (tmp_path / "categories.json").write_text(json.dumps(ANIMALS), encoding="utf-8-sig")
+    texts, labels, categories = calibrate.load_routes(path, tmp_path / "categories.json")
+    assert texts == [row["text"] for row in LABELLED]
+    answers = answers_of(labels, as_categories(categories))
+    assert answers == [0, 1, NOTHING, NOTHING, NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("labels", "categories", "answers"),
+    [
+        (["cats", None, "oos", "none", ""], ANIMALS, [0, NOTHING, NOTHING, NOTHING, NOTHING]),
+        (["none", "oos"], {"none": "It is none.", "cats": "It is cats."}, [0, NOTHING]),
+        ([2, np.int64(1)], {1: "one", 2: "two"}, [1, 0]),
+        ([np.str_("b")], ["a", np.str_("b")], [1]),
+        (["1"], np.array(["0", "1"]), [1]),
+    ],
+)
+def test_labels_name_categories_or_say_that_none_fits(labels, categories, answers):
+    """A category that is called so is one."""
+    assert answers_of(labels, as_categories(categories)) == answers
+
+
+@given(st.text(max_size=6) | st.integers() | st.floats() | st.booleans() | st.lists(st.text(), max_size=2))
+def test_a_label_that_is_no_category_is_refused(label):
+    """Whatever it is: a slip must not count as a text that nothing fits."""
+    if label in [*ANIMALS, *NO_CATEGORY]:
+        return
+    with pytest.raises(PairError, match=r"the label .* is none of the categories") as failed:
+        answers_of(["cats", label], as_categories(ANIMALS))
+    assert failed.value.row == 1
 
 
 def test_an_entry_that_cannot_be_meant_is_refused(separate):

@@ -742,3 +742,38 @@ def test_what_belongs_to_the_base(checkpoint, tiny_modernbert):
         ModernBertNliConfig(hidden_size=32)
     with pytest.raises(NotImplementedError, match="its embeddings cannot be resized"):
         load(checkpoint, tiny_modernbert).resize_token_embeddings(500)
+
+
+@pytest.mark.parametrize("model_type", ["fancy", "bert"])
+def test_a_base_with_code_of_its_own_is_refused_before_anything_is_trained(tiny_bert, tmp_path, model_type):
+    """No question, no code that runs: said by the configuration. A class that transformers has is taken."""
+    for path in Path(tiny_bert).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    values = json.loads((tmp_path / "config.json").read_text())
+    own = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({**values, "model_type": model_type, "auto_map": own}))
+    (tmp_path / "own.py").write_text("raise SystemExit('this code has run')\n")
+    base = ("tester/own-code", None, str(tmp_path))
+    for trusted in ({"trust_remote_code": True}, {} if model_type == "fancy" else {"trust_remote_code": 1}):
+        with pytest.raises(ValueError, match="code of its own.*take a base whose class transformers has"):
+            ModernBertNliConfig.from_base(*base, **trusted)
+    if model_type == "fancy":
+        return
+    config = ModernBertNliConfig.from_base(*base)
+    with pytest.raises(ValueError, match="leave out `trust_remote_code`"):
+        ModernBertNliModel.from_base(config, trust_remote_code=True)
+    model = ModernBertNliModel.from_base(config)
+    assert type(model.encoder).__module__.startswith("transformers.")
+    model.save_pretrained(tmp_path / "saved")
+    again = ModernBertNliModel.from_pretrained(tmp_path / "saved", base_model_name_or_path=str(tmp_path))
+    assert again.heads_digest() == model.heads_digest()
+
+
+def test_a_base_made_by_other_code_is_refused_as_an_object():
+    """Its configuration could not be read again."""
+
+    class Own(BertConfig):
+        model_type = "own"
+
+    with pytest.raises(ValueError, match="'tester/own' would run code of its own"):
+        ModernBertNliConfig("tester/own", None, Own())

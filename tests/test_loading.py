@@ -755,7 +755,7 @@ def test_a_base_with_code_of_its_own_is_refused_before_anything_is_trained(tiny_
     (tmp_path / "own.py").write_text("raise SystemExit('this code has run')\n")
     base = ("tester/own-code", None, str(tmp_path))
     for trusted in ({"trust_remote_code": True}, {} if model_type == "fancy" else {"trust_remote_code": 1}):
-        with pytest.raises(ValueError, match="code of its own.*take a base whose class transformers has"):
+        with pytest.raises(ValueError, match=r"code of its own.*take a base whose class transformers has"):
             ModernBertNliConfig.from_base(*base, **trusted)
     if model_type == "fancy":
         return

@@ -100,7 +100,8 @@ class LearningMixin:
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts and {len(labels)} labels do not match.")
         known = as_categories(categories)
-        labelled = LabelledTexts("texts of one's own", texts, labels, categories)
+        hypotheses = dict(zip(known.names, known.hypotheses, strict=True))
+        labelled = LabelledTexts("texts of one's own", texts, labels, hypotheses)
         routing, encoding = self.model.config.routing or {}, self.encoding
         before = routing.get(encoding, UNFITTED)
         entry, report = adapted_routing(

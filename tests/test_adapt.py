@@ -335,26 +335,73 @@ def routed(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
     return [f"{texts[label]} {number}" for number, label in enumerate(labels)], labels
 
 
-def test_routes_are_fitted_and_calibrated(nli):
+@pytest.fixture(scope="module")
+def by_risk(nli):
+    """The same texts, for several risks and seeds. Shared: not to be changed."""
+    texts, labels = routed(400)
+    keys = [(0.02, 0), (0.1, 0), (0.3, 0), (0.1, 1)]
+    return {
+        (risk, seed): nli.adapt_routes(texts, labels, CATEGORIES, target_risk=risk, seed=seed)
+        for risk, seed in keys
+    }
+
+
+def test_routes_are_fitted_and_calibrated(nli, by_risk):
     """For one's own texts and categories, which alone a risk is promised for; pairs are judged as before."""
-    texts, labels = routed(150)
-    mine = nli.adapt_routes(texts, labels, CATEGORIES)
+    mine = by_risk[0.1, 0]
     report = mine.model.config.adaptation["routes"]
-    assert report["texts"] == 150
+    assert (report["texts"], report["target_risk"], report["more_texts"]) == (400, 0.1, 0)
     assert report["after"] >= report["before"]
-    new, truth = routed(60, seed=1)
-    said = mine.route(new, CATEGORIES)
-    known = [
-        (route["category"], label) for route, label in zip(said, truth, strict=True) if route["category"]
-    ]
-    assert np.mean([category == label for category, label in known]) > 0.8
-    if report["more_texts"] == 0:
-        mine.route(new, CATEGORIES, target_risk=0.1)
-        with pytest.raises(ValueError, match="other categories"):
-            mine.route(new, {**CATEGORIES, "park": "the park"}, target_risk=0.1)
+    calibration = mine.model.config.routing["separate"]["calibration"]
+    assert calibration["heads"] == mine.model.heads_digest()
+    assert (calibration["n"], calibration["of"]) == (400, len(CATEGORIES))
+
+    new, truth = routed(200, seed=1)
+    kept = [row for row in calibration["table"] if row["threshold"] is not None]
+    assert 0.1 in [row["target_risk"] for row in kept]
+    for row in kept:
+        said = mine.route(new, CATEGORIES, target_risk=row["target_risk"])
+        assert said == mine.route(new, CATEGORIES, threshold=row["threshold"])
+        answered = [
+            (one["category"], label) for one, label in zip(said, truth, strict=True) if one["category"]
+        ]
+        assert answered
+        assert np.mean([category != label for category, label in answered]) <= row["target_risk"]
+    assert mine.route(new, CATEGORIES) == mine.route(new, CATEGORIES, target_risk=0.1)
+    with pytest.raises(ValueError, match="other categories"):
+        mine.route(new, {**CATEGORIES, "park": "the park"}, target_risk=0.1)
+    with pytest.raises(ValueError, match="not calibrated"):
+        nli.route(new, CATEGORIES, target_risk=0.1)
     pairs, _ = own_pairs(10)
     assert mine(pairs) == nli(pairs)
     assert nli.model.config.routing is None
+
+
+def test_the_risk_sets_the_threshold_of_routes_and_nothing_else(by_risk):
+    """Weights and calibration are those of the texts; the seed is that of folds and of what tests."""
+    entries = {key: pipe.model.config.routing["separate"] for key, pipe in by_risk.items()}
+    thresholds = [entries[risk, 0]["threshold"] for risk in (0.02, 0.1, 0.3)]
+    assert thresholds == sorted(thresholds)
+    assert len(set(thresholds)) > 1
+    first = entries[0.1, 0]
+    for (risk, seed), entry in entries.items():
+        assert {key for key in entry if entry[key] != first[key]} <= (
+            {"threshold"} if seed == 0 else {"threshold", "calibration"}
+        )
+        report = by_risk[risk, seed].model.config.adaptation["routes"]
+        assert report["target_risk"] == risk
+        for row in entry["calibration"]["table"]:
+            if row["target_risk"] == risk:
+                assert entry["threshold"] == row["threshold"]
+
+
+def test_a_pipeline_with_routes_of_its_own_is_saved(by_risk, tiny_modernbert, tmp_path):
+    """With what was promised, for these heads and categories."""
+    mine, (new, _) = by_risk[0.1, 0], routed(20, seed=2)
+    mine.save_pretrained(tmp_path / "mine")
+    assert load(tmp_path / "mine", tiny_modernbert).route(new, CATEGORIES, target_risk=0.1) == mine.route(
+        new, CATEGORIES, target_risk=0.1
+    )
 
 
 def test_routes_that_cannot_be_fitted(nli):
@@ -364,6 +411,8 @@ def test_routes_that_cannot_be_fitted(nli):
         nli.adapt_routes(texts[:15], labels[:15], CATEGORIES)
     with pytest.raises(ValueError, match="30 texts and 29 labels do not match"):
         nli.adapt_routes(texts, labels[:29], CATEGORIES)
+    with pytest.raises(ValueError, match="Pair 29: the label 'dgo' is none of the categories"):
+        nli.adapt_routes(texts, [*labels[:29], "dgo"], CATEGORIES)
 
 
 # What to label ----------------------------------------------------------------------------------------------

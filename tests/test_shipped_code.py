@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import subprocess
 import sys
 import threading
 import types
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SHIPPED
+from conftest import HANGS, PACKAGE, ROOT, SHIPPED
 
 FILES = SHIPPED
 # The third is what transformers reads weights with; the last two are imported where they are asked for alone.
@@ -137,3 +138,62 @@ def test_the_audit_sees_what_it_should():
         socket.socket().close()
         subprocess.run(["true"], check=True)
     assert {"open", "socket.__new__", "subprocess.Popen"} <= {event for event, _ in events}
+
+
+# Types ------------------------------------------------------------------------------------------------------
+
+MYPY = """\
+[mypy]
+ignore_missing_imports = true
+mypy_path = {root}
+
+[mypy-torch.*,transformers.*,safetensors.*,numpy.*]
+follow_imports = skip
+"""
+WRONG = """\
+from modernbert_nli.fitting import Known, adapted_routing
+from modernbert_nli.routing import UNFITTED, Categories, decide, promised
+
+
+def call(known: Known, categories: Categories) -> None:
+    adapted_routing(known, UNFITTED, categories, 0.1, 0)
+    promised(UNFITTED, "separate", categories, 0.1)
+    decide(known, UNFITTED)
+"""
+
+
+def checked(folder: Path, code: str) -> list[str]:
+    """What mypy says of a module that imports ours, in a line each."""
+    pytest.importorskip("mypy", reason="mypy is missing, which `make check` runs")
+    (folder / "mypy.ini").write_text(MYPY.format(root=ROOT))
+    (folder / "snippet.py").write_text(code)
+    words = ["--config-file", "mypy.ini", "--cache-dir", ".cache", "--no-error-summary", "snippet.py"]
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", *words], cwd=folder, capture_output=True, text=True, timeout=HANGS
+    )
+    assert not run.stderr
+    return run.stdout.splitlines()
+
+
+def test_types_are_checked_between_shipped_modules(tmp_path):
+    """No name that one takes from another is `Any` to mypy, and a wrong argument is told: none was, once."""
+    taken, decorated = set(), set()  # the latter by torch, whose types are left out here: they take long
+    for path in SHIPPED:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                taken |= {(node.module, alias.name) for alias in node.names}
+            elif isinstance(node, ast.FunctionDef) and node.decorator_list:
+                decorated.add((path.stem, node.name))
+    taken -= decorated
+    imports = [
+        f"from modernbert_nli.{module} import {name} as {module}__{name}" for module, name in sorted(taken)
+    ]
+    reveals = [f"reveal_type({module}__{name})" for module, name in sorted(taken)]
+    said = checked(tmp_path, "\n".join([*imports, *reveals]))
+    revealed = [line for line in said if "Revealed type" in line]
+    assert len(revealed) == len(taken) > 50
+    assert not [line for line in revealed if line.endswith('"Any"')]
+
+    errors = [line.partition("error: ")[2] for line in checked(tmp_path, WRONG)]
+    assert [error.rpartition("[")[2] for error in errors] == ["arg-type]", "call-arg]", "arg-type]"]
+    assert 'Argument 4 to "adapted_routing" has incompatible type "float"; expected "str"' in errors[0]

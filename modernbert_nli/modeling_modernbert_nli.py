@@ -175,7 +175,7 @@ class ModernBertNliModel(OpeningMixin, ModernBertNliTexts):
             output = self.encoder(**inputs, **{f"output_{name}": value for name, value in asked.items()})
         given = {name: getattr(output, name, None) for name, value in asked.items() if value}
         for name, value in given.items():
-            if not value or any(layer is None for layer in value):
+            if asked[name] is True and (not value or any(layer is None for layer in value)):
                 given[name] = None
                 logger.warning_once(
                     f"The base gives no {name}: `attn_implementation='eager'`, when it is loaded, gives all."

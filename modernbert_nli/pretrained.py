@@ -357,6 +357,8 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         model, info = cls._load_heads(
             pretrained_model_name_or_path, *model_args, config=config, **dtype, **kwargs
         )
+        here = {key: value for key, value in location.items() if key != "force_download"}
+        model.config.found_in(str(pretrained_model_name_or_path), here)
         if backend is not None and backend != "torch":
             name = str(pretrained_model_name_or_path)
             encoder = OnnxEncoder(model.config, model.heads_digest(), name, backend, **location)
@@ -365,8 +367,6 @@ class ModernBertNliPreTrainedModel(PreTrainedModel):
         model._place_beside(encoder)
         model.require_base()
         model._heads_source = [(pretrained_model_name_or_path, location)]
-        here = {key: value for key, value in location.items() if key != "force_download"}
-        model.config.found_in(str(pretrained_model_name_or_path), here)
         model._remember_base(hub, pin=loaded_here)
         return (model, info) if return_info else model
 

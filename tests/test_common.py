@@ -60,9 +60,6 @@ INAPPLICABLE = {
     "missing heads are an error, never random numbers": (
         "test_model_weights_reload_no_missing_tied_weights",
     ),
-    "attentions that SDPA does not give are refused, not left out": (
-        "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions",
-    ),
     "the attention is the base's: `model.encoder.config` names it": (
         "test_sdpa_can_dispatch_non_composite_models",
     ),

@@ -27,6 +27,7 @@ import export
 import predict
 from exporting import quantize
 from exporting.graphs import OPSET, EncoderGraph, HeadsGraph, PairGraph
+from modernbert_nli.calibration import expanded
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.onnx_backend import GraphMismatch
 from modernbert_nli.states import StatesMismatch
@@ -256,9 +257,13 @@ def test_a_promise_of_their_own(with_int8, tmp_path, capsys):
     stored = json.loads((with_int8 / "onnx/int8.json").read_text())
     found = predict.load_pipeline(folder, backend="onnx-int8")
     assert found.threshold == stored["abstention_threshold"]
-    assert found.model.calibration == stored["calibration"]
+    assert found.model.calibration == expanded(stored["calibration"])
     assert found.threshold_for(0.8) == found.threshold
-    assert predict.load_pipeline(folder, backend="onnx").model.calibration != stored["calibration"]
+    assert predict.load_pipeline(folder, backend="onnx").model.calibration != found.model.calibration
+    found.model.set_calibration(None, 0.4)  # of no risk, and of these heads: not what float32 has, then
+    none = {name: getattr(found.model.config, name) for name in calibrate.CALIBRATED}
+    (with_int8 / "onnx/int8.json").write_text(json.dumps(none))
+    assert predict.load_pipeline(folder, backend="onnx-int8").model.calibration is None
 
 
 def test_int8_judges_each_text_by_itself(with_int8):

@@ -25,6 +25,7 @@ from playwright.sync_api import expect
 
 from exporting.graphs import export_graph, graphs_of
 from exporting.quantize import quantize
+from modernbert_nli.loading import stored_config
 from modernbert_nli.passages import token_places
 from modernbert_nli.sentences import split_sentences
 from modernbert_nli.tokenization import encode_texts
@@ -445,7 +446,7 @@ class _Part:
 
 def test_what_int8_promises_can_be_chosen(browser, web, exported, site):
     """Its own threshold and table, not those of float32: a lower risk, and the answer is not given."""
-    config = json.loads((exported / "config.json").read_text())
+    config = stored_config(exported)
     promise = {"calibration": config["calibration"], "abstention_threshold": 0.3}
     index = json.loads((site / "index.json").read_text())
     text = json.dumps(promise)

@@ -27,7 +27,7 @@ export DEMO_HYPOTHESIS := $(value HYPOTHESIS)
 demo: .venv/installed
 	@$(BIN)/python predict.py "$$DEMO_PREMISE" "$$DEMO_HYPOTHESIS"
 	@echo
-	@echo 'Your own pair:  make demo PREMISE="The shop opens at nine." HYPOTHESIS="The shop is open at noon."'
+	@echo 'Your own pair:  make demo PREMISE="The shop is closed on Sundays." HYPOTHESIS="The shop is open every day."'
 
 app: .venv/installed-app
 	$(BIN)/python app.py

@@ -13,7 +13,7 @@ what is reported of a set comes from weights and a threshold of the other sets a
 passage has, among `--sizes` (20: about as many as fit one window), and which features count is chosen by the
 mean balanced accuracy so found. `--fit` writes what all sets give into the checkpoint's config.json. States
 of the frozen base are kept in `--cache`: after new heads, only these run again. `--rows N` takes as many of
-each set, by source. `--every` counts how many verdicts are the same where the heads meet every passage.
+each set, by source.
 
 Writes `benchmarks/results/documents.json` and `documents.md`.
 """
@@ -158,7 +158,6 @@ def _arguments() -> argparse.Namespace:
     add("--device", default="cpu")
     add("--sets", nargs="*", help="of these files alone")
     add("--rows", type=int, help="at most so many of each set")
-    add("--every", action="store_true", help="compare with heads that meet every passage")
     add("--sizes", type=int, nargs="+", default=[1, 3, 20], help="sentences in a passage, to choose from")
     add(
         "--contexts",

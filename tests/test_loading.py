@@ -416,10 +416,15 @@ def on_hub(checkpoints, hub, tiny_modernbert, base_revision, tmp_path_factory) -
     hub.add("tester/moved-base", tiny_modernbert)
     newest = hub.add("tester/tiny-base", newer)
     cache, home = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("home")
+    # Of version 0.2, which knew its base by name: later ones would refuse the second.
+    heads = Path(shutil.copytree(checkpoints["alignment"], tmp_path_factory.mktemp("heads") / "heads"))
+    config = json.loads((heads / "config.json").read_text())
+    del config["base_fingerprint"]
+    (heads / "config.json").write_text(json.dumps(config))
     try:
         found = fresh(
             load_from_hub,
-            checkpoints["alignment"],
+            str(heads),
             base_revision,
             str(cache),
             home=home,

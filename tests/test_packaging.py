@@ -44,7 +44,9 @@ def test_the_wheel_holds_the_package_and_its_checkpoint(wheel):
         names = archive.namelist()
     found = {name for name in names if ".dist-info/" not in name}
     assert found == {f"modernbert_nli/{path.name}" for path in PACKAGE.glob("*.py")} | {
-        f"modernbert_nli/quickstart/{path.name}" for path in CHECKPOINT.iterdir()
+        f"modernbert_nli/quickstart/{path.relative_to(CHECKPOINT).as_posix()}"
+        for path in CHECKPOINT.rglob("*")
+        if path.is_file()
     }
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert wheel.stat().st_size < 5 * 2**20

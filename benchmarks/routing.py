@@ -256,7 +256,11 @@ def table(results: dict[str, Any]) -> str:
         before = scope.get(BEFORE, {})
         figures += [f"{before[key]:.1%}" if before else "" for key in ("declined", "answered")]
         lines.append(f"| {row['set']} | {row['out_of_scope'] or 'none'} | {' | '.join(figures)} |")
+    shares = ", ".join(f"{row['set']} {row['junk_routed'][LEFT_OUT]:.0%}" for row in results["sets"])
     lines += [
+        "",
+        "Of short texts that belong to no desk (greetings, keyboard mash, digits, signs, small talk) so many",
+        f"are routed, by *left out*: {shares}. Some are requests to a home assistant.",
         "",
         f"Base `{results['base']}`, {results['encoding']} encoding, {results['date']}, "
         f"`{results['command']}`.",

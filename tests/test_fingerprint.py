@@ -142,7 +142,7 @@ def test_an_adapter_in_the_base_ends_every_guarantee(minilm):
     with pytest.raises(EncoderMismatch, match="no adapter in it"):
         nli.model.encode("It rains.")
     for module in nli.model.encoder.modules():
-        if hasattr(module, "enable_adapters"):
+        if hasattr(module, "lora_A"):
             module.enable_adapters(False)
     assert nli.threshold_for(0.1, like="calibration") == before
     assert len(nli.model.encode("It rains.")) == 1

@@ -91,7 +91,7 @@ def test_one_commit_with_all_that_a_reader_needs(own_hub, published, checkpoint)
     others = (
         "config.json model.safetensors tokenizer.json tokenizer_config.json results.json evaluation.json "
     )
-    others += "handler.py"
+    others += "calibration.json handler.py"
     expected = {*others.split(), "risk_coverage.png", "README.md", "LICENSE", ".gitattributes", *code}
     assert set(own_hub.files(REPO)) == expected
     assert own_hub.files(REPO)["LICENSE"] == (ROOT / "LICENSE").read_bytes()

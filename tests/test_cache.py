@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import training.cache as cache_module
 from training.cache import cache_states, compact, missing_bytes, recomputed_states
 from training.data import load_pairs
+from training.on_states import judge_states
 from training.states import PairStates, StoredPairs, collate
 from training.trainers import LengthSampler
 
@@ -79,7 +80,7 @@ def test_cached_states_give_the_logits_of_the_pairs(tiny_bert, tmp_path, head_ty
     pairs = load_pairs(write(tmp_path / "pairs.jsonl", rows(12)))
     states = cache_states(model, pairs, tmp_path / "states").only(encoding)
     with torch.no_grad():
-        cached = model(**collate([states[index] for index in range(12)])).logits
+        cached = judge_states(model, **collate([states[index] for index in range(12)])).logits
         inputs = model.tokenizer(pairs.premises, pairs.hypotheses, padding=True, return_tensors="pt")
         direct = model(**inputs, encoding=encoding).logits
     torch.testing.assert_close(cached, direct, atol=5e-3, rtol=0)

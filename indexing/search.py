@@ -54,7 +54,7 @@ def ask(
     Raises:
         InputError: an index of other heads, or a claim that is no text.
     """
-    (known,) = pipe.texts.read(pipe.model, [claim])
+    (known,) = pipe.texts.of(pipe.model).read([claim])
     hypothesis = pipe.model.prepare([known])
     best: dict[str, list[Found]] = {"entailment": [], "contradiction": []}
     ids = pipe.model.config.label2id

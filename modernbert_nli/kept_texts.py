@@ -6,8 +6,10 @@ compared before anything is used again, and nothing is kept at all while the res
 than weights.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
+from operator import is_, itemgetter, methodcaller
 from typing import Any
 
 import torch
@@ -19,92 +21,145 @@ from .lora import add_update
 from .states import StateCache, Text, TokenStates
 from .texts import Ids, Known, ModernBertNliTexts
 
-_CATEGORY_BYTES = 256 * 2**20  # some 5,000 categories, prepared
+_BYTES = (64 * 2**20, 64 * 2**20, 256 * 2**20)  # of states, texts, and some 5,000 categories
 _OUR_HOOKS = (record_states, add_update)  # of which the second does nothing outside our own passes
 # Where the modules of a model without adapters or quantization are defined, and what their weights are.
 _PLAIN = ("torch.nn.modules.", "transformers.", f"{__name__.rpartition('.')[0]}.")
 _PLAIN_TENSORS = (nn.Parameter, torch.Tensor, type(None))
+_CONTENTS = ("_modules", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks")
 _SAMPLE = 8  # numbers of each of the base's tensors, which are never trained, but may be replaced
 
 
 class KeptTexts:
-    """Texts as the heads know them, states of texts, and categories, each up to a number of bytes."""
+    """The texts that a pipeline's model has read."""
 
     def __init__(self) -> None:
-        self._kept: _Kept | None = None
+        self._kept: ModelTexts | None = None
+
+    def of(self, model: ModernBertNliTexts) -> "ModelTexts":
+        """Those of a model as it is now: to be asked for anew by each call."""
+        kept = self._kept
+        if kept is not None and kept.is_of(model):
+            return kept
+        if not is_plain_now(model):
+            return ModelTexts(model, keep=False)
+        self._kept = ModelTexts(model)
+        return self._kept
 
     def clear(self) -> None:
         """Forget all texts."""
         self._kept = None
 
-    def encode(self, model: ModernBertNliTexts, texts: Sequence[str], cut: bool = True) -> TokenStates:
-        """As `model.encode`, which is asked for those texts alone that are not kept."""
-        ids = model.token_ids(texts, cut)
-        kept = self._of(model)
-        states = _through(
-            None if kept is None else kept.states, ids, lambda missing: model.encode_ids(missing)
-        )
-        return model.gather([states[row] for row in ids])
-
-    def read(
-        self, model: ModernBertNliTexts, texts: Sequence[str], batch_size: int = 32, cut: bool = True
-    ) -> list[Text]:
-        """As `model.read`, which is asked for those texts alone that are not kept."""
-        ids = model.token_ids(texts, cut)
-        known = self.project(model, ids, batch_size)
-        return [known[row] for row in ids]
-
-    def project(self, model: ModernBertNliTexts, ids: Sequence[Ids], batch_size: int) -> dict[Ids, Text]:
-        """Each distinct text, given as its tokens, as the heads know it."""
-        kept = self._of(model)
-        return _through(
-            None if kept is None else kept.texts, ids, lambda missing: model.project_ids(missing, batch_size)
-        )
-
-    def prepared(self, model: ModernBertNliTexts, key: Any, make: Callable[[], Known]) -> Known:
-        """Texts that are to meet many others, made once for a key that tells them apart."""
-        kept = self._of(model)
-        return _through(None if kept is None else kept.prepared, [key], lambda _: {key: make()})[key]
-
-    def _of(self, model: ModernBertNliTexts) -> "_Kept | None":
-        """What is kept of the model as it is now; `None` where nothing may be."""
-        if not is_plain_now(model):
-            return None
-        kept = self._kept
-        if kept is None or not kept.holds(model):
-            kept = self._kept = _Kept(model)
-        return kept
-
     def __reduce__(self) -> Any:  # a copy of a pipeline has read nothing yet
         return type(self), ()
 
 
-class _Kept:
-    """What was made by a model, and the weights that it had then."""
+class ModelTexts:
+    """Texts as the heads of a model know them, states of texts, and categories: each made once.
+
+    Args:
+        model (`ModernBertNliModel`): As it is now.
+        keep (`bool`): Whether what is made is kept, up to a number of bytes, and found again.
+    """
+
+    def __init__(self, model: ModernBertNliTexts, keep: bool = True):
+        self._model = model
+        self._states, self._texts, self._prepared = (StateCache(room if keep else 0) for room in _BYTES)
+        self._snapshot = _Snapshot(model) if keep else None
+
+    def is_of(self, model: ModernBertNliTexts) -> bool:
+        """Whether what is kept is what the model would make of the same texts."""
+        return self._snapshot is not None and self._snapshot.shows(model)
+
+    def encode(self, texts: Sequence[str], cut: bool = True) -> TokenStates:
+        """As `model.encode`, which is asked for those texts alone that are not kept."""
+        ids = self._model.token_ids(texts, cut)
+        states = _through(self._states, ids, self._model.encode_ids)
+        return self._model.gather([states[row] for row in ids])
+
+    def read(self, texts: Sequence[str], batch_size: int = 32, cut: bool = True) -> list[Text]:
+        """As `model.read`, which is asked for those texts alone that are not kept."""
+        ids = self._model.token_ids(texts, cut)
+        known = self.project(ids, batch_size)
+        return [known[row] for row in ids]
+
+    def project(self, ids: Sequence[Ids], batch_size: int) -> dict[Ids, Text]:
+        """Each distinct text, given as its tokens, as the heads know it."""
+        return _through(self._texts, ids, partial(self._model.project_ids, batch_size=batch_size))
+
+    def prepared(self, key: Any, make: Callable[[], Known]) -> Known:
+        """Texts that are to meet many others, made once for a key that tells them apart."""
+        return _through(self._prepared, [key], lambda _: {key: make()})[key]
+
+
+class _Snapshot:
+    """A model as it was when a pass depended on its weights and its texts alone.
+
+    Each call waits for the comparison, so that nothing here walks through modules one by one in Python.
+    """
 
     def __init__(self, model: ModernBertNliTexts):
-        self.states, self.texts, self.prepared = StateCache(), StateCache(), StateCache(_CATEGORY_BYTES)
-        self._made_by = _identity(model)
-        self._heads = [tensor.detach().clone() for tensor in model.head_tensors()]
-        self._views = [_sampled(tensor) for tensor in _tensors(model.encoder)]
-        self._base = self._sample()
+        modules = list(model.modules())
+        self._model, self._setting, self._modules = model, _setting(model), modules
+        self._classes = list(map(type, modules))
+        self._own = list(map(vars, modules))
+        self._sizes = list(map(len, self._own))  # another `forward`, say
+        self._contents = list(self._of_each())
+        self._full = [content for content in self._contents if content]
+        self._empty = [content for content in self._contents if not content]
+        self._values = tuple(self._inside())
+        base = [*model.encoder.parameters(), *model.encoder.buffers()]
+        heads = list(model.head_tensors())
+        self._tensors = [*base, *heads]
+        self._pointers = self._places()
+        self._views = [_sampled(tensor) for tensor in base]
+        self._sample = _joined(self._views)
+        self._heads = list(map(_bits, heads))
+        self._known_heads = [bits.clone() for bits in self._heads]
 
-    def holds(self, model: ModernBertNliTexts) -> bool:
+    def shows(self, model: ModernBertNliTexts) -> bool:
+        """Whether it is that model, and still the same."""
         return (
-            self._made_by == _identity(model)
-            and all(map(torch.equal, self._heads, model.head_tensors()))
-            and torch.equal(self._base, self._sample())
+            model is self._model
+            and not _is_overlaid(model)
+            and self._setting == _setting(model)
+            and self._has_the_same_parts()
+            and self._pointers == self._places()
+            and torch.equal(self._sample, _joined(self._views))
+            and all(map(torch.equal, self._heads, self._known_heads))
         )
 
-    def _sample(self) -> torch.Tensor:
-        return torch.cat([view.double() for view in self._views]) if self._views else torch.empty(0)
+    def _has_the_same_parts(self) -> bool:
+        """Modules, parameters, hooks: the very same objects, none in training."""
+        return (
+            self._sizes == list(map(len, self._own))
+            and not any(map(itemgetter("training"), self._own))
+            and all(map(is_, self._classes, map(type, self._modules)))
+            and all(map(is_, self._contents, self._of_each()))
+            and not any(self._empty)
+            and len(self._values) == sum(map(len, self._full))
+            and all(map(is_, self._values, self._inside()))
+        )
+
+    def _of_each(self) -> chain[Any]:
+        return chain.from_iterable(map(itemgetter(*_CONTENTS), self._own))
+
+    def _inside(self) -> chain[Any]:
+        return chain.from_iterable(map(methodcaller("values"), self._full))
+
+    def _places(self) -> list[tuple[int, int, torch.dtype]]:
+        """Where tensors are, and how often they were changed as far as they count that."""
+        return [
+            (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, tensor.dtype)
+            for tensor in self._tensors
+        ]
 
 
 def is_plain_now(model: ModernBertNliTexts) -> bool:
     """Whether a pass depends on weights and texts alone: not on hooks, adapters, dropout or autocast."""
-    if torch.is_autocast_enabled(model.device.type) or _has_global_hooks():
+    if _is_overlaid(model):
         return False
-    for module in _modules(model):
+    for module in model.modules():
         if module.training or module._forward_pre_hooks or "forward" in vars(module):
             return False
         if not type(module).__module__.startswith(_PLAIN):
@@ -118,26 +173,21 @@ def is_plain_now(model: ModernBertNliTexts) -> bool:
     return True
 
 
-def _through(cache: StateCache | None, keys: Sequence[Any], make: Callable[[list[Any]], Any]) -> dict:
+def _through(cache: StateCache, keys: Sequence[Any], make: Callable[[list[Any]], Any]) -> dict[Any, Any]:
     """What a cache has for some keys, and what is made for the others, which it then keeps."""
-    found = {key: None if cache is None else cache.get(key) for key in dict.fromkeys(keys)}
+    found = {key: cache.get(key) for key in dict.fromkeys(keys)}
     missing = [key for key, value in found.items() if value is None]
     for key, value in make(missing).items() if missing else ():
         found[key] = value
-        if cache is not None:
-            cache.put(key, value)
+        cache.put(key, value)
     return found
 
 
-def _identity(model: ModernBertNliTexts) -> tuple[Any, ...]:
-    """What tells models apart that have the same weights: their parts, and how these are to be used."""
+def _setting(model: ModernBertNliTexts) -> tuple[Any, ...]:
+    """What else states depend on."""
     config = model.config
-    tensors = (
-        (id(tensor), tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, tensor.dtype)
-        for tensor in _tensors(model.encoder)
-    )
     layers = tuple((name, *read) for name, read in config.encoder_layers.items())
-    return (id(model.encoder), model.device, config.sep_token_id, config.pad_token_id, layers, *tensors)
+    return (id(model.encoder), config.sep_token_id, config.pad_token_id, layers)
 
 
 def _sampled(tensor: torch.Tensor) -> torch.Tensor:
@@ -146,19 +196,19 @@ def _sampled(tensor: torch.Tensor) -> torch.Tensor:
     return flat[:: max(1, flat.numel() // _SAMPLE)][:_SAMPLE]
 
 
-def _modules(module: nn.Module) -> Iterator[nn.Module]:
-    """As `module.modules()`, in a fraction of its time, for which each call of a router would wait."""
-    yield module
-    for child in module._modules.values():
-        if child is not None:
-            yield from _modules(child)
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """A view of a tensor in which equal is what has the same bits, and is told in a third of the time."""
+    if not tensor.is_contiguous():
+        return tensor.detach()
+    eight = tensor.nbytes % 8 == 0
+    return tensor.detach().view(-1).view(torch.int64 if eight else torch.uint8)
 
 
-def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    for part in _modules(module):
-        for tensors in (part._parameters, part._buffers):
-            yield from (tensor for tensor in tensors.values() if tensor is not None)
+def _joined(views: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(list(views)) if views else torch.empty(0)
 
 
-def _has_global_hooks() -> bool:
-    return bool(torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks)
+def _is_overlaid(model: ModernBertNliTexts) -> bool:
+    """Whether autocast or hooks of all modules change what comes out."""
+    hooks = torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks
+    return bool(hooks) or torch.is_autocast_enabled(model.device.type)

@@ -202,7 +202,7 @@ class Reader:
         """Their states; a text that is too long is an error, as none of ours is."""
         if self.keep is None:
             return self.model.encode(texts, cut=False)
-        return self.keep.encode(self.model, texts, cut=False)
+        return self.keep.of(self.model).encode(texts, cut=False)
 
 
 def speaking(block: Block, passages: Sequence[Span], claims: Sequence[str]) -> torch.Tensor:

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
 from .documents import check_answer, read_sources, verdicts
 from .guards import UNCERTAIN, overruled
-from .kept_texts import KeptTexts
+from .kept_texts import KeptTexts, ModelTexts
 from .learning import LearningMixin
 from .routing import (
     ANY_TEXT,
@@ -386,6 +386,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     ) -> Iterator[tuple[Evidence, list[list[dict[str, Any]]]]]:
         """Batch by batch of texts: what a route is decided by, and the judgements behind it."""
         label2id, alike = self.model.config.label2id, bool(entry["similarity"])
+        kept = self.texts.of(self.model)
         if any(known.examples) and not (alike and "separate" in self.model.config.encoder_layers):
             raise ValueError(
                 "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
@@ -404,17 +405,18 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
             cosines: dict[str, torch.Tensor] = {}
             if alike:
-                vectors = torch.stack([text.vector for text in self.texts.read(self.model, texts)])
-                cosines = self._cosines(vectors, self._prepared(known, alike).vectors, entry)
+                vectors = _vectors(kept, texts)
+                cosines = self._cosines(kept, vectors, self._prepared(kept, known, alike).vectors, entry)
             yield evidence_from(probs.clamp_min(1e-12).log(), label2id, **cosines), judged
             return
-        prepared, limit = self._prepared(known, alike), self._limit(encoding, **self._postprocess_params)
-        read = self.model.kept(texts) if hasattr(texts, "offsets") else self.texts.read(self.model, texts)
+        prepared = self._prepared(kept, known, alike)
+        limit = self._limit(encoding, **self._postprocess_params)
+        read = self.model.kept(texts) if hasattr(texts, "offsets") else kept.read(texts)
         count, some = len(known.names), alike and len(known.names) > JUDGED
         size = 1 if some else max(1, PAIRS_AT_ONCE // count)
         for start in range(0, len(read), size):
             premises = self.model.prepare(read[start : start + size])
-            cosines = self._cosines(premises.vectors, prepared.vectors, entry) if alike else {}
+            cosines = self._cosines(kept, premises.vectors, prepared.vectors, entry) if alike else {}
             rows, others = None, prepared
             if some:
                 rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
@@ -426,13 +428,13 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             yield evidence_from(output.logits, label2id, rows=rows, **cosines), judged
 
     def _cosines(
-        self, texts: torch.Tensor, categories: torch.Tensor, entry: Mapping[str, Any]
+        self, kept: ModelTexts, texts: torch.Tensor, categories: torch.Tensor, entry: Mapping[str, Any]
     ) -> dict[str, torch.Tensor]:
         """Of texts with categories and, where routes are decided by it, of both with texts of no desk."""
         found = {"similarity": texts @ categories.T}
         if entry.get("background"):
             prepare = self.model.prepare
-            known = self.texts.prepared(self.model, ANY_TEXT, lambda: prepare(self.model.read(ANY_TEXT)))
+            known = kept.prepared(ANY_TEXT, lambda: prepare(self.model.read(ANY_TEXT)))
             found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
         return {name: values.cpu() for name, values in found.items()}
 
@@ -447,7 +449,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             check_text(text, "text", row)
         return torch.tensor([is_read(text, own, self.tokenizer) for text in texts], dtype=torch.bool)
 
-    def _prepared(self, known: Categories, alike: bool) -> Any:
+    def _prepared(self, kept: ModelTexts, known: Categories, alike: bool) -> Any:
         """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
 
         def prepare() -> Any:
@@ -457,18 +459,11 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             if not alike:
                 return prepared
             words = [readable(str(name)) for name in known.names]
-            names = self._vectors([word or text for word, text in zip(words, known.hypotheses, strict=True)])
-            examples = [self._vectors(texts) for texts in known.examples]
+            names = _vectors(kept, [word or text for word, text in zip(words, known.hypotheses, strict=True)])
+            examples = [_vectors(kept, texts) for texts in known.examples]
             return prepared._replace(vectors=describe(prepared.vectors, names, examples))
 
-        return self.texts.prepared(self.model, (known, alike), prepare)
-
-    def _vectors(self, texts: Sequence[str]) -> torch.Tensor:
-        return (
-            torch.stack([text.vector for text in self.texts.read(self.model, texts)])
-            if texts
-            else torch.empty(0)
-        )
+        return kept.prepared((known, alike), prepare)
 
     @staticmethod
     def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
@@ -546,7 +541,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         pairs = list(zip(*split_rows(rows, self.model.config.sep_token_id), strict=True))
         for some in _groups(pairs, batch_size):
             with self.device_placement(), torch.no_grad():
-                known = self.texts.project(self.model, list(chain(*some)), 2 * batch_size)
+                known = self.texts.of(self.model).project(list(chain(*some)), 2 * batch_size)
                 for start in range(0, len(some), batch_size):
                     batch = [(known[one], known[other]) for one, other in some[start : start + batch_size]]
                     output = self.model.judge_texts(batch)
@@ -659,6 +654,10 @@ def _groups(pairs: list[tuple[Ids, Ids]], batch_size: int) -> Iterator[list[tupl
         group, tokens = group + batch, tokens + more
     if group:
         yield group
+
+
+def _vectors(kept: ModelTexts, texts: Sequence[str]) -> torch.Tensor:
+    return torch.stack([text.vector for text in kept.read(texts)]) if texts else torch.empty(0)
 
 
 def _listed(texts: Any) -> list[Any]:

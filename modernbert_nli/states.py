@@ -178,7 +178,7 @@ def pair_rows(premises: int, hypotheses: int) -> torch.Tensor:
 class StateCache:
     """What was made last of texts, by their tokens, up to a number of bytes (`nbytes` of each)."""
 
-    def __init__(self, max_bytes: int = 64 * 2**20):
+    def __init__(self, max_bytes: int):
         self.max_bytes, self.bytes = max_bytes, 0
         self._texts: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()

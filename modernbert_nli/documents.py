@@ -12,7 +12,7 @@ known without heads stands above them: a sentence of a source itself, and where 
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -189,10 +189,12 @@ def verdicts(
     splitter: Splitter | None = None,
     max_characters: int | None = None,
     whole: bool = False,
+    between: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
     """An answer's verdict from all sources together, or (`apart`) from each by itself.
 
-    `whole`: the answer is one claim, however many sentences it has.
+    `whole`: the answer is one claim, however many sentences it has. `between`: called after each step of a
+    long check, which it may end by raising.
     """
     states_given = hasattr(sources, "offsets")
     separate = states_given or hasattr(sources, "blocks") or pipe.encoding == "separate"
@@ -214,7 +216,7 @@ def verdicts(
     comparison = Comparison(pipe, claims, rules, all_texts, apart)
     for block in blocks:
         if claims.texts:
-            comparison.add(block)
+            comparison.add(block, between)
     names = {number: one.source for number, one in enumerate(reads)}
     order = range(len(reads)) if apart else [0] * bool(reads)
     return [
@@ -271,7 +273,7 @@ class Comparison:
         # One for each claim; of each source if `apart`, else all under 0.
         self.found: dict[int, list[Candidates]] = {}
 
-    def add(self, block: Block) -> None:
+    def add(self, block: Block, between: Callable[[], None] | None = None) -> None:
         """Keep the passages of a block that are among the nearest so far: the heads judge those alone.
 
         What is kept does not depend on how the sources fall into blocks.
@@ -292,6 +294,8 @@ class Comparison:
         separate = block.states is not None and self.claims.states is not None
         read = self.pipe.model.kept(block.states) if separate else []
         for first in range(0, len(self.claims.texts), _CLAIMS_AT_ONCE):
+            if between is not None:
+                between()
             part = slice(first, first + _CLAIMS_AT_ONCE)
             some = self.claims[part]
             about = speaking(block, passages, some.texts)

@@ -9,7 +9,7 @@ nli(pairs, target_risk=0.05, like="calibration")  # of pairs that are like those
 mine = nli.adapt(labelled_pairs, labels)  # a new pipeline, for one's own kind of text
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from numbers import Real
 from typing import Any
@@ -241,6 +241,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         texts: Sequence[str] | None = None,
         splitter: Any = None,
         max_characters: int | None = None,
+        between: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Check an answer against whole documents: each of its sentences against every passage of them.
 
@@ -253,6 +254,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             splitter (`Callable`, *optional*): Text to sentences instead of our own rules, such as
                 `pysbd.Segmenter(char_span=True).segment` or `lambda text: spacy_model(text).sents`.
             max_characters (`int`, *optional*): Read no more than so many of each source.
+            between (`Callable`, *optional*): Called after every few pages; what it raises ends the check.
 
         Returns:
             `dict`, of JSON's types, for the answer as a whole:
@@ -274,7 +276,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Raises:
             ValueError: there is no source; an answer without words, or a source without text.
         """
-        options = {"texts": texts, "splitter": splitter, "max_characters": max_characters}
+        options = {"texts": texts, "splitter": splitter, "max_characters": max_characters, "between": between}
         return check_answer(self, answer, sources, threshold=self._given(threshold), **options)
 
     def read(self, sources: Any, splitter: Any = None) -> Any:

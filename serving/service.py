@@ -6,6 +6,7 @@ where a schema alone would say 422.
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -68,6 +69,10 @@ class Check(Question):
     sources: str | list[str] | dict[str, str]
     threshold: Share | None = None
     max_characters: Annotated[int, Field(ge=1)] | None = None
+
+
+class Dropped(Exception):
+    """Nobody waits any more for what is computed."""
 
 
 def create_app(pipe: Any, settings: Settings, about: dict[str, Any] | None = None) -> FastAPI:
@@ -179,7 +184,19 @@ def create_app(pipe: Any, settings: Settings, about: dict[str, Any] | None = Non
         pairs = counts[0] * sum(counts[1:])
         at_most(settings.max_sentences, pairs, COMPARED)
         arguments = question.model_dump(exclude_none=True)
-        (result,) = await asked(request, lambda items: [pipe.check(**items[0])], [arguments], None)
+        dropped = threading.Event()
+
+        def between() -> None:
+            if dropped.is_set():
+                raise Dropped
+
+        def run(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [pipe.check(**items[0], between=between)]
+
+        try:
+            (result,) = await asked(request, run, [arguments], None)
+        finally:
+            dropped.set()
         metrics.decided(int(result["abstain"]), int(not result["abstain"]))
         return result
 

@@ -248,6 +248,36 @@ def test_what_runs_ends_after_its_batch(leaves):
     assert pipe.batches == [[("long", "x")] * 8]
 
 
+@pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "no time left"])
+def test_a_check_ends_within_a_few_pages(leaves, pipe):
+    """Once nobody waits for it."""
+    steps, busy, may = [], threading.Event(), threading.Event()
+
+    class Slow(Waiting):
+        def check(self, between, **question):
+            def slow():
+                steps.append("a few pages")
+                busy.set()
+                assert may.wait(HANGS)
+                between()
+
+            return pipe.check(**question, between=slow)
+
+    long = {"answer": "Long.", "sources": ["The bridge is red. " * 2000] * 5}
+    with served(Slow(), timeout=HANGS if leaves else 0.05) as client:
+        opened = connection(client, post("/check", long))
+        assert busy.wait(HANGS)
+        if leaves:
+            opened.close()
+        else:
+            assert b" 504 " in opened.recv(100)
+        status = "499" if leaves else "504"
+        while f'status="{status}"}} 1.0' not in client.get("/metrics").text:
+            pass
+        may.set()
+    assert steps == ["a few pages"]  # of the many that the source has
+
+
 def test_a_short_request_does_not_wait_for_all_of_a_long_one():
     """They take turns, and each gets all of its answers in their order."""
     pipe = Waiting()

@@ -323,7 +323,7 @@ def load_routes(texts: Path, categories: Path) -> tuple[list[str], list[Any], An
         InputError: a file that is missing or of another form, or a row without a text or with a label that is
             no category; the row is named.
     """
-    from modernbert_nli.routing import answers_of, as_categories
+    from modernbert_nli.categories import answers_of, as_categories
     from modernbert_nli.tokenization import PairError, check_text
 
     try:
@@ -357,7 +357,7 @@ def calibrate_routes(
     Raises:
         ValueError: categories, texts or labels that cannot be meant, or too few texts.
     """
-    from modernbert_nli.routing import answers_of, as_categories
+    from modernbert_nli.categories import answers_of, as_categories
     from training.calibration import calibration_of
 
     known = as_categories(categories)

@@ -41,8 +41,9 @@ from export import write_graphs  # noqa: E402
 from exporting.graphs import OPSET, quiet  # noqa: E402
 from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modernbert_nli.encoder import BACKENDS  # noqa: E402
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from modernbert_nli.onnx_backend import BACKENDS, FOLDER  # noqa: E402
+from modernbert_nli.onnx_backend import FOLDER  # noqa: E402
 from predict import load_pipeline  # noqa: E402
 from training.resume import write_aside  # noqa: E402
 

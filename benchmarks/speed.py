@@ -249,7 +249,7 @@ def _head_ratio(model: Any, tokenizer: Any, pairs: list[tuple[str, str]], repeti
     inputs = [
         {
             "encoder_states": {"joint": model.encoder_states(batch, "joint")},
-            "segments": {"joint": model._segments(batch["input_ids"], batch["attention_mask"])},
+            "segments": {"joint": model.segments(batch["input_ids"], batch["attention_mask"])},
         }
         for batch in batches
     ]

@@ -76,11 +76,11 @@ class HeadsGraph(nn.Module):
         hypothesis_mask: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         sides = [
-            self.model._project(list(states.unbind(dim=1)), "separate")
+            self.model.project(list(states.unbind(dim=1)), "separate")
             for states in (premise_states, hypothesis_states)
         ]
         segments = torch.cat([premise_mask * PREMISE, hypothesis_mask * HYPOTHESIS], dim=1)
-        output = self.model._judge(torch.cat(sides, dim=1), segments)
+        output = self.model.judge(torch.cat(sides, dim=1), segments)
         return tuple(output[name] for name in JUDGEMENT)
 
 
@@ -99,7 +99,7 @@ class PairGraph(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         inputs = self.model._base_inputs(input_ids, attention_mask, token_type_ids, None)
         tokens, where, _ = self.model._read_pairs(inputs, "joint", whole=False)
-        output = self.model._judge(tokens, where)
+        output = self.model.judge(tokens, where)
         return tuple(output[name] for name in JUDGEMENT)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from indexing.store import PassageIndex
 from modernbert_nli.guards import UNCERTAIN, overruled
+from modernbert_nli.separate import judge_every, known_texts, prepare, tokens_at_once
 from modernbert_nli.states import Text, TokenStates
 from prediction.pair_files import InputError
 
@@ -55,12 +56,12 @@ def ask(
         InputError: an index of other heads, or a claim that is no text.
     """
     (known,) = pipe.texts.of(pipe.model).read([claim])
-    hypothesis = pipe.model.prepare([known])
+    hypothesis = prepare(pipe.model, [known])
     best: dict[str, list[Found]] = {"entailment": [], "contradiction": []}
     ids = pipe.model.config.label2id
     for rows, texts in _texts(pipe, index, known, shortlist):
-        prepared = pipe.model.prepare(texts)
-        output = pipe.model.judge_every(prepared, hypothesis)
+        prepared = prepare(pipe.model, texts)
+        output = judge_every(pipe.model, prepared, hypothesis)
         probs = output.logits[:, 0].float().softmax(dim=-1)
         about = (prepared.vectors @ hypothesis.vectors.T)[:, 0] >= ABOUT
         for label, heap in best.items():
@@ -105,7 +106,7 @@ def _texts(
 ) -> Iterator[tuple[list[int], list[Text]]]:
     """Numbers and projected tokens of passages, in parts of like length."""
     chosen = None if shortlist is None else set(nearest(index, claim.vector, shortlist))
-    most = pipe.model.tokens_at_once
+    most = tokens_at_once(pipe.model)
     for first, states in index.states():
         _require(pipe, states)
         rows = torch.arange(len(states))
@@ -124,12 +125,12 @@ def _texts(
 
 
 def _projected(pipe: Any, states: TokenStates, rows: list[int]) -> list[Text]:
-    return pipe.model.kept(states[rows])
+    return known_texts(pipe.model, states[rows])
 
 
 def _require(pipe: Any, states: TokenStates) -> None:
     try:
-        pipe.model.kept(states[:0])
+        known_texts(pipe.model, states[:0])
     except ValueError as error:
         raise InputError(f"The index is of other heads: {error}") from error
 

@@ -263,3 +263,13 @@ def _keep_slots(_module: nn.Module, _args: Any, output: Any) -> Any:
     return (
         type(output)(last_hidden_state=chosen) if isinstance(output, ModelOutput) else (chosen, *output[1:])
     )
+
+
+def cloze_of(model: Any, **kwargs: Any) -> ClozeClassifier:
+    """See `ModernBertNliModel.as_cloze`: only now is the masked-LM head loaded; weights are shared."""
+    if not model.origin.bases:
+        raise ValueError("This model was made without a base: load it by `from_pretrained` or `from_base`.")
+    name, location = model.origin.bases[0]
+    return ClozeClassifier.from_pretrained(
+        str(name), model.encoder, model.tokenizer, **{**location, **kwargs}
+    )

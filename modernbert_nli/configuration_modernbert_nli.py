@@ -8,9 +8,6 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
 from transformers.utils import CONFIG_NAME
 
-from .calibration import FILE, check_calibration, read_calibration, write_calibration
-from .routing import check_routing
-
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
 TASK = "nli-abstention"
@@ -179,11 +176,13 @@ class ModernBertNliConfig(PretrainedConfig):
         self.abstention_threshold = abstention_threshold
         # Of a checkpoint (name or folder, and how to reach it), whose calibration has not been asked for.
         self._calibration_source: tuple[str, dict[str, Any]] | None = None
-        check_calibration(calibration, ENCODINGS)
+        if calibration is not None:
+            from .calibration import check_calibration
+
+            check_calibration(calibration, ENCODINGS)
         self._calibration = calibration
         self.calibrated_heads = calibrated_heads
         self.evidence = evidence
-        check_routing(routing, ENCODINGS)
         self.routing = routing
         self.adaptation = adaptation
         self.adapter = adapter
@@ -277,6 +276,8 @@ class ModernBertNliConfig(PretrainedConfig):
             ValueError: its file cannot be read.
         """
         if self._calibration_source is not None and self.calibrated_heads is not None:
+            from .calibration import read_calibration
+
             name, location = self._calibration_source
             found = read_calibration(name, ENCODINGS, self.calibrated_heads, **location)
             self.calibration = self._calibration or found
@@ -376,7 +377,23 @@ class ModernBertNliConfig(PretrainedConfig):
         super().to_json_file(json_file_path, use_diff)
         path = Path(json_file_path)
         if path.name == CONFIG_NAME:
+            from .calibration import FILE, write_calibration
+
             write_calibration(path.with_name(FILE), calibration, self.calibrated_heads)
+
+    @property
+    def base_place(self) -> tuple[str, str | None]:
+        """Name or folder, and revision, that the base is taken from this time."""
+        return self._base_override or (self.base_model_name_or_path, self.base_model_revision)
+
+    @property
+    def base_is_overridden(self) -> bool:
+        """Whether that is another place than the one that a checkpoint names."""
+        return self._base_override is not None
+
+    def take_base_from(self, name: str, revision: str | None) -> None:
+        """Take the base from elsewhere this time."""
+        self._base_override = (name, revision)
 
     @property
     def hidden_size(self) -> int:

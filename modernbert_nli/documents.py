@@ -45,6 +45,7 @@ from .passages import (
     token_count,
 )
 from .sentences import Span, Splitter
+from .separate import judge_every, known_texts, prepare, tokens_at_once
 from .states import Text, TokenStates
 from .tokenization import PairError, check_text, max_pair_length
 
@@ -162,6 +163,24 @@ def check_answer(pipe: Any, answer: str, sources: Any, **options: Any) -> dict[s
     if not found:
         raise ValueError("There is no source: give a text, texts, or a mapping of names to texts.")
     return found[0]
+
+
+def validate_fact(
+    pipe: Any, source: Any, claim: str, threshold: float | None, texts: Sequence[str] | None
+) -> Any:
+    """See `NliAbstentionPipeline.validate_fact`."""
+    facts = [
+        {
+            "supported": result["verdict"] == "supported",
+            "contradicted": result["verdict"] == "contradicted",
+            "uncertain": result["abstain"],
+            "confidence": result["confidence"],
+            **{key: result["sentences"][0][key] for key in ("evidence", "unsupported")},
+            "read": result["read"],
+        }
+        for result in verdicts(pipe, claim, source, apart=True, whole=True, threshold=threshold, texts=texts)
+    ]
+    return facts[0] if isinstance(source, str) else facts
 
 
 def read_sources(pipe: Any, sources: Any, splitter: Splitter | None = None) -> Sources:
@@ -291,8 +310,9 @@ class Comparison:
             groups.setdefault(place, []).append(row)
         for key in {key for key, _ in where} - set(self.found):
             self.found[key] = [Candidates([[] for _ in sizes]) for _ in self.claims.texts]
-        separate = block.states is not None and self.claims.states is not None
-        read = self.pipe.model.kept(block.states) if separate else []
+        read = None
+        if block.states is not None and self.claims.states is not None:
+            read = known_texts(self.pipe.model, block.states)
         for first in range(0, len(self.claims.texts), _CLAIMS_AT_ONCE):
             if between is not None:
                 between()
@@ -302,8 +322,8 @@ class Comparison:
             relevance, matches = self._relevance(block, some, passages, about)
             nearness = weighted(relevance, self.rules["nearness"]).masked_fill(~about, -float("inf"))
             chosen = self._chosen(groups, nearness, part)
-            if separate:
-                said = self.pipe.model.kept(some.states)
+            if read is not None and some.states is not None:
+                said = known_texts(self.pipe.model, some.states)
                 probs, uncertainty = _judge_states(self.pipe.model, read, said, passages, chosen)
             else:
                 probs, uncertainty = _judge_texts(self.pipe, some.texts, self._said(block, passages), chosen)
@@ -412,8 +432,8 @@ def _judge_states(
     for row in chosen.any(dim=0).nonzero().flatten().tolist():
         together.setdefault(tuple(chosen[:, row].nonzero().flatten().tolist()), []).append(row)
     for who, order in together.items():
-        some = model.prepare([claims[claim] for claim in who])
-        longest, most = max(len(claims[claim].tokens) for claim in who), model.tokens_at_once
+        some = prepare(model, [claims[claim] for claim in who])
+        longest, most = max(len(claims[claim].tokens) for claim in who), tokens_at_once(model)
         order.sort(key=lengths.__getitem__)
         at = 0
         while at < len(order):
@@ -426,7 +446,7 @@ def _judge_states(
             for row in rows:
                 inside = sentences[slice(*passages[row])]
                 texts.append(inside[0]._replace(tokens=torch.cat([text.tokens for text in inside])))
-            output = model.judge_every(model.prepare(texts), some)
+            output = judge_every(model, prepare(model, texts), some)
             pairs = torch.tensor(who)[:, None], torch.tensor(rows)
             probs[pairs] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
             uncertainty[pairs] = output.uncertainty.float().T.cpu()

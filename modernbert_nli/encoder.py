@@ -5,15 +5,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
+Backend = Literal["torch", "onnx", "onnx-int8", "openvino"]  # what runs the base
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
 
 class EncoderMismatch(ValueError):
     """The encoder is not the one that these heads belong to."""
+
+
+def runs_graphs(encoder: Any) -> bool:
+    """Whether it is an `OnnxEncoder`, of this code or of a checkpoint's own."""
+    return hasattr(encoder, "judge_pairs")
 
 
 def load_encoder(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
@@ -33,7 +41,7 @@ def load_encoder(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
             "A base that runs code of its own cannot be loaded again with its heads: leave out "
             "`trust_remote_code`, and take a base whose class transformers has."
         )
-    name, revision = config._base_override or (config.base_model_name_or_path, config.base_model_revision)
+    name, revision = config.base_place
     try:
         with _quiet_load_report():
             encoder, info = AutoModel.from_pretrained(

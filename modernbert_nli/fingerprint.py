@@ -10,6 +10,7 @@ adapter or after a few steps of training, moves them further.
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
+
+from .encoder import EncoderMismatch, layer_states, runs_graphs
 
 _TOKENS = 16  # of the input, spread over the vocabulary: no tokenizer is needed for them
 _NUMBERS = 8  # of each layer
@@ -46,6 +49,60 @@ def precision_of(encoder: Any) -> str:
     if not all(kind.is_floating_point and kind.itemsize > 1 for kind in kinds):
         return "int8"
     return "float32" if all(kind.itemsize >= 4 for kind in kinds) else "float16"
+
+
+@torch.no_grad()
+def fingerprint_of(model: Any) -> dict[str, Any] | None:
+    """What tells the base of a model, as it is now, from others. One short pass.
+
+    `None` where it has no weights to ask, on the device "meta", or its graph gives no states.
+    """
+    encoder = model.encoder
+    layers = sorted({layer for read in model.config.encoder_layers.values() for layer in read})
+    graphs = runs_graphs(encoder)
+    if graphs:
+        layers = model.config.encoder_layers.get("separate", [])
+    elif any(part.is_meta for part in encoder.parameters()):
+        # None, unless accelerate fetches them for each call.
+        layers = layers if any(hasattr(part, "_hf_hook") for part in encoder.modules()) else []
+    if not layers:
+        return None
+    ids = fixed_input(model.config.vocab_size).to(model.heads_device)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with torch.autocast(ids.device.type, enabled=False):
+        if graphs:
+            states = list(encoder.states(inputs, "separate").unbind(dim=1))
+        else:
+            states, _ = layer_states(encoder, layers, inputs, model.is_hooked, whole=False)
+    numbers = numbers_of({layer: rows[0] for layer, rows in zip(layers, states, strict=True)})
+    return {"precision": precision_of(encoder), "states": numbers}
+
+
+def changed_base(model: Any) -> str | None:
+    """Whether the base of a model is another than its heads': a sentence, or None."""
+    known = model.config.base_fingerprint
+    found = fingerprint_of(model) if known else None
+    if known is None or found is None or same_base(known, found):
+        return None
+    apart, allowed = distance(known, found)
+    return (
+        f"is not, or no longer, the {model.config.base_model_name_or_path!r} that these heads know: what "
+        f"it makes of a fixed input is {apart:.1%} off, and {allowed:.1%} may be rounding"
+    )
+
+
+def require_base(model: Any) -> None:
+    """See `ModernBertNliModel.require_base`."""
+    known = model.config.base_fingerprint
+    if known is None and not runs_graphs(model.encoder):  # a checkpoint of version 0.2
+        model.config.base_fingerprint = fingerprint_of(model)
+    if known is None or "int8" in (known["precision"], precision_of(model.encoder)):
+        return
+    if problem := changed_base(model):
+        raise EncoderMismatch(
+            f"The encoder {problem}. Load the base that the heads name, with no adapter in it; or put "
+            "new heads on this one, by `ModernBertNliModel.from_base`."
+        )
 
 
 def numbers_of(states: Mapping[int, torch.Tensor]) -> dict[str, str]:
@@ -90,3 +147,18 @@ def same_base(known: Mapping[str, Any] | None, found: Mapping[str, Any] | None) 
     apart, allowed = distance(known, found)
     same_tokens = known.get("tokens", found.get("tokens")) == found.get("tokens", known.get("tokens"))
     return apart <= allowed and same_tokens
+
+
+def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
+    """What tells heads from all others: a SHA-256 of their tensors and of all else that makes `uncertainty`.
+
+    Args:
+        heads (`Mapping[str, torch.Tensor]`): By name, as in `model.safetensors`.
+        config (`ModernBertNliConfig`): Their configuration.
+    """
+    how = {"abstention_weight": float(config.abstention_weight), "encoder_layers": config.encoder_layers}
+    digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+    for name, tensor in sorted(heads.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -10,23 +10,19 @@ texts in scope (logistic regression, junk counting as `JUNK` of all texts). The 
 Nothing is computed of the texts but what `route` itself goes by, so that fitting takes as long as routing.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from .adapting import around, beside, check_risk
+from .categories import NOTHING, Categories, answers_of, as_categories
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
-from .routing import (
-    BACKGROUND,
-    NOTHING,
-    UNFITTED,
-    Categories,
-    Decision,
-    Evidence,
-    answers_of,
-    as_categories,
-    decide,
-)
+from .routing import BACKGROUND, UNFITTED, Decision, Evidence, decide, evidence_of, readable_texts
+from .tokenization import items_of
+
+if TYPE_CHECKING:
+    from .pipeline_modernbert_nli import NliAbstentionPipeline
 
 FEWEST = 20  # texts of one's own
 FOLDS = 4
@@ -97,7 +93,7 @@ class Known(NamedTuple):
         return [self.without(seed) for seed in range(LEFT_OUT)] if self.features.shape[1] > 2 else []
 
 
-def know(pipe: Any, labelled: LabelledTexts) -> Known:
+def know(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> Known:
     """All that `route` goes by, of every text of a set.
 
     Args:
@@ -106,9 +102,11 @@ def know(pipe: Any, labelled: LabelledTexts) -> Known:
     """
     categories = as_categories(labelled.categories)
     answers = torch.tensor(answers_of(labelled.labels, categories))
-    found = [evidence for evidence, _ in pipe._evidence(labelled.texts, categories, _NEUTRAL, pipe.encoding)]
+    found = [
+        evidence for evidence, _ in evidence_of(pipe, labelled.texts, categories, _NEUTRAL, pipe.encoding)
+    ]
     features = torch.cat([evidence.features() for evidence in found]).cpu().double()
-    read = pipe.readable_texts(labelled.texts, categories)
+    read = readable_texts(pipe, labelled.texts, categories)
     parts = [evidence.anything for evidence in found if evidence.anything is not None]
     near = found[0].near
     if near is None:
@@ -161,6 +159,34 @@ def fit_routing(sets: Sequence[Known], background: Mapping[str, float]) -> dict[
     limits = [uncertainty(known, entry)[known.answers != NOTHING].quantile(ANSWERED) for known in sets]
     entry["threshold"] = float(torch.stack(limits).mean())
     return {key: round(value, 4) for key, value in entry.items()} | {"data": [known.name for known in sets]}
+
+
+def adapt_routes(
+    pipe: "NliAbstentionPipeline",
+    texts: Iterable[str],
+    labels: Iterable[Any],
+    categories: Any,
+    target_risk: float = 0.1,
+    seed: int = 0,
+) -> "NliAbstentionPipeline":
+    """See `NliAbstentionPipeline.adapt_routes`."""
+    check_risk(target_risk)
+    texts = list(items_of(texts, "a list of texts"))
+    labels = list(items_of(labels, "a list of labels"))
+    if len(texts) != len(labels):
+        raise ValueError(f"{len(texts)} texts and {len(labels)} labels do not match.")
+    known = as_categories(categories)
+    hypotheses = dict(zip(known.names, known.hypotheses, strict=True))
+    labelled = LabelledTexts("texts of one's own", texts, labels, hypotheses)
+    routing, encoding = pipe.model.config.routing or {}, pipe.encoding
+    before = routing.get(encoding, UNFITTED)
+    entry, report = adapted_routing(
+        know(pipe, labelled), before, known, pipe.model.heads_digest(), target_risk, seed
+    )
+    model = beside(pipe.model, pipe.model)
+    model.config.routing = {**routing, encoding: entry}
+    model.config.adaptation = {**(model.config.adaptation or {}), "routes": report}
+    return around(pipe, model)
 
 
 def adapted_routing(

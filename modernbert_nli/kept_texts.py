@@ -10,21 +10,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from operator import is_, itemgetter, methodcaller
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
-from .encoder import record_states
-from .lora import add_update
+from .separate import Ids, Known, encode_ids, gathered, project_ids, token_ids
 from .states import StateCache, Text, TokenStates
-from .texts import Ids, Known, ModernBertNliTexts
+
+if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel
 
 _BYTES = (64 * 2**20, 64 * 2**20, 256 * 2**20)  # of states, texts, and some 5,000 categories
-_OUR_HOOKS = (record_states, add_update)  # of which the second does nothing outside our own passes
 # Where the modules of a model without adapters or quantization are defined, and what their weights are.
-_PLAIN = ("torch.nn.modules.", "transformers.", f"{__name__.rpartition('.')[0]}.")
+_OURS = f"{__name__.rpartition('.')[0]}."
+_PLAIN = ("torch.nn.modules.", "transformers.", _OURS)
 _PLAIN_TENSORS = (nn.Parameter, torch.Tensor, type(None))
 _CONTENTS = ("_modules", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks")
 _SAMPLE = 8  # numbers of each of the base's tensors, which are never trained, but may be replaced
@@ -36,7 +37,7 @@ class KeptTexts:
     def __init__(self) -> None:
         self._kept: ModelTexts | None = None
 
-    def of(self, model: ModernBertNliTexts) -> "ModelTexts":
+    def of(self, model: "ModernBertNliModel") -> "ModelTexts":
         """Those of a model as it is now: to be asked for anew by each call."""
         kept = self._kept
         if kept is not None and kept.is_of(model):
@@ -62,30 +63,30 @@ class ModelTexts:
         keep (`bool`): Whether what is made is kept, up to a number of bytes, and found again.
     """
 
-    def __init__(self, model: ModernBertNliTexts, keep: bool = True):
+    def __init__(self, model: "ModernBertNliModel", keep: bool = True):
         self._model = model
         self._states, self._texts, self._prepared = (StateCache(room if keep else 0) for room in _BYTES)
         self._snapshot = _Snapshot(model) if keep else None
 
-    def is_of(self, model: ModernBertNliTexts) -> bool:
+    def is_of(self, model: "ModernBertNliModel") -> bool:
         """Whether what is kept is what the model would make of the same texts."""
         return self._snapshot is not None and self._snapshot.shows(model)
 
     def encode(self, texts: Sequence[str], cut: bool = True) -> TokenStates:
         """As `model.encode`, which is asked for those texts alone that are not kept."""
-        ids = self._model.token_ids(texts, cut)
-        states = _through(self._states, ids, self._model.encode_ids)
-        return self._model.gather([states[row] for row in ids])
+        ids = token_ids(self._model, texts, cut)
+        states = _through(self._states, ids, partial(encode_ids, self._model))
+        return gathered(self._model, [states[row] for row in ids])
 
     def read(self, texts: Sequence[str], batch_size: int = 32, cut: bool = True) -> list[Text]:
         """As `model.read`, which is asked for those texts alone that are not kept."""
-        ids = self._model.token_ids(texts, cut)
+        ids = token_ids(self._model, texts, cut)
         known = self.project(ids, batch_size)
         return [known[row] for row in ids]
 
     def project(self, ids: Sequence[Ids], batch_size: int) -> dict[Ids, Text]:
         """Each distinct text, given as its tokens, as the heads know it."""
-        return _through(self._texts, ids, partial(self._model.project_ids, batch_size=batch_size))
+        return _through(self._texts, ids, partial(project_ids, self._model, batch_size=batch_size))
 
     def prepared(self, key: Any, make: Callable[[], Known]) -> Known:
         """Texts that are to meet many others, made once for a key that tells them apart."""
@@ -98,7 +99,7 @@ class _Snapshot:
     Each call waits for the comparison, so that nothing here walks through modules one by one in Python.
     """
 
-    def __init__(self, model: ModernBertNliTexts):
+    def __init__(self, model: "ModernBertNliModel"):
         modules = list(model.modules())
         self._model, self._setting, self._modules = model, _setting(model), modules
         self._classes = list(map(type, modules))
@@ -117,7 +118,7 @@ class _Snapshot:
         self._heads = list(map(_bits, heads))
         self._known_heads = [bits.clone() for bits in self._heads]
 
-    def shows(self, model: ModernBertNliTexts) -> bool:
+    def shows(self, model: "ModernBertNliModel") -> bool:
         """Whether it is that model, and still the same."""
         return (
             model is self._model
@@ -155,7 +156,7 @@ class _Snapshot:
         ]
 
 
-def is_plain_now(model: ModernBertNliTexts) -> bool:
+def is_plain_now(model: "ModernBertNliModel") -> bool:
     """Whether a pass depends on weights and texts alone: not on hooks, adapters, dropout or autocast."""
     if _is_overlaid(model):
         return False
@@ -165,7 +166,7 @@ def is_plain_now(model: ModernBertNliTexts) -> bool:
         if not type(module).__module__.startswith(_PLAIN):
             return False
         for hook in module._forward_hooks.values():
-            if not (isinstance(hook, partial) and hook.func in _OUR_HOOKS):
+            if not (isinstance(hook, partial) and hook.func.__module__.startswith(_OURS)):
                 return False
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if type(tensor) not in _PLAIN_TENSORS:
@@ -183,7 +184,7 @@ def _through(cache: StateCache, keys: Sequence[Any], make: Callable[[list[Any]],
     return found
 
 
-def _setting(model: ModernBertNliTexts) -> tuple[Any, ...]:
+def _setting(model: "ModernBertNliModel") -> tuple[Any, ...]:
     """What else states depend on."""
     config = model.config
     layers = tuple((name, *read) for name, read in config.encoder_layers.items())
@@ -208,7 +209,7 @@ def _joined(views: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat(list(views)) if views else torch.empty(0)
 
 
-def _is_overlaid(model: ModernBertNliTexts) -> bool:
+def _is_overlaid(model: "ModernBertNliModel") -> bool:
     """Whether autocast or hooks of all modules change what comes out."""
     hooks = torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks
     return bool(hooks) or torch.is_autocast_enabled(model.device.type)

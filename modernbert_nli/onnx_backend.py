@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,9 +19,7 @@ from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 from .calibration import expanded
-
-Backend = Literal["torch", "onnx", "onnx-int8", "openvino"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
+from .encoder import Backend
 
 FOLDER = "onnx"
 METADATA = "modernbert_nli"  # the key under which a graph says what it belongs to, in JSON

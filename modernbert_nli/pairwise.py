@@ -41,7 +41,7 @@ def shares(head: AlignmentHead) -> bool:
     return is_plain(head.comparison[0])
 
 
-def prepare(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) -> Side:
+def prepare_side(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) -> Side:
     """What of each text is the same in all pairs; its tokens alone, for a head that `shares` nothing.
 
     Args:

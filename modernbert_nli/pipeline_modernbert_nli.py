@@ -18,34 +18,14 @@ import torch
 from transformers import Pipeline
 from transformers.utils import logging
 
-from .calibration import StaleCalibration, calibrated, drift_from, promised_threshold
-from .documents import check_answer, read_sources, verdicts
 from .guards import UNCERTAIN, overruled
-from .kept_texts import KeptTexts, ModelTexts
-from .learning import LearningMixin
-from .routing import (
-    ANY_TEXT,
-    FITS,
-    JUDGED,
-    TEMPLATE,
-    UNFITTED,
-    Categories,
-    Evidence,
-    as_categories,
-    decide,
-    describe,
-    evidence_from,
-    is_read,
-    no_route,
-    promised,
-    readable,
-    routes,
-    words_of,
-)
-from .texts import Ids
+from .kept_texts import KeptTexts
+from .separate import Ids, judge_texts
 from .tokenization import (
+    PAIRS,
+    USAGE,
     PairError,
-    check_text,
+    as_pair,
     check_tokenizer,
     encode_pairs,
     is_empty,
@@ -57,19 +37,11 @@ from .tokenization import (
 logger = logging.get_logger(__name__)
 
 BATCH_SIZE = 32
-PAIRS_AT_ONCE = 256  # of texts and categories
 TOKENS_AT_ONCE = 2**16  # of texts that are encoded alone, and then judged
 BATCHES_PER_CHUNK = 64  # at most, sorted by length together; the first chunks are smaller, to answer soon
 
-_KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
-_PAIRS = (
-    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
-    "or a list or generator of such pairs"
-)
-_USAGE = f"Give {_PAIRS}"
 
-
-class NliAbstentionPipeline(LearningMixin, Pipeline):
+class NliAbstentionPipeline(Pipeline):
     """Decides whether a hypothesis follows from a premise, or declines to.
 
     Args (beside those of every pipeline):
@@ -114,7 +86,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             raise ValueError(
                 f"The labels must have 'entailment' among them, got {self.model.config.label2id}."
             )
-        self._limit(self.encoding, **self._postprocess_params)  # a risk that cannot be promised is told now
+        self.own_threshold()  # a risk that cannot be promised is told now
         if not self._postprocess_params and (problem := self.model.stale_calibration()):
             logger.warning_once(
                 f"{problem} Until then it abstains from an uncertainty of {self.threshold:.3g} upwards, as "
@@ -142,25 +114,25 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
                 cannot be promised.
         """
-        batch_size = kwargs.pop("batch_size", None) or self._batch_size or BATCH_SIZE
+        batch_size = kwargs.pop("batch_size", None) or self.batch_size
         kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
         stored = (self._preprocess_params, self._forward_params, self._postprocess_params)
         given = self._sanitize_parameters(**kwargs)
-        preprocess, forward, own = ({**before, **now} for before, now in zip(stored, given, strict=True))
-        encoding = forward.get("encoding", self.model.config.encoding)
-        steps = (preprocess, forward, {"threshold": self._limit(encoding, **own)})
+        preprocess, forward, _ = ({**before, **now} for before, now in zip(stored, given, strict=True))
+        kwargs["encoding"] = forward.get("encoding", self.model.config.encoding)
+        steps = (preprocess, forward, {"threshold": self.limit(**kwargs)})
 
         if isinstance(inputs, str):
             if hypothesis is None:
-                raise ValueError(f"One text alone cannot be judged. {_USAGE}.")
+                raise ValueError(f"One text alone cannot be judged. {USAGE}.")
             inputs = (inputs, hypothesis)
         elif hypothesis is not None:
             raise ValueError(
-                f"`hypothesis` goes with a single premise, not with {type(inputs).__name__}. {_USAGE}."
+                f"`hypothesis` goes with a single premise, not with {type(inputs).__name__}. {USAGE}."
             )
         if isinstance(inputs, Mapping | tuple):
             return next(self._stream([inputs], batch_size, *steps))
-        results = self._stream(items_of(inputs, _PAIRS), batch_size, *steps)
+        results = self._stream(items_of(inputs, PAIRS), batch_size, *steps)
         return list(results) if isinstance(inputs, list) else results
 
     def route(
@@ -170,7 +142,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         threshold: float | None = None,
         target_risk: float | None = None,
         several: bool = False,
-        hypothesis_template: str = TEMPLATE,
+        hypothesis_template: str = "This is about {}.",
         examples: Mapping[str, Sequence[str]] | None = None,
     ) -> Any:
         """Choose the category that fits a text best, or decline: too close to call, or nothing fits.
@@ -202,36 +174,9 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Raises:
             ValueError: categories or examples that cannot be meant, or a risk that cannot be promised.
         """
-        known = as_categories(categories, hypothesis_template, examples)
-        if threshold is not None or target_risk is not None:
-            self._sanitize_parameters(threshold, target_risk)  # checks them
-        kept = hasattr(text, "offsets")  # TokenStates, of this module or of one that `trust_remote_code` made
-        encoding = "separate" if kept else self.encoding
-        entry = (self.model.config.routing or {}).get(encoding, UNFITTED)
-        if target_risk is not None:
-            if several:
-                raise ValueError(
-                    "`target_risk` is the share of texts that get a wrong category: with `several` there may "
-                    "be more than one. Give a `threshold`."
-                )
-            if problem := self.model.changed_base():
-                raise StaleCalibration(f"No risk of routes can be promised, for the encoder {problem}.")
-            threshold = promised(entry, encoding, known, self.model.heads_digest(), target_risk)
-        elif threshold is None:
-            threshold = FITS if several else entry["threshold"]
-        texts = text if kept else _listed(text)
-        asked = range(len(texts)) if kept else self.readable_texts(texts, known).nonzero()[:, 0].tolist()
-        results = [no_route(known.names, several) for _ in range(len(texts))]
-        places = iter(asked)
-        some = texts if kept else [texts[place] for place in asked]
-        for evidence, judged in self._evidence(some, known, entry, encoding):
-            found = routes(decide(evidence, entry), known.names, threshold, several)
-            for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
-                names = known.names
-                if evidence.rows is not None:
-                    names = tuple(names[place] for place in evidence.rows[row].tolist())
-                results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
-        return results[0] if isinstance(text, str) else results
+        from .routing import route
+
+        return route(self, text, categories, threshold, target_risk, several, hypothesis_template, examples)
 
     def check(
         self,
@@ -276,8 +221,10 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Raises:
             ValueError: there is no source; an answer without words, or a source without text.
         """
+        from .documents import check_answer
+
         options = {"texts": texts, "splitter": splitter, "max_characters": max_characters, "between": between}
-        return check_answer(self, answer, sources, threshold=self._given(threshold), **options)
+        return check_answer(self, answer, sources, threshold=self.own_threshold(threshold), **options)
 
     def read(self, sources: Any, splitter: Any = None) -> Any:
         """Read sources once, for any number of answers to `check`: their sentences and states are kept.
@@ -285,6 +232,8 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Args:
             sources, splitter: As for `check`.
         """
+        from .documents import read_sources
+
         return read_sources(self, sources, splitter)
 
     def validate_fact(
@@ -312,34 +261,11 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             `evidence`, the best passages, and `unsupported`, words, as `check` returns them; `read`, the
             share of the source that was read. A list of them for more than a source.
         """
-        kept = "separate" if hasattr(source, "offsets") else None
-        limit = self._given(threshold, target_risk, kept, like)
-        facts = [
-            {
-                "supported": result["verdict"] == "supported",
-                "contradicted": result["verdict"] == "contradicted",
-                "uncertain": result["abstain"],
-                "confidence": result["confidence"],
-                **{key: result["sentences"][0][key] for key in ("evidence", "unsupported")},
-                "read": result["read"],
-            }
-            for result in verdicts(self, claim, source, apart=True, whole=True, threshold=limit, texts=texts)
-        ]
-        return facts[0] if isinstance(source, str) else facts
+        from .documents import validate_fact
 
-    def _given(
-        self,
-        threshold: float | None,
-        target_risk: float | None = None,
-        encoding: str | None = None,
-        like: str | None = None,
-    ) -> float | None:
-        """The threshold that the caller or the pipeline gave; `None` where the checkpoint's is to hold."""
-        now = self._sanitize_parameters(threshold, target_risk, like=like)[2]
-        given = {**self._postprocess_params, **now}
-        if all(value is None for value in given.values()):
-            return None
-        return self._limit(encoding or self.encoding, **given)
+        kept = "separate" if hasattr(source, "offsets") else None
+        limit = self.own_threshold(threshold, target_risk, kept, like)
+        return validate_fact(self, source, claim, limit, texts)
 
     def threshold_for(
         self, target_risk: float, encoding: str | None = None, like: str | None = None
@@ -358,6 +284,8 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             ValueError: the checkpoint is not calibrated, or for other heads than these, or its calibration
                 does not promise such a risk.
         """
+        from .calibration import promised_threshold
+
         return promised_threshold(self.model.calibration, encoding or self.encoding, target_risk, like)
 
     def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
@@ -375,102 +303,81 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         Raises:
             ValueError: these heads are not calibrated for this encoding, or there are no results.
         """
-        encoding = encoding or self.encoding
-        entry = calibrated(self.model.calibration, encoding)
-        results = list(items_of(results, "results, or pairs"))
-        if not all(isinstance(result, Mapping) and "uncertainty" in result for result in results):
-            results = self(results, encoding=encoding)
-        columns = ([result[key] for result in results] for key in ("uncertainty", "label"))
-        return drift_from(entry, *columns)
+        from .drift import drift
 
-    def _evidence(
-        self, texts: Any, known: Categories, entry: Mapping[str, Any], encoding: str
-    ) -> Iterator[tuple[Evidence, list[list[dict[str, Any]]]]]:
-        """Batch by batch of texts: what a route is decided by, and the judgements behind it."""
-        label2id, alike = self.model.config.label2id, bool(entry["similarity"])
-        kept = self.texts.of(self.model)
-        if any(known.examples) and not (alike and "separate" in self.model.config.encoder_layers):
-            raise ValueError(
-                "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
-                "them out, or fit its routes by `benchmarks/routing.py --fit`."
-            )
-        if not len(texts):
-            return
-        if encoding == "joint":
-            alike = alike and "separate" in self.model.config.encoder_layers
-            pairs = [(text, hypothesis) for text in texts for hypothesis in known.hypotheses]
-            how, limit = {"encoding": encoding}, self._limit(encoding, **self._postprocess_params)
-            batch_size = self._batch_size or BATCH_SIZE
-            results = list(self._stream(pairs, batch_size, how, how, {"threshold": limit}, guarded=False))
-            step = len(known.names)
-            judged = [results[first : first + step] for first in range(0, len(results), step)]
-            probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
-            cosines: dict[str, torch.Tensor] = {}
-            if alike:
-                vectors = _vectors(kept, texts)
-                cosines = self._cosines(kept, vectors, self._prepared(kept, known, alike).vectors, entry)
-            yield evidence_from(probs.clamp_min(1e-12).log(), label2id, **cosines), judged
-            return
-        prepared = self._prepared(kept, known, alike)
-        limit = self._limit(encoding, **self._postprocess_params)
-        read = self.model.kept(texts) if hasattr(texts, "offsets") else kept.read(texts)
-        count, some = len(known.names), alike and len(known.names) > JUDGED
-        size = 1 if some else max(1, PAIRS_AT_ONCE // count)
-        for start in range(0, len(read), size):
-            premises = self.model.prepare(read[start : start + size])
-            cosines = self._cosines(kept, premises.vectors, prepared.vectors, entry) if alike else {}
-            rows, others = None, prepared
-            if some:
-                rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
-                others = prepared.some(rows[0])
-            output = self.model.judge_every(premises, others)
-            flat = self._decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
-            step = output.logits.shape[1]
-            judged = [flat[first : first + step] for first in range(0, len(flat), step)]
-            yield evidence_from(output.logits, label2id, rows=rows, **cosines), judged
+        return drift(self, results, encoding or self.encoding)
 
-    def _cosines(
-        self, kept: ModelTexts, texts: torch.Tensor, categories: torch.Tensor, entry: Mapping[str, Any]
-    ) -> dict[str, torch.Tensor]:
-        """Of texts with categories and, where routes are decided by it, of both with texts of no desk."""
-        found = {"similarity": texts @ categories.T}
-        if entry.get("background"):
-            prepare = self.model.prepare
-            known = kept.prepared(ANY_TEXT, lambda: prepare(self.model.read(ANY_TEXT)))
-            found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
-        return {name: values.cpu() for name, values in found.items()}
+    def adapt(
+        self, pairs: Iterable[Any], labels: Iterable[Any], target_risk: float = 0.1, seed: int = 0
+    ) -> Any:
+        """A pipeline for a kind of text, from some 50 to 1,000 labelled pairs of it; this one stays as it is.
 
-    def readable_texts(self, texts: Sequence[str], known: Categories) -> torch.Tensor:
-        """Which texts the encoder reads, or name a category by a word that only its user knows, `(texts,)`.
+        Heads of all encodings are adapted, and calibrated for these pairs: what the checkpoint promised is no
+        longer promised. Where adapting does not pay, beyond noise and on pairs that it had not seen, the new
+        pipeline has the heads of this one, and says so. How: `adapting.py`.
+
+        Args:
+            pairs (`Iterable`): Pairs, as a call takes them. Several of one premise are no problem.
+            labels (`Iterable`): A label for each: a name; "non-entailment"; or, where nobody said more, true
+                for "is entailed" (supported) and false for "is not".
+            target_risk (`float`, *optional*, defaults to 0.1): Share of wrong answers among those given that
+                the threshold of the new pipeline keeps to: promised, if there are pairs enough.
+            seed (`int`, *optional*, defaults to 0): Of what is drawn at random.
+
+        Returns:
+            `NliAbstentionPipeline`. `model.config.adaptation` holds what is known of it: `message`, in
+            sentences; `pairs`; `strength`, 0 where the heads are those of this pipeline, up to 1; accuracies
+            by encoding `before` and `after`, in cross-validation, and the same at `home`, on a sample of what
+            the heads had learnt from, if the checkpoint has one; `target_risk`, `threshold`, and
+            `more_pairs`, roughly how many more it takes to promise that risk: 0 where it is promised, `None`
+            where nothing in these pairs suggests that it could be.
 
         Raises:
-            PairError: something that is no text.
+            ValueError: fewer than 20 pairs, something that is not a pair of texts or no label (its position
+                is named), or not as many of the one as of the other.
         """
-        own = words_of(" ".join([*map(str, known.names), *known.hypotheses, *chain(*known.examples)]))
-        for row, text in enumerate(texts):
-            check_text(text, "text", row)
-        return torch.tensor([is_read(text, own, self.tokenizer) for text in texts], dtype=torch.bool)
+        from .adapting import adapt
 
-    def _prepared(self, kept: ModelTexts, known: Categories, alike: bool) -> Any:
-        """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
+        return adapt(self, pairs, labels, target_risk, seed)
 
-        def prepare() -> Any:
-            for row, text in enumerate(known.hypotheses):
-                check_text(text, "hypothesis", row)
-            prepared = self.model.prepare(self.model.read(known.hypotheses, cut=False))
-            if not alike:
-                return prepared
-            words = [readable(str(name)) for name in known.names]
-            names = _vectors(kept, [word or text for word, text in zip(words, known.hypotheses, strict=True)])
-            examples = [_vectors(kept, texts) for texts in known.examples]
-            return prepared._replace(vectors=describe(prepared.vectors, names, examples))
+    def adapt_routes(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[Any],
+        categories: Any,
+        target_risk: float = 0.1,
+        seed: int = 0,
+    ) -> Any:
+        """A pipeline whose `route` is fitted to labelled texts, and calibrated for them and their categories.
 
-        return kept.prepared((known, alike), prepare)
+        How much similarity and entailment count, and when nothing fits, is learnt for this pipeline's
+        encoding; its judgements of pairs stay what they are. See `fitting.py`.
 
-    @staticmethod
-    def _as_pairs(items: Any) -> list[tuple[Any, Any]]:
-        """Every pair of an iterable or a map-style dataset."""
-        return [_as_pair(item, row) for row, item in enumerate(items_of(items, "a list of pairs"))]
+        Args:
+            texts (`Iterable[str]`): Texts such as those that are to be routed.
+            labels (`Iterable`): The category of each; `None`, or "none" or "oos" where no category is called
+                so, means that none fits.
+            categories (`Mapping[str, str]` or `Sequence[str]`): As for `route`.
+            target_risk (`float`, *optional*, defaults to 0.1): Share of wrong routes among those given, which
+                the threshold keeps to, if it can be promised.
+            seed (`int`, *optional*, defaults to 0): Of what is drawn at random.
+
+        Returns:
+            `NliAbstentionPipeline`: `model.config.adaptation["routes"]` says what is known of it.
+
+        Raises:
+            ValueError: too few texts or categories, not as many texts as labels, or a label that is no
+                category (its position is named).
+        """
+        from .fitting import adapt_routes
+
+        return adapt_routes(self, texts, labels, categories, target_risk, seed)
+
+    def judge_pairs(self, pairs: list[tuple[str, str]], encoding: str) -> list[dict[str, Any]]:
+        """What the heads say of pairs, without what is known besides, for routes and the like."""
+        how = {"encoding": encoding}
+        limit = {"threshold": self.limit(encoding)}
+        return list(self._stream(pairs, self.batch_size, how, how, limit, guarded=False))
 
     def _stream(
         self,
@@ -493,7 +400,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
             failure: Exception | None = None
             try:
                 for item in islice(items, size):
-                    pairs.append(_as_pair(item, len(pairs)))
+                    pairs.append(as_pair(item, len(pairs)))
             except Exception as error:  # a bad item, or the caller's own generator: first what came before it
                 failure = error
             try:
@@ -546,7 +453,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
                 known = self.texts.of(self.model).project(list(chain(*some)), 2 * batch_size)
                 for start in range(0, len(some), batch_size):
                     batch = [(known[one], known[other]) for one, other in some[start : start + batch_size]]
-                    output = self.model.judge_texts(batch)
+                    output = judge_texts(self.model, batch)
                     yield {"logits": output.logits.cpu(), "uncertainty": output.uncertainty.cpu()}
 
     def _sanitize_parameters(
@@ -596,9 +503,9 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         self, outputs: Any, threshold: float | None = None, **kwargs: Any
     ) -> list[dict[str, Any]]:
         """Logits of a batch to one decision for each pair."""
-        return self._decide(outputs["logits"], outputs["uncertainty"], threshold)
+        return self.decide(outputs["logits"], outputs["uncertainty"], threshold)
 
-    def _decide(
+    def decide(
         self, logits: torch.Tensor, uncertainty: torch.Tensor, threshold: float | None
     ) -> list[dict[str, Any]]:
         if threshold is None:
@@ -622,20 +529,40 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
     @property
     def threshold(self) -> float:
         """Uncertainty from which this pipeline abstains: its own, else the checkpoint's."""
-        return self._limit(self.encoding, **self._postprocess_params)
+        return self.limit()
 
-    def _limit(
+    def limit(
         self,
-        encoding: str,
+        encoding: str | None = None,
         threshold: float | None = None,
         target_risk: float | None = None,
         like: str | None = None,
     ) -> float:
-        if target_risk is not None:
-            return self.threshold_for(target_risk, encoding, like)
+        """From which uncertainty to abstain: by the call, else by this pipeline, else by the checkpoint."""
+        own = self.own_threshold(threshold, target_risk, encoding, like)
+        return self.model.config.abstention_threshold if own is None else own
+
+    def own_threshold(
+        self,
+        threshold: float | None = None,
+        target_risk: float | None = None,
+        encoding: str | None = None,
+        like: str | None = None,
+    ) -> float | None:
+        """As `limit`; `None` where neither the call nor this pipeline says anything."""
+        now = self._sanitize_parameters(threshold, target_risk, like=like)[2]
+        chosen = {**self._postprocess_params, **now}
+        risk, like = chosen.get("target_risk"), chosen.get("like")
+        if risk is not None:
+            return self.threshold_for(risk, encoding, like)
         if like is not None:
             raise ValueError("`like` says for which pairs a risk is promised: give `target_risk` too.")
-        return self.model.config.abstention_threshold if threshold is None else threshold
+        return chosen.get("threshold")
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs in a batch, unless a call says otherwise."""
+        return self._batch_size or BATCH_SIZE
 
     @property
     def encoding(self) -> str:
@@ -656,25 +583,3 @@ def _groups(pairs: list[tuple[Ids, Ids]], batch_size: int) -> Iterator[list[tupl
         group, tokens = group + batch, tokens + more
     if group:
         yield group
-
-
-def _vectors(kept: ModelTexts, texts: Sequence[str]) -> torch.Tensor:
-    return torch.stack([text.vector for text in kept.read(texts)]) if texts else torch.empty(0)
-
-
-def _listed(texts: Any) -> list[Any]:
-    many = "a text, texts, or what `model.encode` made"
-    return [texts] if isinstance(texts, str) else list(items_of(texts, many))
-
-
-def _as_pair(item: Any, row: int) -> tuple[Any, Any]:
-    if isinstance(item, Mapping):
-        for first, second in _KEYS:
-            if first in item and second in item:
-                return item[first], item[second]
-        raise PairError(
-            row, f"a pair needs the keys 'premise' and 'hypothesis', got {sorted(map(str, item))}."
-        )
-    if isinstance(item, tuple | list) and len(item) == 2:
-        return item[0], item[1]
-    raise PairError(row, f"expected a premise and a hypothesis, got {type(item).__name__}. {_USAGE}.")

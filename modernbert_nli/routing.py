@@ -21,20 +21,24 @@ Those of version 0.2 have no background. Without an entry, entailment alone deci
 adds `calibration` (see `calibration.py`), with the digests of the `categories` and `heads` that it is for.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from .calibration import promised_threshold
+from .calibration import StaleCalibration, promised_threshold
+from .categories import TEMPLATE, Categories, as_categories, describe, readable, words_of
+from .configuration_modernbert_nli import ENCODINGS
 from .guards import UNREADABLE
 from .guards import readable as is_readable
-from .tokenization import PairError, items_of, plain
+from .kept_texts import ModelTexts
+from .separate import Known, judge_every, known_texts, prepare, read
+from .tokenization import check_text, items_of
 
-TEMPLATE = "This is about {}."
+if TYPE_CHECKING:
+    from .pipeline_modernbert_nli import NliAbstentionPipeline
+
 UNFITTED = {
     "similarity": 0.0,
     "entailment": 1.0,
@@ -68,103 +72,13 @@ ANY_TEXT = tuple(
 NEAREST = 3
 OWN = 0.5  # what the likeness of such a text to the categories takes from its own weight: weather may be one
 
-NOTHING = -1  # the answer where no category fits
-NO_CATEGORY = ("", "none", "oos")  # labels that mean that none fits
 FITS = 0.5  # of several categories, those fit that do so more probably than not
-JUDGED = (
-    32  # of more categories, the most similar; the others count as entailed no more than the least of them
-)
+# Of more categories the most similar meet the heads; the others count as entailed no more than the least.
+JUDGED = 32
+PAIRS_AT_ONCE = 256  # of texts and categories
+_TEXTS = "a text, texts, or what `model.encode` made"
 
 _HOW = "python calibrate.py --model CHECKPOINT --routes LABELLED_TEXTS --categories CATEGORIES"
-
-
-class Categories(NamedTuple):
-    """What is known of each category."""
-
-    names: tuple[Any, ...]
-    hypotheses: tuple[str, ...]
-    examples: tuple[tuple[str, ...], ...]
-
-    def digest(self) -> str:
-        """SHA-256 of all of it, whatever the order of the categories."""
-        rows = sorted(json.dumps(row, default=str) for row in zip(*self, strict=True))
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def as_categories(
-    categories: Any, template: str = TEMPLATE, examples: Mapping[str, Sequence[str]] | None = None
-) -> Categories:
-    """Names with a template, or a mapping to hypotheses, and example texts of some of them.
-
-    Raises:
-        ValueError: there is no category, one is there twice or has no name, a template without a place for
-            the name, or examples of something else.
-    """
-    names: tuple[Any, ...] = ()
-    hypotheses: tuple[str, ...] = ()
-    if isinstance(categories, Mapping):
-        names, hypotheses = tuple(map(plain, categories)), tuple(categories.values())
-        if wrong := [name for name in names if not isinstance(name, str | int | float)]:
-            raise ValueError(f"The name of a category is a string or a number, got {_shortened(wrong[0])}.")
-    elif categories is not None and not isinstance(categories, str):
-        names = tuple(items_of(categories, "`categories` as a mapping to hypotheses, or a list of names"))
-        if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
-            raise ValueError(f"The name of a category is a string that is not empty, got {wrong[0]!r}.")
-        if not isinstance(template, str) or "{}" not in template:
-            raise ValueError(f"`hypothesis_template` needs a place for the name, {{}}, got {template!r}.")
-        hypotheses = tuple(template.replace("{}", str(name)) for name in names)
-    if not names:
-        raise ValueError(
-            "`categories` maps each category to its hypothesis, e.g. {'refund': 'This asks for …'}, or names "
-            "them, e.g. ['billing', 'shipping']."
-        )
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"The category {twice!r} is there twice: name each one once.")
-    examples = {} if examples is None else examples
-    if not isinstance(examples, Mapping) or not set(examples) <= set(names):
-        raise ValueError(f"`examples` maps categories to lists of texts, got {_shortened(examples)}.")
-    shown = {}
-    for name, texts in examples.items():
-        if isinstance(texts, str):
-            raise ValueError(f"The examples of {name!r} are a list of texts, got {_shortened(texts)}.")
-        shown[name] = tuple(items_of(texts, f"the examples of {name!r} as a list of texts"))
-    return Categories(names, hypotheses, tuple(shown.get(name, ()) for name in names))
-
-
-def answers_of(labels: Sequence[Any], categories: Categories) -> list[int]:
-    """The number of each text's category, or `NOTHING`.
-
-    Args:
-        labels (`Sequence`): Names of categories, or scalars of NumPy and the like; where none fits, `None` or
-            one of `NO_CATEGORY`, if no category is called so.
-
-    Raises:
-        PairError: a label that is none of these, such as a name with a slip; its position is named.
-    """
-    places = dict.fromkeys([None, *NO_CATEGORY], NOTHING)
-    places |= {name: number for number, name in enumerate(categories.names)}
-    answers = []
-    for row, label in enumerate(map(plain, labels)):
-        if not isinstance(label, str | int | float | None) or label not in places:
-            raise PairError(
-                row,
-                f"the label {_shortened(label)} is none of the categories {_shortened(categories.names)}. "
-                f"Where none fits, it is null, or {' or '.join(map(repr, NO_CATEGORY[1:]))}.",
-            )
-        answers.append(places[label])
-    return answers
-
-
-def readable(name: str) -> str:
-    """The name of a category as words: `refund_request` and `RefundRequest` are "refund request"."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return re.sub(r"[\W_]+", " ", apart).strip().lower() or name
-
-
-def words_of(text: str) -> set[str]:
-    """The words of a text that have three letters or more, in lower case."""
-    return set(re.findall(r"[^\W\d_]{3,}", text.lower()))
 
 
 def check_routing(routing: Any, encodings: Sequence[str]) -> None:
@@ -183,24 +97,6 @@ def check_routing(routing: Any, encodings: Sequence[str]) -> None:
                 raise ValueError(f"`routing[{encoding!r}][{key!r}]` is a number, got {entry[key]!r}.")
         if not 0 <= entry["threshold"] <= 1:
             raise ValueError(f"`routing[{encoding!r}]['threshold']` lies between 0 and 1.")
-
-
-def describe(hypotheses: torch.Tensor, names: torch.Tensor, examples: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One vector for each category, of length 1, from those of its texts: (categories, size).
-
-    A name counts as much as names tell their hypotheses here: words do, identifiers such as "A17" do not.
-
-    Args:
-        hypotheses, names (`torch.Tensor` of shape `(categories, size)`): Of length 1 each.
-        examples (`Sequence[torch.Tensor]`): By category, `(examples, size)`.
-    """
-    count = len(names)
-    matched = (names @ hypotheses.T).argmax(dim=1) == torch.arange(count, device=names.device)
-    chance = 1 / count
-    agreement = 0.0 if count == 1 else max(0.0, (matched.float().mean().item() - chance) / (1 - chance))
-    vectors = hypotheses + agreement * names
-    shown = [given.sum(dim=0) if len(given) else torch.zeros_like(vectors[0]) for given in examples]
-    return torch.nn.functional.normalize(vectors + torch.stack(shown), dim=-1)
 
 
 class Evidence(NamedTuple):
@@ -372,5 +268,174 @@ def promised(
     return promised_threshold({encoding: calibration}, encoding, target_risk)
 
 
-def _shortened(value: Any) -> str:
-    return repr(value)[:60]
+# A pipeline's texts and categories to evidence ------------------------------------------------------------
+
+
+def route(
+    pipe: "NliAbstentionPipeline",
+    text: Any,
+    categories: Any,
+    threshold: float | None = None,
+    target_risk: float | None = None,
+    several: bool = False,
+    hypothesis_template: str = TEMPLATE,
+    examples: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """See `NliAbstentionPipeline.route`."""
+    known = as_categories(categories, hypothesis_template, examples)
+    kept = hasattr(text, "offsets")  # TokenStates, of this module or of one that `trust_remote_code` made
+    encoding = "separate" if kept else pipe.encoding
+    entry = entry_of(pipe.model.config, encoding)
+    threshold = _threshold(pipe, entry, encoding, known, threshold, target_risk, several)
+    texts = text if kept else [text] if isinstance(text, str) else list(items_of(text, _TEXTS))
+    asked = range(len(texts)) if kept else readable_texts(pipe, texts, known).nonzero()[:, 0].tolist()
+    results = [no_route(known.names, several) for _ in range(len(texts))]
+    places = iter(asked)
+    some = texts if kept else [texts[place] for place in asked]
+    for evidence, judged in evidence_of(pipe, some, known, entry, encoding):
+        found = routes(decide(evidence, entry), known.names, threshold, several)
+        for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
+            names = known.names
+            if evidence.rows is not None:
+                names = tuple(names[place] for place in evidence.rows[row].tolist())
+            results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
+    return results[0] if isinstance(text, str) else results
+
+
+def entry_of(config: Any, encoding: str) -> Mapping[str, Any]:
+    """The `routing` of a configuration for an encoding.
+
+    Raises:
+        ValueError: it says something that cannot be meant.
+    """
+    check_routing(config.routing, ENCODINGS)
+    return (config.routing or {}).get(encoding, UNFITTED)
+
+
+def _threshold(
+    pipe: "NliAbstentionPipeline",
+    entry: Mapping[str, Any],
+    encoding: str,
+    known: Categories,
+    threshold: float | None,
+    target_risk: float | None,
+    several: bool,
+) -> float:
+    """The uncertainty of a route from which to decline: the caller's, else the checkpoint's."""
+    if threshold is not None and target_risk is not None:
+        raise ValueError("Give `threshold` or `target_risk`, not both: each says where to decline.")
+    if threshold is not None:
+        pipe.own_threshold(threshold)  # checks it
+    if target_risk is None:
+        return threshold if threshold is not None else FITS if several else entry["threshold"]
+    if several:
+        raise ValueError(
+            "`target_risk` is the share of texts that get a wrong category: with `several` there may "
+            "be more than one. Give a `threshold`."
+        )
+    if problem := pipe.model.changed_base():
+        raise StaleCalibration(f"No risk of routes can be promised, for the encoder {problem}.")
+    return promised(entry, encoding, known, pipe.model.heads_digest(), target_risk)
+
+
+def evidence_of(
+    pipe: "NliAbstentionPipeline", texts: Any, known: Categories, entry: Mapping[str, Any], encoding: str
+) -> Iterator[tuple[Evidence, list[list[dict[str, Any]]]]]:
+    """Batch by batch of texts: what a route is decided by, and the judgements behind it."""
+    alike = bool(entry["similarity"]) and "separate" in pipe.model.config.encoder_layers
+    if any(known.examples) and not alike:
+        raise ValueError(
+            "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
+            "them out, or fit its routes by `python -m calibrating.routes --fit`."
+        )
+    if not len(texts):
+        return
+    kept = pipe.texts.of(pipe.model)
+    if encoding == "joint":
+        yield _joint_evidence(pipe, kept, texts, known, entry, alike)
+        return
+    prepared = _prepared(pipe, kept, known, alike)
+    ours = known_texts(pipe.model, texts) if hasattr(texts, "offsets") else kept.read(texts)
+    count, some = len(known.names), alike and len(known.names) > JUDGED
+    size = 1 if some else max(1, PAIRS_AT_ONCE // count)
+    for start in range(0, len(ours), size):
+        premises = prepare(pipe.model, ours[start : start + size])
+        cosines = _cosines(pipe, kept, premises.vectors, prepared.vectors, entry) if alike else {}
+        rows, others = None, prepared
+        if some:
+            rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
+            others = prepared.some(rows[0])
+        output = judge_every(pipe.model, premises, others)
+        flat = pipe.decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), pipe.threshold)
+        step = output.logits.shape[1]
+        judged = [flat[first : first + step] for first in range(0, len(flat), step)]
+        yield evidence_from(output.logits, pipe.model.config.label2id, rows=rows, **cosines), judged
+
+
+def _joint_evidence(
+    pipe: "NliAbstentionPipeline",
+    kept: ModelTexts,
+    texts: Sequence[str],
+    known: Categories,
+    entry: Mapping[str, Any],
+    alike: bool,
+) -> tuple[Evidence, list[list[dict[str, Any]]]]:
+    """By pairs of texts in one sequence, a pass of the encoder for each."""
+    pairs = [(text, hypothesis) for text in texts for hypothesis in known.hypotheses]
+    results = pipe.judge_pairs(pairs, encoding="joint")
+    step = len(known.names)
+    judged = [results[first : first + step] for first in range(0, len(results), step)]
+    probs = torch.tensor([[list(each["probs"].values()) for each in row] for row in judged])
+    cosines = {}
+    if alike:
+        prepared = _prepared(pipe, kept, known, alike)
+        cosines = _cosines(pipe, kept, _vectors(kept, texts), prepared.vectors, entry)
+    return evidence_from(probs.clamp_min(1e-12).log(), pipe.model.config.label2id, **cosines), judged
+
+
+def _cosines(
+    pipe: "NliAbstentionPipeline",
+    kept: ModelTexts,
+    texts: torch.Tensor,
+    categories: torch.Tensor,
+    entry: Mapping[str, Any],
+) -> dict[str, torch.Tensor]:
+    """Of texts with categories and, where routes are decided by it, of both with texts of no desk."""
+    found = {"similarity": texts @ categories.T}
+    if entry.get("background"):
+        known = kept.prepared(ANY_TEXT, lambda: prepare(pipe.model, read(pipe.model, ANY_TEXT)))
+        found |= {"anything": texts @ known.vectors.T, "near": known.vectors @ categories.T}
+    return {name: values.cpu() for name, values in found.items()}
+
+
+def readable_texts(pipe: "NliAbstentionPipeline", texts: Sequence[str], known: Categories) -> torch.Tensor:
+    """Which texts the encoder reads, or name a category by a word that only its user knows, `(texts,)`.
+
+    Raises:
+        PairError: something that is no text.
+    """
+    own = words_of(" ".join([*map(str, known.names), *known.hypotheses, *chain(*known.examples)]))
+    for row, text in enumerate(texts):
+        check_text(text, "text", row)
+    return torch.tensor([is_read(text, own, pipe.tokenizer) for text in texts], dtype=torch.bool)
+
+
+def _prepared(pipe: "NliAbstentionPipeline", kept: ModelTexts, known: Categories, alike: bool) -> Known:
+    """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
+
+    def make() -> Known:
+        for row, text in enumerate(known.hypotheses):
+            check_text(text, "hypothesis", row)
+        prepared = prepare(pipe.model, read(pipe.model, known.hypotheses, cut=False))
+        if not alike:
+            return prepared
+        words = [readable(str(name)) for name in known.names]
+        names = _vectors(kept, [word or text for word, text in zip(words, known.hypotheses, strict=True)])
+        examples = [_vectors(kept, texts) for texts in known.examples]
+        return prepared._replace(vectors=describe(prepared.vectors, names, examples))
+
+    return kept.prepared((known, alike), make)
+
+
+def _vectors(kept: ModelTexts, texts: Sequence[str]) -> torch.Tensor:
+    return torch.stack([text.vector for text in kept.read(texts)]) if texts else torch.empty(0)

@@ -18,6 +18,14 @@ _SPECIAL_TOKENS = 50  # more than any tokenizer has
 _UNLIMITED = 10**9  # tokenizers without a window say 1e30
 
 
+_KEYS = (("premise", "hypothesis"), ("text", "text_pair"))
+PAIRS = (
+    "pipe(premise, hypothesis), a pair as {'premise': …, 'hypothesis': …} or (premise, hypothesis), "
+    "or a list or generator of such pairs"
+)
+USAGE = f"Give {PAIRS}"
+
+
 class PairError(ValueError):
     """A pair that cannot be judged: `row`, its position, and `reason`, what is wrong and what to do."""
 
@@ -105,6 +113,24 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
             f"The tokenizer {name} makes other tokens of a text than that of the base {base}: load the "
             "tokenizer of that base."
         )
+
+
+def as_pair(item: Any, row: int) -> tuple[Any, Any]:
+    """Premise and hypothesis of an item of a list; what they are is looked at later.
+
+    Raises:
+        PairError: it is no pair.
+    """
+    if isinstance(item, Mapping):
+        for first, second in _KEYS:
+            if first in item and second in item:
+                return item[first], item[second]
+        raise PairError(
+            row, f"a pair needs the keys 'premise' and 'hypothesis', got {sorted(map(str, item))}."
+        )
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    raise PairError(row, f"expected a premise and a hypothesis, got {type(item).__name__}. {USAGE}.")
 
 
 def check_pair(premise: Any, hypothesis: Any, row: int = 0) -> None:

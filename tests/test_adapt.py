@@ -13,10 +13,11 @@ from scipy.stats import binom
 from transformers import pipeline
 
 import pilot
-from modernbert_nli.learning import classes_of
+from modernbert_nli.adapting import classes_of
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.replay import FILE, MOST_BYTES, Home
 from modernbert_nli.risk_control import binomial_tail, pairs_needed
+from modernbert_nli.separate import known_texts
 from train import main
 from training.choosing import representatives, spread_out
 from training.data import load_pairs
@@ -115,17 +116,17 @@ def test_one_seed_gives_one_result(nli, mine):
     """Whatever was drawn at random before."""
     torch.manual_seed(5)
     again = nli.adapt(*own_pairs(150))
-    for key, value in again.model._head_tensors().items():
-        assert torch.equal(value, mine.model._head_tensors()[key]), key
+    for key, value in again.model.head_state().items():
+        assert torch.equal(value, mine.model.head_state()[key]), key
 
 
 def test_only_what_is_concluded_from_a_summary_changes(nli, mine):
     """So that texts which were projected once stay valid, and so does the sample of what was learnt from."""
-    before, after = nli.model._head_tensors(), mine.model._head_tensors()
+    before, after = nli.model.head_state(), mine.model.head_state()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert {key.split(".")[1] for key in changed} <= {"aggregation", "weight", "bias", "output"}
     texts = nli.model.project_states(nli.model.encode(["the dog runs", "nobody is outside"]))
-    assert len(mine.model.kept(texts)) == 2
+    assert len(known_texts(mine.model, texts)) == 2
     assert mine.model.home is not None
 
 
@@ -166,8 +167,8 @@ def test_where_nothing_can_be_gained_the_start_is_kept(nli):
     assert report["strength"] == 0
     assert "kept as they were" in report["message"]
     assert report["before"] == report["after"]
-    for key, value in kept.model._head_tensors().items():
-        assert torch.equal(value, nli.model._head_tensors()[key]), key
+    for key, value in kept.model.head_state().items():
+        assert torch.equal(value, nli.model.head_state()[key]), key
 
 
 def test_labels_that_say_only_whether_it_is_entailed(nli):

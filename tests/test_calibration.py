@@ -26,11 +26,11 @@ from modernbert_nli.calibration import (
     ENOUGH,
     check_calibration,
     compact,
-    drift_from,
     expanded,
     read_calibration,
 )
 from modernbert_nli.configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
+from modernbert_nli.drift import drift_from
 from modernbert_nli.loading import stored_config
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from page.promise import choice, limit

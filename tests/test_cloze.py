@@ -152,7 +152,7 @@ def test_a_base_without_that_head_is_refused(tiny_bert):
     with pytest.raises(ValueError, match=r"no masked-LM head: it lacks .* such as answerdotai"):
         make_model(tiny_bert).as_cloze()
     model = make_model(tiny_bert)
-    model._base_sources.clear()
+    model.origin.bases.clear()
     with pytest.raises(ValueError, match="made without a base"):
         model.as_cloze()
 

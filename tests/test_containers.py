@@ -15,7 +15,7 @@ from conftest import PAIRS, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modernbert_nli.learning import classes_of
+from modernbert_nli.adapting import classes_of
 from modernbert_nli.passages import named
 from modernbert_nli.tokenization import PairError, items_of, plain
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modernbert_nli.passages
+from modernbert_nli import documents
 from modernbert_nli.documents import CONFLICT, RULES
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.passages import Block, Reader, Sentence
@@ -98,13 +99,13 @@ def test_support_is_the_best_passage_less_what_contradicts_it(tiny):
 def test_few_passages_meet_the_heads(tiny, monkeypatch, count):
     """However many there are: as many of each size as the rules say, for each claim."""
     met = []
-    judge_every = tiny.model.judge_every
+    judge_every = documents.judge_every
 
-    def watch(premises, hypotheses):
+    def watch(model, premises, hypotheses):
         met.append(len(premises.vectors) * len(hypotheses.vectors))
-        return judge_every(premises, hypotheses)
+        return judge_every(model, premises, hypotheses)
 
-    monkeypatch.setattr(tiny.model, "judge_every", watch)
+    monkeypatch.setattr(documents, "judge_every", watch)
     text = " ".join(f"The cat number {number} sleeps on the mat {number + 7}." for number in range(count))
     answer = "The cat number 3 sleeps. Somebody eats. A dog runs in the park."
     tiny.check(answer, text)

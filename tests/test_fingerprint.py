@@ -16,6 +16,7 @@ from modernbert_nli.calibration import StaleCalibration
 from modernbert_nli.encoder import EncoderMismatch
 from modernbert_nli.fingerprint import distance, fixed_input, numbers_of, precision_of, same_base, tokens_of
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.separate import states_source
 from modernbert_nli.states import StatesMismatch, TokenStates
 from modernbert_nli.tokenization import TokenizerMismatch
 from prediction.pair_files import InputError
@@ -271,7 +272,7 @@ def test_states_of_another_base_are_refused(tiny_modernbert, tmp_path):
     base = copy.deepcopy(model.encoder)
     noisy(base, 0.1)
     other = ModernBertNliModel.from_base(copy.deepcopy(model.config), encoder=base).eval()
-    assert other.states_source["base"] == model.states_source["base"]
+    assert states_source(other)["base"] == states_source(model)["base"]
     theirs, own = other.encode(["The cat sleeps."]), model.encode(["The cat sleeps."])
     theirs.save(tmp_path / "theirs.safetensors")
     for states in (theirs, TokenStates.load(tmp_path / "theirs.safetensors")):

@@ -17,6 +17,7 @@ import index as command
 from indexing.build import build
 from indexing.search import ask, nearest, write_graph
 from indexing.store import PassageIndex
+from modernbert_nli.separate import read
 from predict import load_pipeline
 from prediction.pair_files import InputError
 
@@ -73,9 +74,9 @@ def test_all_passages_are_judged_as_the_pipeline_judges_them(pipe, index):
 
 def test_a_shortlist_is_the_nearest(pipe, index, tmp_path):
     """With a graph and without one; a graph of another state of the index is not used."""
-    (claim,) = pipe.model.read([CLAIM])
+    (claim,) = read(pipe.model, [CLAIM])
     exact = nearest(index, claim.vector, 3)
-    vectors = torch.stack([text.vector for text in pipe.model.read(PASSAGES)])
+    vectors = torch.stack([text.vector for text in read(pipe.model, PASSAGES)])
     assert exact == (vectors @ claim.vector).topk(3).indices.tolist()
     found = ask(pipe, index, CLAIM, top=5, shortlist=3)
     assert {passage["text"] for passage in found["supporting"]} == {PASSAGES[row] for row in exact}

@@ -10,6 +10,7 @@ from transformers import AutoModel
 
 from modernbert_nli.lora import applied
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.separate import states_source
 from modernbert_nli.states import StatesMismatch
 from train import main
 from training.adapter import add_adapter
@@ -66,7 +67,7 @@ def test_it_is_stored_with_the_heads_and_needs_no_peft(tiny_modernbert, tmp_path
             loaded = AutoModel.from_pretrained(tmp_path / "saved", trust_remote_code=True, **given)
             assert torch.equal(loaded(**batch, mode="nli"), model(**batch, mode="nli"))
         beside = ModernBertNliModel(plain.config, encoder=encoder).eval()
-        beside.load_state_dict({**beside.state_dict(), **plain._head_tensors()})
+        beside.load_state_dict({**beside.state_dict(), **plain.head_state()})
         assert torch.equal(beside(**batch, mode="nli"), plain(**batch, mode="nli"))
 
 
@@ -80,7 +81,7 @@ def test_states_of_base_and_adapter_are_not_mixed(tiny_modernbert):
         model.classify(others[0], others[1])
     with pytest.raises(StatesMismatch):
         plain.classify(own[0], own[1])
-    assert model.states_source != with_adapter(tiny_modernbert, size=0.2).states_source
+    assert states_source(model) != states_source(with_adapter(tiny_modernbert, size=0.2))
 
 
 def test_it_is_part_of_the_heads_that_a_promise_is_bound_to(tiny_modernbert):

@@ -14,19 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import calibrate
-import modernbert_nli.routing
+from modernbert_nli.categories import NO_CATEGORY, NOTHING, answers_of, as_categories, describe
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.published_heads import load_modernbert_nli
 from modernbert_nli.routing import (
     BACKGROUND,
     JUDGED,
-    NO_CATEGORY,
-    NOTHING,
     UNFITTED,
     Decision,
     Evidence,
-    answers_of,
-    as_categories,
     decide,
     routes,
 )
@@ -99,7 +95,7 @@ def test_similarity_counts_as_fitted(separate):
     nli = separate.as_pipeline()
     vectors = torch.stack([text.vector for text in separate.read(["the cat sleeps", *ANIMALS.values()])])
     names = torch.stack([text.vector for text in separate.read(list(ANIMALS))])
-    described = modernbert_nli.routing.describe(vectors[1:], names, [vectors[:0]] * 3)
+    described = describe(vectors[1:], names, [vectors[:0]] * 3)
     expected = dict(zip(ANIMALS, (described @ vectors[0]).tolist(), strict=True))
     ranking = nli.route("the cat sleeps", ANIMALS)["ranking"]
     assert [name for name, _ in ranking] == sorted(expected, key=expected.get, reverse=True)

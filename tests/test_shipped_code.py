@@ -152,7 +152,8 @@ follow_imports = skip
 """
 WRONG = """\
 from modernbert_nli.fitting import Known, adapted_routing
-from modernbert_nli.routing import UNFITTED, Categories, decide, promised
+from modernbert_nli.categories import Categories
+from modernbert_nli.routing import UNFITTED, decide, promised
 
 
 def call(known: Known, categories: Categories) -> None:

@@ -242,7 +242,7 @@ def test_short_texts_are_padded_to_long_ones_only_where_that_costs_nothing(separ
         lambda **kwargs: masks.append(kwargs["attention_mask"]) or forward(**kwargs),
     )
     if anywhere:
-        monkeypatch.setattr(type(separate), "_most_padding", float("inf"))
+        monkeypatch.setattr("modernbert_nli.separate._most_padding", lambda model: float("inf"))
     premises = [f"{number} rains. " * (9 if number < 3 else 1) for number in range(9)]
     one_call(separate, premises, [f"It is {number}." for number in range(9)])
     assert sum(map(len, masks)) == 18

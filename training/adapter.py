@@ -130,7 +130,7 @@ def states_of(
     """
     if encoding == "joint":
         states, present, ids = _encoded(model, rows, encoding)
-        return states, model._segments(ids, present)
+        return states, model.segments(ids, present)
     sides = [_encoded(model, side, encoding) for side in split_rows(rows, model.config.sep_token_id)]
     segments = [
         present * number for (_, present, _), number in zip(sides, (PREMISE, HYPOTHESIS), strict=True)
@@ -146,5 +146,5 @@ def _encoded(
     ids = pad(texts, batch_first=True, padding_value=model.config.pad_token_id or 0)
     present = pad([torch.ones_like(text) for text in texts], batch_first=True)
     inputs = {"input_ids": ids, "attention_mask": present}
-    states, _ = model._run_encoder(inputs, encoding, whole=False)
+    states, _ = model.run_encoder(inputs, encoding, whole=False)
     return torch.stack(states, dim=1), present, ids

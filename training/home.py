@@ -36,7 +36,7 @@ def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
         own = rows[number :: len(encodings)][:most]
         found[encoding] = summaries_of_states(model, part, encoding, own)
         labels[encoding] = torch.from_numpy(fitted.labels[own]).long()
-    return Home(found, labels, summariser(model._head_tensors(), model.config))
+    return Home(found, labels, summariser(model.head_state(), model.config))
 
 
 @torch.no_grad()
@@ -56,9 +56,9 @@ def summaries_of_states(
     parts: dict[str, list[torch.Tensor]] = {}
     for start in range(0, len(rows), _BATCH):
         batch = collate(pairs.__getitems__(rows[start : start + _BATCH].tolist()))
-        layers = [layer.to(model._heads_device) for layer in batch["encoder_states"][encoding].unbind(dim=1)]
-        segments = batch["segments"][encoding].to(model._heads_device)
-        heads = zip(("nli", "opinion"), model._parts(model._project(layers, encoding)), strict=False)
+        layers = [layer.to(model.heads_device) for layer in batch["encoder_states"][encoding].unbind(dim=1)]
+        segments = batch["segments"][encoding].to(model.heads_device)
+        heads = zip(("nli", "opinion"), model.parts(model.project(layers, encoding)), strict=False)
         for name, (head, tokens) in heads:
             parts.setdefault(name, []).append(head.summary(tokens, segments).float().cpu())
     model.train(was_training)

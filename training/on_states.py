@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from modernbert_nli.heads import label_loss
-from modernbert_nli.judging import ModernBertNliOutput
-from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
+from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel, ModernBertNliOutput
 
 ByEncoding = dict[str, torch.Tensor]
 
@@ -65,10 +64,10 @@ def judge_states(
     for encoding, batch in encoder_states.items():
         layers, where = batch.unbind(dim=1), segments[encoding]
         targets = (abstention_labels or {}).get(encoding)
-        if model.training and model._has_opinion:
+        if model.training and model.has_opinion:
             output = _in_part(model, layers, encoding, where, opinion=targets is not None)
         else:
-            output = model._judge(model._project(layers, encoding), where)
+            output = model.judge(model.project(layers, encoding), where)
         outputs.append(ModernBertNliOutput(loss=_loss(model, output, labels, targets), **output))
     means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
     return ModernBertNliOutput(**means)

@@ -16,7 +16,9 @@ from typing import Any
 
 _ELSEWHERE = (
     *("numpy", "safetensors", "torch", "transformers"),
-    *("modernbert_nli.kept_texts", "modernbert_nli.states"),  # what they keep, JavaScript does
+    # What these keep and compute, JavaScript does.
+    *("modernbert_nli.configuration_modernbert_nli", "modernbert_nli.kept_texts"),
+    *("modernbert_nli.separate", "modernbert_nli.states"),
 )
 
 
@@ -50,7 +52,7 @@ class _Elsewhere(MetaPathFinder, Loader):
 
 sys.meta_path.append(_Elsewhere())
 
-from modernbert_nli import documents, guards, routing  # noqa: E402
+from modernbert_nli import categories, documents, guards, routing  # noqa: E402
 from modernbert_nli.coverage import content_shares  # noqa: E402
 from modernbert_nli.passages import Block, Reader, said_by, silent  # noqa: E402
 from modernbert_nli.tokenization import PairError, max_pair_length  # noqa: E402
@@ -234,10 +236,10 @@ def read_categories(text: str, names: list[str], hypotheses: list[str]) -> dict[
         `dict`: `words`, the names as words; values of `routing.py` by their names; `declined`, the result
         of a text that is not read, else `None`.
     """
-    own = routing.words_of(" ".join([*names, *hypotheses]))
+    own = categories.words_of(" ".join([*names, *hypotheses]))
     read = routing.is_read(text, own, _model.tokenizer)
     return {
-        "words": [routing.readable(name) for name in names],
+        "words": [categories.readable(name) for name in names],
         "declined": None if read else routing.no_route(names, several=False),
         **{name: getattr(routing, name) for name in _ROUTING},
     }

@@ -12,15 +12,25 @@ The judgements of cross-validation also calibrate: each is of heads that had not
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.utils import logging
 
 from .heads import label_loss
 from .replay import Home, Summaries
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
+from .tokenization import as_pair, items_of, plain
+
+if TYPE_CHECKING:
+    from .pipeline_modernbert_nli import NliAbstentionPipeline
+
+logger = logging.get_logger(__name__)
+
+READING = 32  # pairs in a batch
+_OTHER = ("non-entailment", "not-entailment")
 
 FEWEST = 20  # pairs
 FOLDS = 4
@@ -31,6 +41,44 @@ EPOCHS, BATCH, RATE = 12, 32, 1e-3
 REPLAY = 6.0  # weight of the start's judgements of that sample
 
 _PARTS = ("nli_hidden", "nli_output", "abstention_head")
+
+
+def adapt(
+    pipe: "NliAbstentionPipeline",
+    pairs: Iterable[Any],
+    labels: Iterable[Any],
+    target_risk: float = 0.1,
+    seed: int = 0,
+) -> "NliAbstentionPipeline":
+    """See `NliAbstentionPipeline.adapt`."""
+    check_risk(target_risk)
+    texts = [as_pair(item, row) for row, item in enumerate(items_of(pairs, "a list of pairs"))]
+    named = list(items_of(labels, "a list of labels"))
+    if len(texts) != len(named):
+        raise ValueError(f"{len(texts)} pairs and {len(named)} labels do not match.")
+    classes = classes_of(named, pipe.model.config.label2id)
+    own = Pairs(summaries_of(pipe, texts), classes, [premise for premise, _ in texts])
+    found = adapted(pipe.model, own, pipe.model.home, target_risk, seed)
+    (logger.info if found.report["strength"] else logger.warning)(found.report["message"])
+    return around(pipe, found.model)
+
+
+def around(pipe: "NliAbstentionPipeline", model: Any) -> "NliAbstentionPipeline":
+    """A pipeline like another around a model, but for a threshold, which is not for its heads."""
+    return type(pipe)(
+        model=model,
+        tokenizer=pipe.tokenizer,
+        device=pipe.device,
+        batch_size=pipe.batch_size,
+        encoding=pipe.encoding,
+    )
+
+
+def check_risk(target_risk: Any) -> None:
+    """Raise a ValueError unless it is a share."""
+    share = isinstance(target_risk, int | float) and not isinstance(target_risk, bool)
+    if not share or not 0 < target_risk < 1:
+        raise ValueError(f"`target_risk` is a share of wrong answers, such as 0.1, got {target_risk!r}.")
 
 
 @dataclass
@@ -146,18 +194,18 @@ def _copied(model: Any, name: str) -> torch.nn.Module:
 def beside(model: Any, heads: Any) -> Any:
     """A model with these heads, and a configuration of its own, on the very encoder of another."""
     own = copy.copy(model)
-    device = model._heads_device
+    device = model.heads_device
     own._modules = {**model._modules, **{name: _copied(heads, name).to(device) for name in _PARTS}}
     own.config = copy.deepcopy(model.config)
     own.config.encoder_config = model.config.encoder_config
-    own._heads_source, own._base_sources = model._heads_source, model._base_sources  # with access tokens
+    own.origin = model.origin  # with access tokens
     return own
 
 
 def conclude(model: Any, summaries: Summaries) -> Any:
     """[`ModernBertNliOutput`] of summarised pairs."""
     hidden = model.nli_hidden.conclude(summaries["nli"])
-    return model._judgement(
+    return model.conclude(
         hidden, *(model.abstention_head.conclude(summaries[name]) for name in _opinion(model))
     )
 
@@ -411,3 +459,70 @@ def estimated_threshold(errors: torch.Tensor, uncertainty: torch.Tensor, target_
         return 0.0
     last = int(allowed[-1])
     return 1.0 if last == len(errors) - 1 else float((ordered[last] + ordered[last + 1]) / 2)
+
+
+def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
+    """Labels to classes, (pairs,): `len(label2id)` is "any but entailment".
+
+    Args:
+        labels (`Sequence`): Names of labels, their numbers, "non-entailment", or true and false for
+            "entailed" and "not entailed", as Python's objects or as scalars of NumPy, torch or pyarrow.
+        label2id (`dict[str, int]`): Of the configuration.
+
+    Raises:
+        ValueError: a label that is none of these; its position is named.
+    """
+    names = sorted(label2id, key=label2id.__getitem__)
+    known: dict[Any, int] = {name.lower().replace("_", "-"): number for name, number in label2id.items()}
+    known.update(dict.fromkeys(_OTHER, len(label2id)))
+    classes = []
+    for row, label in enumerate(map(plain, labels)):
+        if isinstance(label, bool):
+            classes.append(label2id["entailment"] if label else len(label2id))
+        elif (
+            isinstance(label, str)
+            and (key := label.strip().lower().replace("_", "-").replace(" ", "-")) in known
+        ):
+            classes.append(known[key])
+        elif isinstance(label, int | float) and label in range(len(label2id)):
+            classes.append(int(label))
+        else:
+            raise ValueError(
+                f"label {row}: {label!r} is none of {', '.join(names)}, their numbers, {_OTHER[0]}, true "
+                "(entailed) and false (not entailed)."
+            )
+    return torch.tensor(classes)
+
+
+def summaries_of(
+    pipe: Any, pairs: Sequence[tuple[str, str]], batch_size: int = READING
+) -> dict[str, Summaries]:
+    """Pairs as the heads of a pipeline summarise them, in every encoding that they know.
+
+    Raises:
+        PairError: something that is no pair of texts; its position is named.
+    """
+    return {
+        encoding: _summaries_in(pipe, pairs, encoding, batch_size)
+        for encoding in pipe.model.config.encoder_layers
+    }
+
+
+def _summaries_in(pipe: Any, pairs: Sequence[tuple[str, str]], encoding: str, batch_size: int) -> Summaries:
+    tokens = pipe.preprocess(list(pairs), encoding=encoding)
+    tokens.pop("truncated")
+    lengths = torch.tensor([len(ids) for ids in tokens["input_ids"]])
+    order = lengths.argsort(stable=True)
+    parts: dict[str, list[torch.Tensor]] = {}
+    bar = logging.tqdm(
+        total=len(order), desc=f"reading, {encoding}", unit="pair", leave=False, disable=len(order) < 500
+    )
+    with bar:
+        for rows in order.split(batch_size):
+            batch = {key: [values[row] for row in rows.tolist()] for key, values in tokens.items()}
+            padded = pipe.tokenizer.pad(batch, return_tensors="pt").to(pipe.model.device)
+            for name, values in pipe.model.summaries(**padded, encoding=encoding).items():
+                parts.setdefault(name, []).append(values.float().cpu())
+            bar.update(len(rows))
+    place = order.argsort()
+    return {name: torch.cat(values)[place] for name, values in parts.items()}

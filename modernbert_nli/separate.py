@@ -1,0 +1,351 @@
+"""Texts encoded alone: their states, what the heads make of them, and how pairs are judged from it.
+
+Nothing is kept here from one call to the next: that is `kept_texts.py`, for a pipeline, or the caller.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import torch
+from torch import nn
+
+from .fingerprint import precision_of
+from .heads import HYPOTHESIS, PREMISE
+from .pairwise import Side, cross, prepare_side, shares
+from .states import Text, TokenStates, half, mean_vector, pair_rows
+from .tokenization import encode_texts, items_of, max_pair_length, split_pairs
+
+if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel, ModernBertNliOutput
+
+_PADDING = 64  # tokens that cost a CPU no more than reading the encoder's weights once more
+_AT_ONCE = {"cpu": 2**13}  # tokens of pairs: what is made of more does not stay in a CPU's caches
+
+Ids: TypeAlias = tuple[int, ...]  # the tokens of a text, special ones included
+
+
+class Known(NamedTuple):
+    """Texts that are to meet many others: prepared for each head, and the vector of each."""
+
+    sides: tuple[Side, ...]
+    vectors: torch.Tensor
+
+    def some(self, rows: torch.Tensor) -> "Known":
+        """Some of the texts, by number."""
+        return Known(tuple(side.some(rows) for side in self.sides), self.vectors[rows])
+
+    @property
+    def nbytes(self) -> int:
+        return self.vectors.nbytes + sum(part.nbytes for side in self.sides for part in side)
+
+
+# Texts to states ------------------------------------------------------------------------------------------
+
+
+def encode(
+    model: "ModernBertNliModel", texts: str | Sequence[str], batch_size: int = 32, cut: bool = True
+) -> TokenStates:
+    """See `ModernBertNliModel.encode`."""
+    model.chosen_encoding("separate")
+    model.require_base()
+    texts = [texts] if isinstance(texts, str) else list(items_of(texts, "a text or texts"))
+    ids = token_ids(model, texts, cut)
+    states = encode_ids(model, ids, batch_size)
+    return gathered(model, [states[row] for row in ids])
+
+
+def token_ids(model: "ModernBertNliModel", texts: Sequence[str], cut: bool = True) -> list[Ids]:
+    """Texts as the tokens that `encode_ids` and `project_ids` know them by. See `encode`."""
+    window = max_pair_length(model.config.encoder_config, model.tokenizer)
+    return [tuple(row) for row in encode_texts(model.tokenizer, texts, window, cut)]
+
+
+def encode_ids(
+    model: "ModernBertNliModel", texts: Sequence[Ids], batch_size: int = 32
+) -> dict[Ids, torch.Tensor]:
+    """The states of each distinct text, `(tokens, layers, hidden_size)` in float16, off the device."""
+    return {
+        ids: states.cpu()
+        for batch in _batches(list(dict.fromkeys(texts)), batch_size, _most_padding(model))
+        for ids, states in _encoded(model, batch)
+    }
+
+
+def gathered(model: "ModernBertNliModel", states: Sequence[torch.Tensor]) -> TokenStates:
+    """The states of some texts, as `encode` returns them."""
+    layers = len(model.config.encoder_layers["separate"])
+    nothing = torch.empty(0, layers, model.config.hidden_size, dtype=torch.float16)
+    return TokenStates.gather(list(states) or [nothing], states_source(model))[: len(states)]
+
+
+def states_source(model: "ModernBertNliModel") -> dict[str, Any]:
+    """What makes a model's states: those of another base, revision or choice of layers do not fit."""
+    config = model.config
+    source: dict[str, Any] = {
+        "base": config.base_model_name_or_path,
+        "revision": config.base_model_revision,
+        "layers": list(config.encoder_layers.get("separate", [])),
+    }
+    if config.base_fingerprint:
+        source["fingerprint"] = config.base_fingerprint
+    if model.adapter is not None:
+        source["adapter"] = model.adapter.digest()
+    return {**source, "precision": "int8"} if precision_of(model.encoder) == "int8" else source
+
+
+# States to what the heads know ----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def read(
+    model: "ModernBertNliModel", texts: Sequence[str], batch_size: int = 32, cut: bool = True
+) -> list[Text]:
+    """Texts as the heads know them. See `encode`."""
+    ids = token_ids(model, texts, cut)
+    known = project_ids(model, ids, batch_size)
+    return [known[row] for row in ids]
+
+
+@torch.no_grad()
+def project_ids(model: "ModernBertNliModel", texts: Sequence[Ids], batch_size: int = 32) -> dict[Ids, Text]:
+    """Each distinct text as the heads know it."""
+    known = {}
+    for batch in _batches(list(dict.fromkeys(texts)), batch_size, _most_padding(model)):
+        states = dict(_encoded(model, batch))
+        tokens, _ = _padded(model, list(states.values()))
+        for (ids, text), row in zip(states.items(), tokens, strict=True):
+            known[ids] = Text(row[: len(ids)].clone(), mean_vector(text).to(row.device))
+    return known
+
+
+@torch.no_grad()
+def known_texts(model: "ModernBertNliModel", states: TokenStates) -> list[Text]:
+    """Encoded or projected texts as the heads know them.
+
+    Raises:
+        ValueError: states of another encoder, or projected by other heads.
+    """
+    _require(model, states)
+    if len(states) == 0:
+        return []
+    if states.vectors is None:
+        flat = model.project([layer[None] for layer in states.states.unbind(dim=1)], "separate")[0]
+        vectors = torch.stack([mean_vector(states.text(row)) for row in range(len(states))])
+    else:
+        flat, vectors = states.states.to(model.heads_device, model.heads_dtype), states.vectors
+    vectors = nn.functional.normalize(vectors.to(flat), dim=-1)
+    return [Text(*text) for text in zip(flat.split(states.lengths.tolist()), vectors, strict=True)]
+
+
+@torch.no_grad()
+def project_states(model: "ModernBertNliModel", states: TokenStates, batch_size: int = 256) -> TokenStates:
+    """See `ModernBertNliModel.project_states`."""
+    if model.nli_hidden.training or model.abstention_head.training:
+        raise ValueError("The heads are in training, so that what they project changes: call `eval()` first.")
+    texts = []  # off the heads' device, batch by batch
+    for start in range(0, len(states), batch_size):
+        for text in known_texts(model, states[start : start + batch_size]):
+            texts.append(Text(half(text.tokens).cpu(), half(text.vector).cpu()))
+    source = {**states_source(model), "heads": _projection_digest(model)}
+    if not texts:
+        raise ValueError("There are no texts to project.")
+    projected = TokenStates.gather([text.tokens for text in texts], source)
+    projected.vectors = torch.stack([text.vector for text in texts])
+    return projected
+
+
+# What the heads know to judgements ------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def classify(
+    model: "ModernBertNliModel",
+    premises: TokenStates,
+    hypotheses: TokenStates,
+    rows: torch.Tensor | None = None,
+    batch_size: int = 256,
+) -> "ModernBertNliOutput":
+    """See `ModernBertNliModel.classify`."""
+    for side in (premises, hypotheses):
+        _require(model, side)
+    rows = pair_rows(len(premises), len(hypotheses)) if rows is None else rows
+    lengths = premises.lengths[rows[:, 0]] + hypotheses.lengths[rows[:, 1]]
+    order = lengths.argsort(stable=True)
+    parts = []
+    for batch in rows[order].split(batch_size):
+        sides = []
+        for side, column in zip((premises, hypotheses), batch.unbind(dim=1), strict=True):
+            distinct, place = column.unique(return_inverse=True)
+            sides.append(([side.text(row) for row in distinct.tolist()], place))
+        parts.append(model.judge(*_side_by_side(model, *sides)))
+    place = order.argsort().to(parts[0].logits.device)
+    output: Any = type(parts[0])
+    return output(**{key: torch.cat([part[key] for part in parts])[place] for key in parts[0]})
+
+
+@torch.no_grad()
+def judge_texts(model: "ModernBertNliModel", pairs: Sequence[tuple[Text, Text]]) -> "ModernBertNliOutput":
+    """Pairs of texts as `read` and `project_ids` made them, `[ModernBertNliOutput]`."""
+    sides = []
+    for texts in zip(*pairs, strict=True):
+        distinct = {id(text): text for text in texts}
+        place = {key: row for row, key in enumerate(distinct)}
+        rows = torch.tensor([place[id(text)] for text in texts])
+        sides.append(([text.tokens for text in distinct.values()], rows))
+    return model.judge(*_side_by_side(model, *sides))
+
+
+@torch.no_grad()
+def prepare(model: "ModernBertNliModel", texts: Sequence[Text]) -> Known:
+    """Texts that are to meet many others, for `judge_every`."""
+    padded, present = _padded(model, [text.tokens for text in texts])
+    sides = tuple(prepare_side(head, tokens, present) for head, tokens in model.parts(padded))
+    return Known(sides, torch.stack([text.vector for text in texts]))
+
+
+@torch.no_grad()
+def judge_every(model: "ModernBertNliModel", premises: Known, hypotheses: Known) -> "ModernBertNliOutput":
+    """Every premise against every hypothesis, as `prepare` made them.
+
+    Returns:
+        [`ModernBertNliOutput`], with `(premises, hypotheses)` in the place of the batch.
+    """
+    heads = (model.nli_hidden, model.abstention_head)[: len(premises.sides)]
+    if not all(map(shares, heads)):
+        return _judge_pair_by_pair(model, premises, hypotheses)
+    sides = list(zip(premises.sides, hypotheses.sides, strict=True))
+    hidden = cross(model.nli_hidden, *sides[0])
+    opinion = None
+    if len(sides) > 1:
+        opinion = model.abstention_head.output(cross(model.abstention_head, *sides[1]))
+    return model.conclude(hidden, opinion)
+
+
+def tokens_at_once(model: "ModernBertNliModel") -> int:
+    """Tokens of pairs, padding included, that `judge_every` is best given in one call."""
+    return _AT_ONCE.get(model.heads_device.type, 2**15)
+
+
+@torch.compiler.disable  # texts are told apart by their tokens: that is no part of a graph
+def judge_texts_of(
+    model: "ModernBertNliModel", input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
+) -> "ModernBertNliOutput":
+    """Pairs in one sequence, judged by their texts, each encoded alone."""
+    return model.judge(*texts_of(model, input_ids, attention_mask))
+
+
+def texts_of(
+    model: "ModernBertNliModel", input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        raise ValueError(
+            "Separate encoding tells texts apart by their tokens, which no exported graph can: export "
+            'the model with `encoding="joint"`.'
+        )
+    if input_ids is None:
+        raise ValueError("Texts are told apart in `input_ids`: give them too.")
+    sides = split_pairs(input_ids, attention_mask, model.config.sep_token_id)
+    distinct = list(dict.fromkeys([*sides[0], *sides[1]]))
+    states = {
+        ids: text
+        for batch in _batches(distinct, len(input_ids), _most_padding(model))
+        for ids, text in _encoded(model, batch)
+    }
+    distinct_sides = []
+    for texts in sides:
+        place = {ids: row for row, ids in enumerate(dict.fromkeys(texts))}
+        rows = torch.tensor([place[ids] for ids in texts])
+        distinct_sides.append(([states[ids] for ids in place], rows))
+    return _side_by_side(model, *distinct_sides)
+
+
+def _judge_pair_by_pair(
+    model: "ModernBertNliModel", premises: Known, hypotheses: Known
+) -> "ModernBertNliOutput":
+    counts = len(premises.vectors), len(hypotheses.vectors)
+    rows = torch.cartesian_prod(*(torch.arange(count) for count in counts)).unbind(dim=1)
+    tokens, segments = [], []
+    for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
+        tokens.append(torch.cat([side.tokens for side in known.sides], dim=-1)[some])
+        segments.append((known.sides[0].share[some] > 0) * number)
+    output = model.judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1))
+    return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
+
+
+def _side_by_side(
+    model: "ModernBertNliModel", *sides: tuple[list[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """By side, distinct texts and which of them each pair has, to projected tokens and segments."""
+    tokens, segments = [], []
+    for (texts, rows), number in zip(sides, (PREMISE, HYPOTHESIS), strict=True):
+        projected, present = _padded(model, texts)
+        rows = rows.to(projected.device)
+        tokens.append(projected[rows])
+        segments.append(present[rows] * number)
+    return torch.cat(tokens, dim=1), torch.cat(segments, dim=1)
+
+
+def _padded(model: "ModernBertNliModel", texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """States of texts, or what was projected of them, to projected tokens and where there are any."""
+    padded = nn.utils.rnn.pad_sequence(list(texts), batch_first=True)
+    if padded.ndim == 4:
+        tokens = model.project(list(padded.unbind(dim=2)), "separate")
+    else:
+        tokens = padded.to(model.heads_device, model.heads_dtype)
+    lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
+    return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+
+
+def _require(model: "ModernBertNliModel", states: TokenStates) -> None:
+    expected = states_source(model)
+    if states.vectors is not None:
+        expected["heads"] = _projection_digest(model)
+    states.require(expected)
+
+
+def _projection_digest(model: "ModernBertNliModel") -> str:
+    """SHA-256 of the heads' weights that `project` uses: what is projected depends on no others."""
+    digest = hashlib.sha256()
+    for path, tensor in model.head_state().items():
+        name = path.partition(".")[2]
+        if name.startswith(("projection.", "layer_weights.separate")):
+            values = tensor.detach().cpu().float().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(name.encode() + values.tobytes())
+    return digest.hexdigest()
+
+
+def _encoded(model: "ModernBertNliModel", batch: Sequence[Ids]) -> Iterator[tuple[Ids, torch.Tensor]]:
+    """Each text of a batch with its states, `(tokens, layers, hidden_size)` in float16."""
+    rows = [torch.tensor(ids, device=model.heads_device) for ids in batch]
+    pad = nn.utils.rnn.pad_sequence
+    inputs = {
+        "input_ids": pad(rows, batch_first=True, padding_value=model.config.pad_token_id or 0),
+        "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
+    }
+    states = half(model.encoder_states(inputs, "separate")).transpose(1, 2)
+    for ids, text in zip(batch, states, strict=True):
+        yield ids, text[: len(ids)].clone()
+
+
+def _most_padding(model: "ModernBertNliModel") -> float:
+    """Tokens of it in a batch: an accelerator has room for more than a batch needs."""
+    return _PADDING if model.heads_device.type == "cpu" else float("inf")
+
+
+def _batches(texts: list[Ids], size: int, most_padding: float) -> Iterator[list[Ids]]:
+    """Texts of like lengths together, as far as padding costs less than a pass more; of one pair both."""
+    if size == 1 and len(texts) == 2:
+        size = 2
+    batch: list[Ids] = []
+    padding = 0
+    for ids in sorted(texts, key=len):
+        more = len(batch) * (len(ids) - len(batch[-1])) if batch else 0
+        if batch and (len(batch) == size or padding + more > most_padding):
+            yield batch
+            batch, padding, more = [], 0, 0
+        batch.append(ids)
+        padding += more
+    if batch:
+        yield batch

@@ -296,7 +296,7 @@ def _rows(promise: dict[str, Any]) -> list[str]:
 
 def _calibrate_routes(args: argparse.Namespace) -> int:
     from modernbert_nli.calibration import promised_threshold
-    from modernbert_nli.routing import UNFITTED
+    from modernbert_nli.configuration_modernbert_nli import UNFITTED
     from predict import load_pipeline
 
     texts, labels, categories = load_routes(args.routes, args.categories)

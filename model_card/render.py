@@ -18,9 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from calibrate import NOT_COVERED
-from modernbert_nli.calibration import CALIBRATION, stale
+from modernbert_nli.calibration import CALIBRATION
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
-from modernbert_nli.fingerprint import heads_digest
+from modernbert_nli.fingerprint import heads_digest, stale
 from modernbert_nli.loading import stored_config
 
 HERE = Path(__file__).resolve().parent

@@ -43,6 +43,8 @@ from typing import Any
 
 from transformers.utils import cached_file, logging
 
+from .fingerprint import HOW
+
 logger = logging.get_logger(__name__)
 
 FILE = "calibration.json"
@@ -51,23 +53,10 @@ CALIBRATION = "calibration"  # `like`: the promise for pairs drawn as calibratio
 
 _ROW = {"target_risk", "threshold", "coverage", "risk"}
 _EXACT = ("target_risk", "targets", "threshold", "delta")  # of what is stored; other figures have six digits
-HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
 
 
 class StaleCalibration(ValueError):
     """A calibration of other heads than those that it stands beside."""
-
-
-def stale(config: Any, digest: str) -> str | None:
-    """What is wrong with the `calibration` and threshold of a configuration for the heads of this digest."""
-    if config.calibrated_heads is None and config.calibration:
-        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {HOW}"
-    if config.calibrated_heads not in (None, digest):
-        return (
-            "was made for other heads: these were trained or changed since, so that it promises nothing. "
-            f"Calibrate them: {HOW}"
-        )
-    return None
 
 
 def check_calibration(calibration: Any, encodings: Sequence[str]) -> None:

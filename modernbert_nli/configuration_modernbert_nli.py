@@ -1,5 +1,6 @@
 """Configuration of ModernBERT-NLI: which frozen encoder carries the heads, and how the heads are built."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,17 @@ _SIZES = {
 
 # Arguments that say where a checkpoint is, and how to reach it.
 LOCATION = ("cache_dir", "local_files_only", "token", "proxies", "revision", "subfolder")
+
+# How `route` decides where nothing was fitted, and what a fitted entry may have besides.
+UNFITTED = {
+    "similarity": 0.0,
+    "entailment": 1.0,
+    "contrast": 0.0,
+    "offset": 0.0,
+    "slope": 1.0,
+    "threshold": 0.5,
+}
+BACKGROUND = ("background", "background_offset")  # of an entry, which may lack them
 
 # What belongs to one load of the encoder, not to the encoder: never written to config.json.
 _LOAD_TIME_KEYS = ("_name_or_path", "transformers_version", "quantization_config", "architectures", "dtype")
@@ -183,6 +195,7 @@ class ModernBertNliConfig(PretrainedConfig):
         self._calibration = calibration
         self.calibrated_heads = calibrated_heads
         self.evidence = evidence
+        _check_routing(routing, ENCODINGS)
         self.routing = routing
         self.adaptation = adaptation
         self.adapter = adapter
@@ -406,6 +419,24 @@ class ModernBertNliConfig(PretrainedConfig):
     @property
     def max_position_embeddings(self) -> int | None:
         return getattr(self.encoder_config, "max_position_embeddings", None)
+
+
+def _check_routing(routing: Any, encodings: Sequence[str]) -> None:
+    """Raise a ValueError that says what is wrong with the `routing` of a configuration; None is fine."""
+    if routing is None:
+        return
+    if not isinstance(routing, Mapping) or not set(routing) <= set(encodings):
+        raise ValueError(f"`routing` is a dict by encoding ({', '.join(encodings)}), got {routing!r}.")
+    for encoding, entry in routing.items():
+        if not isinstance(entry, Mapping) or not set(UNFITTED) <= set(entry):
+            raise ValueError(f"`routing[{encoding!r}]` needs {', '.join(UNFITTED)}, got {entry!r}.")
+        if any(key in entry for key in BACKGROUND) and not set(BACKGROUND) <= set(entry):
+            raise ValueError(f"`routing[{encoding!r}]` has both of {', '.join(BACKGROUND)}, or neither.")
+        for key in (*UNFITTED, *(key for key in BACKGROUND if key in entry)):
+            if isinstance(entry[key], bool) or not isinstance(entry[key], int | float):
+                raise ValueError(f"`routing[{encoding!r}][{key!r}]` is a number, got {entry[key]!r}.")
+        if not 0 <= entry["threshold"] <= 1:
+            raise ValueError(f"`routing[{encoding!r}]['threshold']` lies between 0 and 1.")
 
 
 def _labels(

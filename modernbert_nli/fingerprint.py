@@ -29,6 +29,8 @@ _NUMBERS = 8  # of each layer
 _TOLERANCE = {"float32": 0.005, "float16": 0.08, "int8": 0.15}
 _TEXTS = ("The café's 2 dogs won't eat 1,250 g of naïve food.", "Nobody has met Anna in Paris since 1999?")
 
+HOW = "python calibrate.py --model CHECKPOINT --data HELD_OUT_PAIRS"
+
 
 def fixed_input(vocab_size: int) -> torch.Tensor:
     """The input, `(1, tokens)`."""
@@ -162,3 +164,15 @@ def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def stale(config: Any, digest: str) -> str | None:
+    """What is wrong with the `calibration` and threshold of a configuration for the heads of this digest."""
+    if config.calibrated_heads is None and config.calibration:
+        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {HOW}"
+    if config.calibrated_heads not in (None, digest):
+        return (
+            "was made for other heads: these were trained or changed since, so that it promises nothing. "
+            f"Calibrate them: {HOW}"
+        )
+    return None

@@ -17,8 +17,9 @@ import torch
 
 from .adapting import around, beside, check_risk
 from .categories import NOTHING, Categories, answers_of, as_categories
+from .configuration_modernbert_nli import BACKGROUND, UNFITTED
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
-from .routing import BACKGROUND, UNFITTED, Decision, Evidence, decide, evidence_of, readable_texts
+from .routing import Decision, Evidence, decide, evidence_of, readable_texts
 from .tokenization import items_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .sentences import Span, split_sentences
+Span = tuple[int, int]  # characters: the first, and the one after the last
 
 # All reasons for which a pair is left undecided, beside those of routes.
 UNCERTAIN = "too uncertain"
@@ -93,6 +93,8 @@ def statements(text: str, spans: Iterable[Span] | None = None) -> dict[str, Span
     """
     found: dict[str, Span] = {}
     quotes = [match.span() for match in _QUOTED.finditer(text)]
+    from .sentences import split_sentences
+
     places = list(split_sentences(text) if spans is None else spans)
     before, quote, listed, certain = 0, 0, False, True
     nexts = [start for start, _ in places[1:]] + [len(text)]
@@ -335,6 +337,8 @@ def difference(premise: str, hypothesis: str) -> str | None:
         `QUANTITY`, `ORDER` or `OPPOSITE`; `SAME` or `DOUBLE` where it does not in meaning; `None` where there
         is no such sentence, or something is only left out or moved.
     """
+    from .sentences import split_sentences
+
     if _says_more(premise, hypothesis):
         return None
     ours = terms(hypothesis)

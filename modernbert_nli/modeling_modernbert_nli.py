@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -35,11 +35,12 @@ from .encoder import (
     load_encoder,
     runs_graphs,
 )
-from .fingerprint import changed_base, fingerprint_of, heads_digest, require_base, tokens_of
+from .fingerprint import HOW, changed_base, fingerprint_of, heads_digest, require_base, stale, tokens_of
 from .heads import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, first_tokens
-from .separate import classify, encode, judge_texts_of, project_states, texts_of
-from .states import TokenStates
 from .tokenization import TokenizerMismatch
+
+if TYPE_CHECKING:
+    from .states import TokenStates
 
 logger = logging.get_logger(__name__)
 
@@ -198,6 +199,8 @@ class ModernBertNliModel(PreTrainedModel):
         if runs_graphs(self.encoder) and self.chosen_encoding(encoding) == "joint":
             output = self._judge_by_graph(inputs)
         elif self.chosen_encoding(encoding) == "separate":
+            from .separate import judge_texts_of
+
             output = judge_texts_of(self, input_ids, attention_mask)
         else:
             tokens, where, last_hidden_state = self._read_joint(inputs, whole=mode is None)
@@ -214,7 +217,7 @@ class ModernBertNliModel(PreTrainedModel):
         output = ModernBertNliOutput(loss=loss, last_hidden_state=last_hidden_state, **output, **inner)
         return output if self._as_dict(return_dict) else output.to_tuple()
 
-    def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> TokenStates:
+    def encode(self, texts: str | Sequence[str], batch_size: int = 32, cut: bool = True) -> "TokenStates":
         """Encode texts alone, each distinct one once, for `classify`.
 
         Args:
@@ -227,12 +230,14 @@ class ModernBertNliModel(PreTrainedModel):
             PairError: something that is no text, or too long without `cut`; its position is named.
             ValueError: the heads were not trained for separate encoding, or the base has changed.
         """
+        from .separate import encode
+
         return encode(self, texts, batch_size, cut)
 
     def classify(
         self,
-        premises: TokenStates,
-        hypotheses: TokenStates,
+        premises: "TokenStates",
+        hypotheses: "TokenStates",
         rows: torch.Tensor | None = None,
         batch_size: int = 256,
     ) -> ModernBertNliOutput:
@@ -250,9 +255,11 @@ class ModernBertNliModel(PreTrainedModel):
             ValueError: states of another encoder, projected by other heads, or sides that do not match in
                 number.
         """
+        from .separate import classify
+
         return classify(self, premises, hypotheses, rows, batch_size)
 
-    def project_states(self, states: TokenStates, batch_size: int = 256) -> TokenStates:
+    def project_states(self, states: "TokenStates", batch_size: int = 256) -> "TokenStates":
         """What these heads make of encoded texts by themselves: fewer bytes, and nothing to do again.
 
         Any heads on the same base read raw states; projected ones are bound to the heads that made them, and
@@ -265,6 +272,8 @@ class ModernBertNliModel(PreTrainedModel):
         Raises:
             ValueError: states of another encoder, or the heads are in training.
         """
+        from .separate import project_states
+
         return project_states(self, states, batch_size)
 
     @torch.no_grad()
@@ -289,6 +298,8 @@ class ModernBertNliModel(PreTrainedModel):
         self._require_pairs(input_ids, attention_mask)
         where: torch.Tensor | None
         if self.chosen_encoding(encoding) == "separate":
+            from .separate import texts_of
+
             tokens, where = texts_of(self, input_ids, attention_mask)
         else:
             tokens, where, _ = self._read_joint(inputs, whole=False)
@@ -619,8 +630,6 @@ class ModernBertNliModel(PreTrainedModel):
         """Whether the configuration's calibration is of other heads or another base: a sentence, or None."""
         if self.config.calibrated_heads is None and self.config.calibration is None:
             return None
-        from .calibration import HOW, stale
-
         problem = stale(self.config, self.heads_digest())
         if problem is None and (changed := self.changed_base()):
             problem = f"no longer holds: the encoder {changed}. Undo that, or calibrate again: {HOW}"
@@ -871,6 +880,10 @@ class ModernBertNliModel(PreTrainedModel):
         if self._tokenizer is None:
             self._tokenizer = self.load_tokenizer()
         return self._tokenizer
+
+    def use_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take one that was loaded already, unless the model has its own."""
+        self._tokenizer = self._tokenizer or tokenizer
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the checkpoint that this model came from, else that of its base.

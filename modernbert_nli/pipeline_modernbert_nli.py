@@ -80,8 +80,7 @@ class NliAbstentionPipeline(Pipeline):
         # `pipeline(model_kwargs=...)` gives these to the tokenizer too, which would save them.
         for key in ("encoder", "backend", "base_model_name_or_path", "base_model_revision"):
             self.tokenizer.init_kwargs.pop(key, None)
-        if self.model._tokenizer is None:
-            self.model._tokenizer = self.tokenizer  # what `model.encode` would otherwise load again
+        self.model.use_tokenizer(self.tokenizer)  # what `model.encode` would otherwise load again
         if "entailment" not in self.model.config.label2id:
             raise ValueError(
                 f"The labels must have 'entailment' among them, got {self.model.config.label2id}."

@@ -29,7 +29,7 @@ import torch
 
 from .calibration import StaleCalibration, promised_threshold
 from .categories import TEMPLATE, Categories, as_categories, describe, readable, words_of
-from .configuration_modernbert_nli import ENCODINGS
+from .configuration_modernbert_nli import UNFITTED
 from .guards import UNREADABLE
 from .guards import readable as is_readable
 from .kept_texts import ModelTexts
@@ -39,15 +39,6 @@ from .tokenization import check_text, items_of
 if TYPE_CHECKING:
     from .pipeline_modernbert_nli import NliAbstentionPipeline
 
-UNFITTED = {
-    "similarity": 0.0,
-    "entailment": 1.0,
-    "contrast": 0.0,
-    "offset": 0.0,
-    "slope": 1.0,
-    "threshold": 0.5,
-}
-BACKGROUND = ("background", "background_offset")  # of an entry, which may lack them
 CLOSE = 0.02  # scores that differ by less are within chance: the better of them is right no more often
 NO_CHOICE = 1e-6  # the confidence then: only who accepts any uncertainty gets an answer
 
@@ -79,24 +70,6 @@ PAIRS_AT_ONCE = 256  # of texts and categories
 _TEXTS = "a text, texts, or what `model.encode` made"
 
 _HOW = "python calibrate.py --model CHECKPOINT --routes LABELLED_TEXTS --categories CATEGORIES"
-
-
-def check_routing(routing: Any, encodings: Sequence[str]) -> None:
-    """Raise a ValueError that says what is wrong with the `routing` of a configuration; None is fine."""
-    if routing is None:
-        return
-    if not isinstance(routing, Mapping) or not set(routing) <= set(encodings):
-        raise ValueError(f"`routing` is a dict by encoding ({', '.join(encodings)}), got {routing!r}.")
-    for encoding, entry in routing.items():
-        if not isinstance(entry, Mapping) or not set(UNFITTED) <= set(entry):
-            raise ValueError(f"`routing[{encoding!r}]` needs {', '.join(UNFITTED)}, got {entry!r}.")
-        if any(key in entry for key in BACKGROUND) and not set(BACKGROUND) <= set(entry):
-            raise ValueError(f"`routing[{encoding!r}]` has both of {', '.join(BACKGROUND)}, or neither.")
-        for key in (*UNFITTED, *(key for key in BACKGROUND if key in entry)):
-            if isinstance(entry[key], bool) or not isinstance(entry[key], int | float):
-                raise ValueError(f"`routing[{encoding!r}][{key!r}]` is a number, got {entry[key]!r}.")
-        if not 0 <= entry["threshold"] <= 1:
-            raise ValueError(f"`routing[{encoding!r}]['threshold']` lies between 0 and 1.")
 
 
 class Evidence(NamedTuple):
@@ -285,7 +258,7 @@ def route(
     known = as_categories(categories, hypothesis_template, examples)
     kept = hasattr(text, "offsets")  # TokenStates, of this module or of one that `trust_remote_code` made
     encoding = "separate" if kept else pipe.encoding
-    entry = entry_of(pipe.model.config, encoding)
+    entry = (pipe.model.config.routing or {}).get(encoding, UNFITTED)
     threshold = _threshold(pipe, entry, encoding, known, threshold, target_risk, several)
     texts = text if kept else [text] if isinstance(text, str) else list(items_of(text, _TEXTS))
     asked = range(len(texts)) if kept else readable_texts(pipe, texts, known).nonzero()[:, 0].tolist()
@@ -300,16 +273,6 @@ def route(
                 names = tuple(names[place] for place in evidence.rows[row].tolist())
             results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
     return results[0] if isinstance(text, str) else results
-
-
-def entry_of(config: Any, encoding: str) -> Mapping[str, Any]:
-    """The `routing` of a configuration for an encoding.
-
-    Raises:
-        ValueError: it says something that cannot be meant.
-    """
-    check_routing(config.routing, ENCODINGS)
-    return (config.routing or {}).get(encoding, UNFITTED)
 
 
 def _threshold(

@@ -23,14 +23,13 @@ import modernbert_nli.pipeline_modernbert_nli
 import predict
 from modernbert_nli import embedded
 from modernbert_nli.calibration import (
-    ENOUGH,
     check_calibration,
     compact,
     expanded,
     read_calibration,
 )
 from modernbert_nli.configuration_modernbert_nli import ENCODINGS, LABELS, ModernBertNliConfig
-from modernbert_nli.drift import drift_from
+from modernbert_nli.drift import ENOUGH, drift_from
 from modernbert_nli.loading import stored_config
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from page.promise import choice, limit
@@ -281,7 +280,7 @@ def test_a_calibration_is_read_when_it_is_asked_for(stored, tiny_modernbert, mon
     """And not before: not by loading, judging or saying whether it is stale; and once."""
     asked = []
     reader = read_calibration
-    module = "modernbert_nli.configuration_modernbert_nli.read_calibration"
+    module = "modernbert_nli.calibration.read_calibration"
     monkeypatch.setattr(module, lambda *args, **kwargs: asked.append(args) or reader(*args, **kwargs))
     nli = load_in(stored, tiny_modernbert).as_pipeline()
     assert nli(*PAIRS[0])["label"]

@@ -15,17 +15,11 @@ from hypothesis import strategies as st
 
 import calibrate
 from modernbert_nli.categories import NO_CATEGORY, NOTHING, answers_of, as_categories, describe
+from modernbert_nli.configuration_modernbert_nli import BACKGROUND, UNFITTED
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.published_heads import load_modernbert_nli
-from modernbert_nli.routing import (
-    BACKGROUND,
-    JUDGED,
-    UNFITTED,
-    Decision,
-    Evidence,
-    decide,
-    routes,
-)
+from modernbert_nli.routing import JUDGED, Decision, Evidence, decide, routes
+from modernbert_nli.separate import read
 from modernbert_nli.tokenization import PairError
 
 FITTED = {
@@ -93,8 +87,8 @@ def test_similarity_counts_as_fitted(separate):
     """With its weight alone the ranking is that of the cosine; examples and names are part of it."""
     separate.config.routing = {"separate": {**FITTED, "entailment": 0.0, "contrast": 0.0}}
     nli = separate.as_pipeline()
-    vectors = torch.stack([text.vector for text in separate.read(["the cat sleeps", *ANIMALS.values()])])
-    names = torch.stack([text.vector for text in separate.read(list(ANIMALS))])
+    vectors = torch.stack([text.vector for text in read(separate, ["the cat sleeps", *ANIMALS.values()])])
+    names = torch.stack([text.vector for text in read(separate, list(ANIMALS))])
     described = describe(vectors[1:], names, [vectors[:0]] * 3)
     expected = dict(zip(ANIMALS, (described @ vectors[0]).tolist(), strict=True))
     ranking = nli.route("the cat sleeps", ANIMALS)["ranking"]
@@ -238,7 +232,7 @@ def test_what_the_encoder_does_not_read_is_declined_without_heads(quick, monkeyp
     found = quick.route([text, other, text], categories, several=several, threshold=0.5 if several else None)
     assert [route["category"] for route in found] == [None, expected["category"], None]
     assert found[1]["ranking"] == [(name, pytest.approx(value)) for name, value in expected["ranking"]]
-    monkeypatch.setattr(quick.model, "judge_every", None)
+    monkeypatch.setattr("modernbert_nli.routing.judge_every", None)
     alone = quick.route(text, categories, threshold=1.0, several=several)
     assert (alone["category"], alone["reason"]) == (None, "not text that the encoder reads")
     assert (alone["confidence"], alone["uncertainty"]) == (None, 1.0)

@@ -153,7 +153,8 @@ follow_imports = skip
 WRONG = """\
 from modernbert_nli.fitting import Known, adapted_routing
 from modernbert_nli.categories import Categories
-from modernbert_nli.routing import UNFITTED, decide, promised
+from modernbert_nli.configuration_modernbert_nli import UNFITTED
+from modernbert_nli.routing import decide, promised
 
 
 def call(known: Known, categories: Categories) -> None:

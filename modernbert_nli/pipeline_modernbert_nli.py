@@ -389,7 +389,7 @@ class NliAbstentionPipeline(LearningMixin, Pipeline):
         if any(known.examples) and not (alike and "separate" in self.model.config.encoder_layers):
             raise ValueError(
                 "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
-                "them out, or fit its routes by `benchmarks/routing.py --fit`."
+                "them out, or fit its routes by `python -m calibrating.routes --fit`."
             )
         if not len(texts):
             return

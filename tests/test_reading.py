@@ -7,9 +7,9 @@ import pytest
 from conftest import make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables_and_lists import CASES, sources
 
 import modernbert_nli.passages
-from experiments.tables_and_lists import CASES, sources
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.passages import Block, Reader, speaking
 from modernbert_nli.published_heads import load_modernbert_nli

@@ -1,8 +1,8 @@
 """Claims about tables and lists: how many that are true, and how many that are another row's, are supported.
 
-    python -m experiments.tables_and_lists [--prose] [--show]
+    python tests/tables_and_lists.py [--prose] [--show]
 
-The cases are those of `tests/tables_and_lists.jsonl`, each written in several formats; the wordings of cells
+The cases are those of `tables_and_lists.jsonl`, each written in several formats; the wordings of cells
 and items were chosen on those that are not `fresh`. With `--prose` sources are split into sentences alone;
 with `--show` wrong claims that are supported are printed.
 """
@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import modernbert_nli
 from modernbert_nli.sentences import split_sentences
 
-CASES = Path(__file__).resolve().parent.parent / "tests" / "tables_and_lists.jsonl"
+CASES = Path(__file__).with_suffix(".jsonl")
 Row = Sequence[str]
 
 

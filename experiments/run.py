@@ -150,18 +150,15 @@ def _figures(
 
 def text(results: dict[str, Any]) -> str:
     """A row for each run and encoding, then one for each domain of each."""
-    with_domains = any(rows["domains"] for of in results["figures"].values() for rows in of.values())
-    heads = ["Run", "Encoding", "Parameters", *EVALUATION, *(["Left-out domains"] if with_domains else [])]
+    heads = ["Run", "Encoding", "Parameters", *EVALUATION, "Left-out domains"]
     lines = [results["what"], "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for run, encodings in results["figures"].items():
         parameters = results["runs"].get(run, {}).get("parameters")
         for encoding, rows in encodings.items():
             cells = [run, encoding, f"{parameters:,}" if parameters else ""]
             cells += [f"{_cell(of)}; {of['aurc']['ratio']:.3f}" for of in rows["sets"].values()]
-            if with_domains:
-                cells.append(
-                    f"{statistics.mean(of['accuracy']['mean'] for of in rows['domains'].values()):.1%}"
-                )
+            unseen = [of["accuracy"]["mean"] for of in rows["domains"].values()]
+            cells.append(f"{statistics.mean(unseen):.1%}" if unseen else "")
             lines.append(f"| {' | '.join(cells)} |")
     for run, encodings in results["figures"].items():
         for encoding, rows in encodings.items():

@@ -52,12 +52,12 @@ def compared(what: str, ours: Sequence[float], other: Sequence[float]) -> Row:
 
 
 def scored(
-    programs: Mapping[str, Scorer], pairs: Pairs, repetitions: int, against: Mapping[str, Sequence[str]]
+    programs: Mapping[str, Scorer], pairs: Pairs, repetitions: int, against: Mapping[str, Mapping[str, str]]
 ) -> list[Row]:
     """A row for each program: pairs a second in batches, one pair's latency, and how it compares.
 
     Args:
-        against (`Mapping`): By program, those whose time is divided by its own.
+        against (`Mapping`): By program those whose time is divided by its own, by what the column says.
     """
     seconds = alternate({name: partial(run, pairs) for name, run in programs.items()}, repetitions)
     latencies: dict[str, list[float]] = {name: [] for name in programs}
@@ -75,9 +75,9 @@ def scored(
             "one pair, ms": 1000 * statistics.median(latencies[name]),
             "99 %, ms": 1000 * statistics.quantiles(latencies[name], n=100)[98],
         }
-        for other in against.get(name, ()):
-            row[f"batches: {other} / it"] = ratio(seconds[other], seconds[name])
-            row[f"one pair: {other} / it"] = ratio(latencies[other], latencies[name])
+        for column, other in against.get(name, {}).items():
+            row[f"batches: {column} / it"] = ratio(seconds[other], seconds[name])
+            row[f"one pair: {column} / it"] = ratio(latencies[other], latencies[name])
         rows.append(row)
     return rows
 

@@ -1,6 +1,8 @@
 """Pairs, one at a time and in batches: beside CrossEncoder and transformers' pipelines, and by graphs."""
 
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from exporting.graphs import OPSET, quiet
 from modernbert_nli.onnx_backend import BACKENDS, FOLDER
 from modernbert_nli.published_heads import predict_with_abstention
 
-from ..setup import BATCH_SIZE, WORK, Setup, in_batches, judge, window_of
+from ..setup import BATCH_SIZE, ROOT, WORK, Setup, in_batches, judge, window_of
 from ..timing import Pairs, Row, Scorer, scored
 
 BF16 = "torch bf16"  # a way to run it, beside the backends
@@ -44,14 +46,6 @@ def pairs(setup: Setup) -> list[Row]:
         for batch in in_batches(nli.tokenizer, some, window):
             nli.model.encoder(**batch.to(setup.device)).last_hidden_state[:, 0].cpu()
 
-    def loader(some: Pairs) -> None:
-        for pair in some:
-            predict_with_abstention(nli.model, nli.tokenizer, *pair)
-
-    def zero(some: Pairs) -> None:
-        for premise, hypothesis in some:
-            zero_shot(premise, [hypothesis], hypothesis_template="{}")
-
     own: dict[str, Scorer] = {
         f"ours, {encoding}": partial(judge, nli, encoding=encoding)
         for encoding in nli.model.config.encoder_layers
@@ -66,10 +60,16 @@ def pairs(setup: Setup) -> list[Row]:
             [{"text": premise, "text_pair": hypothesis} for premise, hypothesis in some],
             batch_size=BATCH_SIZE,
         ),
-        "pipeline('zero-shot-classification')": zero,
-        "the published loader, a pair at a time": loader,
+        "pipeline('zero-shot-classification')": lambda some: [
+            zero_shot(premise, [hypothesis], hypothesis_template="{}") for premise, hypothesis in some
+        ],
+        "the published loader, a pair at a time": lambda some: [
+            predict_with_abstention(nli.model, nli.tokenizer, *pair) for pair in some
+        ],
     }
-    against = dict.fromkeys(own, ("a plain pass of the base", "CrossEncoder.predict"))
+    against = {
+        name: {"plain": "a plain pass of the base", "CrossEncoder": "CrossEncoder.predict"} for name in own
+    }
     rows = scored(programs, setup.pairs, setup.repetitions, against)
     if setup.peak_tflops:
         # Two operations a token and weight of the matrices; attention itself comes on top.
@@ -90,14 +90,33 @@ def graphs(setup: Setup) -> list[Row]:
         nli.save_pretrained(setup.exported)
         write_graphs(nli.model, setup.exported / FOLDER, int8=True)
     programs = {f"CrossEncoder, {backend}": run for backend, run in crossencoders(setup).items()}
-    against = {}
+    against, memory = {}, {}
     for backend, precision in PRECISION.items():
         nli = setup.pipeline(dtype="bfloat16") if backend == BF16 else setup.pipeline(backend)
-        alike = [f"CrossEncoder, {name}" for name, of in PRECISION.items() if of == precision]
+        alike = {
+            "CrossEncoder, torch": "CrossEncoder, torch",
+            f"CrossEncoder, {precision}": f"CrossEncoder, {backend}",
+        }
         for encoding in nli.model.config.encoder_layers:
-            programs[f"ours, {backend}, {encoding}"] = partial(judge, nli, encoding=encoding)
-            against[f"ours, {backend}, {encoding}"] = list(dict.fromkeys(["CrossEncoder, torch", *alike]))
-    return scored(programs, setup.pairs, setup.repetitions, against)
+            name = f"ours, {backend}, {encoding}"
+            programs[name], against[name] = partial(judge, nli, encoding=encoding), alike
+            memory[name] = None if backend == BF16 else peak_memory(setup, backend)
+    rows = scored(programs, setup.pairs, setup.repetitions, against)
+    return [{**row, "MB at most": memory.get(row["Program"])} for row in rows]
+
+
+def peak_memory(setup: Setup, backend: str) -> float:
+    """MB that a process has had at most which loads ours, and nothing else, and judges 64 pairs."""
+    code = (
+        "import resource, sys; from predict import load_pipeline; "
+        "pipe = load_pipeline(sys.argv[1], sys.argv[2], backend=sys.argv[3], device='cpu'); "
+        "pipe([(f'It rains for the {row}th time.', 'The ground is wet.') for row in range(64)]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    command = [sys.executable, "-c", code, str(setup.exported), setup.folder("base"), backend]
+    return float(
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()[-1]
+    )
 
 
 def crossencoders(setup: Setup) -> dict[str, Scorer]:
@@ -173,28 +192,22 @@ def decisions(setup: Setup) -> list[Row]:
     labels = [row["label"] for row in setup.some]
     threshold = setup.pipeline("torch").threshold
     reference: dict[str, list[dict[str, Any]]] = {}
-    rows = []
+    rows: list[Row] = []
     for backend in BACKENDS:
         nli = setup.pipeline(backend)
         for encoding in nli.model.config.encoder_layers:
             found = nli(setup.pairs, encoding=encoding, threshold=threshold)
             both = list(zip(found, reference.setdefault(encoding, found), strict=True))
-            furthest = max(abs(a["probs"][name] - b["probs"][name]) for a, b in both for name in a["probs"])
-            same = [a["label"] == b["label"] for a, b in both]
             shares = {
-                "label agrees": same,
+                "label agrees": [a["label"] == b["label"] for a, b in both],
                 "label and abstention agree": [
-                    a["abstain"] == b["abstain"] and of for (a, b), of in zip(both, same, strict=True)
+                    (a["label"], a["abstain"]) == (b["label"], b["abstain"]) for a, b in both
                 ],
                 "accuracy": [a["label"] == label for a, label in zip(found, labels, strict=True)],
                 "coverage": [not a["abstain"] for a in found],
             }
-            rows.append(
-                {
-                    "Encoding": encoding,
-                    "Backend": backend,
-                    **{name: f"{statistics.fmean(of):.2%}" for name, of in shares.items()},
-                    "largest difference of a probability": furthest,
-                }
-            )
+            row: Row = {"Encoding": encoding, "Backend": backend}
+            row |= {name: f"{statistics.fmean(of):.2%}" for name, of in shares.items()}
+            apart = max(abs(a["probs"][name] - b["probs"][name]) for a, b in both for name in a["probs"])
+            rows.append({**row, "largest difference of a probability": apart})
     return rows

@@ -76,14 +76,14 @@ async def load(nli: Any, pairs: Pairs, url: str) -> list[Row]:
         start = time.perf_counter()
         latencies += await _all(url, part)
         seconds["service"].append((time.perf_counter() - start) / len(part))
-    rate = {name: float(1 / np.median(found)) for name, found in seconds.items()}
-    late = {f"{share} %, ms": 1000 * float(np.percentile(latencies, share)) for share in (50, 95, 99)}
-    beside = ratio(seconds["pipeline"], seconds["service"])
-    return [
-        {"What": "the pipeline, all pairs in a call", "pairs a second": rate["pipeline"]},
-        {"What": f"the service, {CLIENTS} clients with a pair each", "pairs a second": rate["service"]}
-        | {"of the pipeline's": beside, **late},
+    whats = ("the pipeline, all pairs in a call", f"the service, {CLIENTS} clients with a pair each")
+    rows: list[Row] = [
+        {"What": what, "pairs a second": float(1 / np.median(of))}
+        for what, of in zip(whats, seconds.values(), strict=True)
     ]
+    rows[1]["of the pipeline's"] = ratio(*seconds.values())
+    rows[1] |= {f"{share} %, ms": 1000 * float(np.percentile(latencies, share)) for share in (50, 95, 99)}
+    return rows
 
 
 async def _all(url: str, pairs: Pairs) -> list[float]:

@@ -1,7 +1,7 @@
 """Our rules for sentences beside two libraries: our own hard texts, pySBD's golden rules, whole documents.
 
     pip install sentencex pysbd
-    python -m experiments.sentences --documents DOCUMENTS/*.jsonl
+    python tests/sentence_splitters.py --documents DOCUMENTS/*.jsonl
 
 Texts and golden rules: how many are split as they should be, white space at the ends of a sentence aside. The
 golden rules are those that the package pysbd brings. Documents (rows of JSON with a `source`): of the places
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
 from sentence_cases import KINDS  # noqa: E402
 
@@ -33,7 +33,7 @@ except ImportError as error:
     sys.exit(f"{error}. This program compares with two libraries: pip install sentencex pysbd")
 
 RESULTS = ROOT / "experiments" / "results" / "sentences.json"
-OURS = "ours"
+OURS, MOST = "ours", 100  # sources of a file, at most
 
 
 def by_sentencex(text: str) -> Iterable[Span]:
@@ -86,12 +86,12 @@ def ends(splitter: Callable[[str], Iterable[Span]], text: str) -> set[int]:
     return set(found[:-1])
 
 
-def agreement(paths: list[Path], most: int) -> dict[str, Any]:
+def agreement(paths: list[Path]) -> dict[str, Any]:
     """Of the sources of all files: of each library's ends the share that is ours, and the other way round."""
     sources = []
     for path in paths:
         rows = [json.loads(line)["source"] for line in path.read_text(encoding="utf-8").splitlines()]
-        sources += list(dict.fromkeys(rows))[:most]
+        sources += list(dict.fromkeys(rows))[:MOST]
     libraries = [name for name in SPLITTERS if name != OURS]
     totals = {name: [0, 0] for name in libraries}
     mine = 0
@@ -115,7 +115,6 @@ def main() -> None:
     parser.add_argument(
         "--documents", nargs="*", type=Path, default=[], help="JSON Lines with a `source` each"
     )
-    parser.add_argument("--most", type=int, default=100, help="sources of a file (default: 100)")
     args = parser.parse_args()
     kinds = {
         kind: [(text.replace("|", ""), text.split("|")) for text in texts] for kind, texts in KINDS.items()
@@ -127,7 +126,7 @@ def main() -> None:
         "texts": {kind: {"texts": len(texts), **right(texts)} for kind, texts in kinds.items()},
     }
     if args.documents:
-        result["documents"] = agreement(args.documents, args.most)
+        result["documents"] = agreement(args.documents)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 

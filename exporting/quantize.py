@@ -2,7 +2,7 @@
 
 Products are quantised block by block, and so are the activations that meet them (`MatMulNBits`). The usual
 dynamic quantisation has one scale for the activations of a whole batch, so that a text is judged otherwise in
-other company. `benchmarks/onnx_graphs.py` measures how far the decisions are from those of float32.
+other company. `experiments/speed.py` measures how far the decisions are from those of float32.
 """
 
 import json

@@ -6,7 +6,7 @@ of a sample of what it had learnt from (replay, and learning without forgetting,
 arXiv:1606.09282; see `replay.py`). The heads then lie between the start and what was learnt
 (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903): as far from the start as costs at most a point of accuracy
 on that sample, and as pays on the pairs themselves. Both are cross-validated, no premise being on two sides.
-Where nothing pays beyond noise, the start is kept. What was compared: `benchmarks/adapt.py`.
+Where nothing pays beyond noise, the start is kept. What was compared: `experiments/results/adapt.md`.
 
 The judgements of cross-validation also calibrate: each is of heads that had not seen the pair.
 """

@@ -23,9 +23,10 @@ That is for pairs drawn as those were. Two more promises may stand beside it:
 
 The latter is for text of a kind never seen: a row promises that the risk is at most `target_risk` in a new
 domain, with probability 1 - `delta` over its draw, by `n` domains that the heads were left ignorant of (see
-`training/domains.py`). `coverage` is the mean over these, `risk` the median, `worst_risk` the greatest,
-`broken` the share of them whose risk was greater than the target; `each` has them one by one at the target
-`at`, beside `error`, the risk of answering everything. It is what a target risk means, where there is one.
+`calibrating/over_domains.py`). `coverage` is the mean over these, `risk` the median, `worst_risk` the
+greatest, `broken` the share of them whose risk was greater than the target; `each` has them one by one at the
+target `at`, beside `error`, the risk of answering everything. It is what a target risk means, where there is
+one.
 
 A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
 by their digest: `model.set_calibration` writes both, and `model.calibration` is that of these heads or none.

@@ -6,7 +6,7 @@ How near a passage is to a sentence (cosine of their mean states, and how well i
 costs a matrix product; the nearest of each size are judged by the heads. Support is the best passage's, as in
 SummaC (Laban et al. 2022, arXiv:2111.09525), AlignScore (arXiv:2305.16739) and MiniCheck (arXiv:2404.10774);
 against it weighs what single sentences about the same matter say to the contrary, and the other way round.
-The weights stand in the configuration (`evidence`), as `benchmarks/documents.py --fit` found them. What is
+The weights stand in the configuration (`evidence`), as `calibrating.documents --fit` found them. What is
 known without heads stands above them: a sentence of a source itself, and where `guards.veto` finds no ground.
 """
 

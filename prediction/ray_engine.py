@@ -22,7 +22,7 @@ from prediction.pair_files import InputError
 ROOT = Path(__file__).resolve().parent.parent
 READS = {".parquet": "read_parquet", ".jsonl": "read_json", ".json": "read_json", ".csv": "read_csv"}
 ROWS = 1024  # of a batch that a worker gets: sorted by length, judged 32 at a time
-LEFT_OUT = [".git", ".venv", "build", "runs", "docs", "tests", "benchmarks"]  # workers need none of these
+LEFT_OUT = [".git", ".venv", "build", "runs", "docs", "tests", "experiments"]  # workers need none of these
 
 
 class NliBatch:

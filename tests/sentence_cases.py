@@ -1,4 +1,4 @@
-"""Texts with "|" where a sentence ends, by kind: for the tests, and for `benchmarks/sentences.py`."""
+"""Texts with "|" where a sentence ends, by kind: for the tests, and for `sentence_splitters.py`."""
 
 # Of the kinds that the golden rules of Pragmatic Segmenter and pySBD (both MIT) list, in words of our own.
 USUAL = [

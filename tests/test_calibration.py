@@ -6,13 +6,12 @@ import math
 import pickle
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import accelerate
 import numpy as np
 import pytest
-from conftest import PAIRS, ROOT, fresh, make_model, rows, write
+from conftest import PAIRS, fresh, make_model, rows, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import answered, calibrated, calibrator, entry, judged_rows
@@ -35,9 +34,6 @@ from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from page.promise import choice, limit
 from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
 from training.data import Pairs
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import promise
 
 # The promise ------------------------------------------------------------------------------------------------
 
@@ -62,46 +58,6 @@ def test_the_binomial_tail_is_that_of_scipy():
         assert binomial_tail(wrong, accepted, risk) == pytest.approx(
             binom.cdf(wrong, accepted, risk), rel=1e-6
         )
-
-
-@pytest.mark.parametrize(
-    "population",
-    [
-        promise.Synthetic(),
-        promise.Synthetic(floor=0.001, slope=0.15, power=2),
-        promise.Synthetic(floor=0.1001, slope=1e-9),  # just above the target wherever one abstains
-    ],
-    ids=["hard", "easy", "plateau"],
-)
-def test_the_promise_is_kept(population):
-    """Over many calibrations, the true risk exceeds the target at most as often as delta says."""
-    splits, delta = 1000, promise.DELTA
-    results = promise.simulate(population, pairs=800, splits=splits, targets=(0.1, 0.2))
-    for by_target in results.values():
-        for row in by_target.values():
-            assert row["violations"] <= delta + 3 * math.sqrt(delta * (1 - delta) / splits)
-    ours, theirs = results["Learn then Test"]["0.1"], results["SGR"]["0.1"]
-    assert ours["coverage"] >= theirs["coverage"]
-
-
-def test_real_pairs_are_split_or_resampled(tmp_path, monkeypatch, capsys):
-    """The program reads them from a file, prints its table and writes it."""
-    draw = np.random.default_rng(0)
-    uncertainty = draw.random(3000)
-    np.savez(tmp_path / "judged.npz", errors=draw.random(3000) < 0.4 * uncertainty, uncertainty=uncertainty)
-    monkeypatch.setattr(promise, "ROOT", tmp_path)
-    for option, name in (("--splits", "promise-judged"), ("--resample", "promise-judged-resampled")):
-        options = ["--judged", str(tmp_path / "judged.npz"), "--pairs", "1000", "--splits", "4"]
-        monkeypatch.setattr(
-            sys, "argv", ["promise.py", *options, *([option] if option == "--resample" else [])]
-        )
-        promise.main()
-        written = json.loads((tmp_path / "benchmarks" / "results" / f"{name}.json").read_text())
-        for row in written["methods"]["Learn then Test"].values():
-            assert 0 <= row["coverage"] <= 1
-        assert "Learn then Test" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="leave too few"):
-        promise.Judged.read(tmp_path / "judged.npz", False).calibration_pairs(2000, draw)
 
 
 @settings(max_examples=30)

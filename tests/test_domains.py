@@ -2,25 +2,21 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PAIRS, ROOT, write
+from conftest import PAIRS, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import answered, calibrated, calibrator, entry, judged_rows, table
 
 import calibrate
 import predict
+from calibrating.over_domains import MIN_ACCEPTED, breaks, domain_promise, left_out, promised, score
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from training.calibration import calibration_of, measured_risk
-from training.domains import MIN_ACCEPTED, breaks, domain_promise, left_out, promised, score
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import promise_domains as benchmark
 
 TARGETS = (0.05, 0.1, 0.2, 0.3)
 
@@ -80,16 +76,6 @@ def test_left_out_in_turn_at_most_a_share_delta_is_below_what_the_others_promise
     assert below <= delta * len(scores) + 1e-9
 
 
-@pytest.mark.parametrize("population", benchmark.POPULATIONS, ids=lambda population: population.name)
-def test_the_promise_is_kept_in_new_domains(population):
-    """Where that for pairs is broken beyond what it allows."""
-    found = benchmark.simulate(population, count=20, pairs=400, draws=40, targets=(0.1, 0.2))
-    for row in found["domains"].values():
-        assert row["broken"] <= 0.1 + 3 * row["standard_error"]
-        assert row["coverage"] <= row["oracle_coverage"] + 0.1
-    assert found["pairs"]["0.1"]["broken"] > 0.12
-
-
 def test_left_out_domains_beside_the_promise_for_pairs():
     """One hopeless domain breaks what pairs of the others promise; who broke it is named."""
     domains = some_domains(0, 20, 400, 0.2)
@@ -120,25 +106,6 @@ def test_what_cannot_be_promised_over_domains():
     everything = domain_promise({str(number): right for number in range(9)})
     assert {row["threshold"] for row in everything["table"]} == {1.0}
     assert everything["at"] == 0.1
-
-
-def test_the_benchmark_reads_domains_and_foreign_ones(tmp_path, monkeypatch, capsys):
-    """And writes both tables."""
-    for name, seed, count in (("left_out", 0, 12), ("foreign", 1, 3)):
-        domains = some_domains(seed, count, 120, 0.3)
-        errors, uncertainty = (np.concatenate(arrays) for arrays in zip(*domains.values(), strict=True))
-        names = np.repeat(list(domains), 120)
-        np.savez(tmp_path / f"{name}.npz", errors=errors, uncertainty=uncertainty, domain=names)
-    monkeypatch.setattr(benchmark, "ROOT", tmp_path)
-    paths = ["--judged", str(tmp_path / "left_out.npz"), "--foreign", str(tmp_path / "foreign.npz")]
-    monkeypatch.setattr(sys, "argv", ["promise_domains.py", *paths])
-    benchmark.main()
-    results = tmp_path / "benchmarks" / "results"
-    found = json.loads((results / "promise-domains-left_out.json").read_text())
-    assert found["promise"]["n"] == 12
-    assert len(found["foreign"]["domains"]) == len(found["left_out"]["pairs"]) == 10
-    assert "| domain 11 | 120 |" in (results / "promise-domains-left_out.md").read_text()
-    assert "Foreign" in capsys.readouterr().out
 
 
 # Asked for --------------------------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ import torch
 from conftest import ROOT, make_model, rows, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from test_cloze import folder as mlm  # noqa: F401
 from test_teacher import OURS, PERMUTED, direct, save_teacher
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import evaluation.predictions as predictions_module
 import evaluation.speed as speed_module
@@ -27,7 +26,7 @@ from modernbert_nli.configuration_modernbert_nli import LABELS
 from training.data import NOT_ENTAILMENT, load_pairs
 from training.sources import KNOWN_SETS, parse_source, to_measure_on
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "docs" / "render"))
 
 PICTURES = {
     f"{name}.{kind}" for name in ("risk_coverage", "reliability", "scores") for kind in ("png", "svg")
@@ -371,53 +370,17 @@ def test_a_pair_that_does_not_fit_is_named(heads, tiny_modernbert, tmp_path, cap
     assert "long, pair 6: the hypothesis has" in capsys.readouterr().err
 
 
-def test_a_base_fine_tuned_as_a_whole_is_a_contestant(tiny_bert, sets, tmp_path, monkeypatch, capsys):
-    """It learns, goes on after an interruption where it was, and says what it is."""
-    import fine_tuned
-
-    train = write(tmp_path / "train.jsonl", rows(300, 7))
-    output = tmp_path / "tuned"
-    argv = ["--train", f"{train}?cap=250", "--evaluation", sets[0], "--base_model", "tester/tiny-bert"]
-    argv += ["--base_folder", tiny_bert, "--output_dir", str(output), "--use_cpu", "true", "--seed", "4"]
-    argv += [
-        "--learning_rate",
-        "1e-3",
-        "--num_train_epochs",
-        "2",
-        "--save_steps",
-        "4",
-        "--disable_tqdm",
-        "true",
-    ]
-    step = fine_tuned.FineTuner.training_step
-
-    def interrupted(trainer, *args, **kwargs):
-        if trainer.state.global_step == 6:
-            raise KeyboardInterrupt
-        return step(trainer, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fine_tuned.FineTuner, "training_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fine_tuned.main(argv)
-    assert (tmp_path / "tuned.trainer" / "checkpoint-4").is_dir()
-    fine_tuned.main([*argv, "--resume"])
-    (contestant,) = contestants(parse_model(f"tuned={output}"), "cpu")
-    assert (contestant.kind, contestant.fine_tuned, contestant.noted["seed"]) == (
-        "sequence-classification",
-        True,
-        4,
-    )
-    assert contestant.base == {"name": "tester/tiny-bert", "revision": None}
-    assert contestant.noted["train"] == {"train": 249}  # one is in the evaluation data
-    whole = tmp_path / "whole"
-    fine_tuned.main([*argv, "--output_dir", str(whole)])
-    weights, expected = (load_file(folder / "model.safetensors") for folder in (output, whole))
-    start = load_file(Path(tiny_bert) / "model.safetensors")["embeddings.word_embeddings.weight"]
-    assert not torch.equal(weights["bert.embeddings.word_embeddings.weight"], start)  # the encoder learnt too
-    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
-    with pytest.raises(ValueError, match=r"belongs to another run: .*seed was 4, is 5"):
-        fine_tuned.main([*argv, "--resume", "--seed", "5"])
+def test_a_base_fine_tuned_as_a_whole_is_a_contestant(tiny_bert, tmp_path):
+    """What is noted beside its weights says what it is."""
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
+    AutoModelForSequenceClassification.from_pretrained(tiny_bert, **labels).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    noted = {"base": {"name": "tester/tiny-bert", "revision": None}, "seed": 4, "train": {"train": 249}}
+    (tmp_path / "results.json").write_text(json.dumps(noted))
+    (contestant,) = contestants(parse_model(f"tuned={tmp_path}"), "cpu")
+    assert (contestant.kind, contestant.fine_tuned) == ("sequence-classification", True)
+    assert contestant.noted == noted
+    assert contestant.base == noted["base"]
 
 
 def test_the_page_of_results_is_rendered_from_results(evaluated, monkeypatch):
@@ -438,32 +401,3 @@ def test_the_page_of_results_is_rendered_from_results(evaluated, monkeypatch):
         "Not measured yet: run `python evaluate_nli.py --models checkpoints/quickstart version-0.1="
         in readme.rendered(page)
     )
-
-
-def test_tables_of_the_speed_beside_peers():
-    """A row for each program, with how many times as fast ours is."""
-    import peer_tables
-
-    half = {"ratio": 2.0, "least": 1.5, "most": 2.5}
-    common = {"command": "python benchmarks/peers.py --pairs pairs.jsonl", "threads": 2, "date": "2026-01-01"}
-    run = {
-        "scoring": {
-            **common,
-            "base": "minilm",
-            "dtype": "float32",
-            "device": "2 CPU cores",
-            "pairs_per_second": {"ours, joint": 200.0, "CrossEncoder.predict": 100.0},
-            "times_the_speed_of": {"ours, joint": {"CrossEncoder.predict": half}},
-        },
-        "load": {**common, "load_seconds": half, "peak_rss_bytes": half},
-        "growth": {**common, "sizes": {"1000": {"seconds_per_pair": 0.01, "rss_bytes_at_most": 5e8}}},
-        "long": {**common, "tokens": 8192, "seconds": {"ours": 2.0, "bare": 1.0}, "ours_over_bare": half},
-        "processes": {**common, "pairs": 600, "one_over_two": half},
-    }
-    text = peer_tables.scoring({"peers": run})
-    assert "| minilm, float32, 2 CPU cores | CrossEncoder.predict | 100.0 | 2.00 (1.50 to 2.50) |" in text
-    assert "| minilm, float32, 2 CPU cores | ours, joint | 200.0 |  |" in text
-    assert text.count("(2 threads, 2026-01-01)") == 1
-    costs = peer_tables.costs({"peers": run})
-    assert "| peers | 1,000 pairs from a generator | 10.00 ms a pair, 500 MB at most |" in costs
-    assert "| peers | predict.py over 600 pairs, one process / two | 2.00 (1.50 to 2.50) |" in costs

@@ -16,7 +16,7 @@ from modernbert_nli import embedded
 from modernbert_nli.embedded import CHECKPOINT, base_folder
 from modernbert_nli.loading import stored_config
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "docs" / "render"))
 import overview
 import snippets
 from readme import PAGES as PATHS
@@ -167,7 +167,7 @@ def test_outputs_may_differ_by_a_rounding_alone():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_pages_show_is_that_of_the_results(page):
-    """benchmarks/readme.py has nothing to change."""
+    """docs/render/readme.py has nothing to change."""
     assert rendered(PAGES[page]) == PAGES[page]
     assert "Not measured yet" not in PAGES["README.md"]
 

@@ -1,13 +1,13 @@
 """Sources are read as what they mean: tables, lists and mark-up, and nothing else changes."""
 
 import json
-import sys
 from itertools import pairwise
 
 import pytest
-from conftest import ROOT, make_model
+from conftest import make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables_and_lists import CASES, sources
 
 import modernbert_nli.passages
 from modernbert_nli.embedded import CHECKPOINT
@@ -15,9 +15,6 @@ from modernbert_nli.passages import Block, Reader, speaking
 from modernbert_nli.published_heads import load_modernbert_nli
 from modernbert_nli.reading import Names, statements
 from modernbert_nli.sentences import split_sentences
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from tables_and_lists import CASES, sources
 
 TABLE = """| Office | Mon–Fri | Sun |
 |--------|:-------:|----:|

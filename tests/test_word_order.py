@@ -1,14 +1,10 @@
-"""benchmarks/word_order.py: pairs whose words do not tell their label."""
+"""training/word_order.py: pairs whose words do not tell their label."""
 
 import json
 import random
-import sys
 from collections import Counter
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-
-from word_order import CONSTRUCTIONS, lines, pairs
+from training.word_order import CONSTRUCTIONS, lines, pairs
 
 
 def test_neither_words_nor_construction_tell_the_label():

@@ -1,9 +1,9 @@
 """A calibration of labelled pairs: the promise of `risk_control.py`, for all and by group.
 
-`benchmarks/promise.py` checks the promise, and what it costs beside SGR (Geifman & El-Yaniv 2017,
+`tests/test_guarantee.py` checks the promise, and what it costs beside SGR (Geifman & El-Yaniv 2017,
 arXiv:1705.08500). The same is done for each group of the pairs by itself, such as those of a source: a
 promise for all together may be broken in one and more than kept in another. For text that calibration had
-nothing like: `domains.py`.
+nothing like: `calibrating/over_domains.py`.
 """
 
 from collections import Counter

@@ -3,7 +3,8 @@
 As many clusters as pairs are wanted (k-means over the vectors that labels are concluded from, begun as by
 Arthur & Vassilvitskii 2007), and of each the pair next to its centre, those of large clusters first. So few
 pairs should be typical rather than doubtful (Hacohen et al. 2022, arXiv:2202.02794): to prefer what the heads
-are in doubt about, as BADGE does (Ash et al. 2020, arXiv:1906.03671), gained less in `benchmarks/adapt.py`.
+are in doubt about, as BADGE does (Ash et al. 2020, arXiv:1906.03671), gained less
+(`experiments/results/adapt.md`).
 """
 
 import csv

@@ -10,6 +10,7 @@ import torch
 from transformers import pipeline
 
 from modernbert_nli.documents import rules_of
+from modernbert_nli.separate import judge_every, known_texts, prepare
 from training.on_states import judge_states
 
 from ..setup import BATCH_SIZE, Setup, in_batches
@@ -32,10 +33,12 @@ def reuse(setup: Setup) -> list[Row]:
     claim = model.encode([setup.pairs[0][1]])
     stored = model.encode(texts[:16])
     projected = model.project_states(stored)
-    prepared = model.prepare(model.kept(projected))  # for all claims to come, as routes know their categories
+    prepared = prepare(
+        model, known_texts(model, projected)
+    )  # for all claims to come, as routes know their categories
     inputs = []
     for batch in in_batches(nli.tokenizer, setup.pairs):
-        segments = {"joint": model._segments(batch["input_ids"], batch["attention_mask"])}
+        segments = {"joint": model.segments(batch["input_ids"], batch["attention_mask"])}
         states = {"joint": model.encoder_states(batch, "joint")}
         inputs.append((batch, (states, segments)))
 
@@ -53,8 +56,8 @@ def reuse(setup: Setup) -> list[Row]:
     ways = {
         "16 stored passages and a claim": lambda: model.classify(stored, claim),
         "16 projected passages and a claim": lambda: model.classify(projected, claim),
-        "16 prepared passages and a claim": lambda: model.judge_every(
-            prepared, model.prepare(model.kept(claim))
+        "16 prepared passages and a claim": lambda: judge_every(
+            model, prepared, prepare(model, known_texts(model, claim))
         ),
     }
     count = setup.repetitions

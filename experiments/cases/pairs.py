@@ -14,7 +14,8 @@ from transformers import pipeline
 
 from export import write_graphs
 from exporting.graphs import OPSET, quiet
-from modernbert_nli.encoder import BACKENDS, FOLDER
+from modernbert_nli.encoder import BACKENDS
+from modernbert_nli.onnx_backend import FOLDER
 from modernbert_nli.published_heads import predict_with_abstention
 
 from ..setup import BATCH_SIZE, ROOT, WORK, Setup, in_batches, judge, window_of

@@ -30,13 +30,13 @@ from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig  # noqa: E402
 from modernbert_nli.heads import HEADS  # noqa: E402
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from training.arguments import HeadArguments, StageArguments  # noqa: E402
-from training.cache import Precision, cache_states  # noqa: E402
-from training.data import Pairs, load_pairs  # noqa: E402
-from training.metrics import bootstrap_difference, wrong  # noqa: E402
-from training.report import head_parameters  # noqa: E402
-from training.states import PairStates  # noqa: E402
-from training.trainers import NliTrainer, predict  # noqa: E402
+from modernbert_nli.training.arguments import HeadArguments, StageArguments  # noqa: E402
+from modernbert_nli.training.cache import Precision, cache_states  # noqa: E402
+from modernbert_nli.training.data import Pairs, load_pairs  # noqa: E402
+from modernbert_nli.training.metrics import bootstrap_difference, wrong  # noqa: E402
+from modernbert_nli.training.report import head_parameters  # noqa: E402
+from modernbert_nli.training.states import PairStates  # noqa: E402
+from modernbert_nli.training.trainers import NliTrainer, predict  # noqa: E402
 
 STATES = ROOT / "runs" / "states"
 Right = dict[str, np.ndarray]  # by "set, encoding": which pairs of the set were judged right

@@ -23,13 +23,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evaluate_nli import public_command  # noqa: E402
-from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
-from evaluation.measure import probabilities_of  # noqa: E402
-from evaluation.predictions import Predictions, predictions_of  # noqa: E402
-from training.data import load_pairs  # noqa: E402
-from training.metrics import aurc, max_prob_uncertainty, wrong  # noqa: E402
-from training.resume import write_aside  # noqa: E402
+from modernbert_nli.evaluation.command import public_command  # noqa: E402
+from modernbert_nli.evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
+from modernbert_nli.evaluation.measure import probabilities_of  # noqa: E402
+from modernbert_nli.evaluation.predictions import Predictions, predictions_of  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.training.data import load_pairs  # noqa: E402
+from modernbert_nli.training.metrics import aurc, max_prob_uncertainty, wrong  # noqa: E402
 
 DRAWS = 500
 RESULTS = ROOT / "benchmarks" / "results"

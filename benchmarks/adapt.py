@@ -34,15 +34,15 @@ import modernbert_nli.adaptation as adaptation  # noqa: E402
 from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.adaptation import Pairs as Summarised  # noqa: E402
 from modernbert_nli.adaptation import adapted, conclude, wrong  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
 from modernbert_nli.heads import label_loss  # noqa: E402
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from modernbert_nli.replay import Home, Summaries  # noqa: E402
-from training.cache import cache_states  # noqa: E402
-from training.choosing import representatives, spread_out  # noqa: E402
-from training.data import load_pairs  # noqa: E402
-from training.home import home_of, summaries_of_states  # noqa: E402
-from training.resume import write_aside  # noqa: E402
-from training.states import PairStates  # noqa: E402
+from modernbert_nli.training.cache import cache_states  # noqa: E402
+from modernbert_nli.training.choosing import representatives, spread_out  # noqa: E402
+from modernbert_nli.training.data import load_pairs  # noqa: E402
+from modernbert_nli.training.home import home_of, summaries_of_states  # noqa: E402
+from modernbert_nli.training.states import PairStates  # noqa: E402
 
 DOMAINS = {
     "healthver_dev": "claims: health",
@@ -396,7 +396,7 @@ def _by_domain(results: dict[str, Any]) -> str:
 
 def _risks(results: dict[str, Any]) -> str:
     """How often a promise made by the same call was made, and was broken on the test part beyond chance."""
-    from training.calibration import binomial_tail
+    from modernbert_nli.training.calibration import binomial_tail
 
     lines = [f"| Pairs | {TARGET_RISK:.0%} promised | broken beyond chance | more pairs said to do |"]
     lines.append("|---|---|---|---|")

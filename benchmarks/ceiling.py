@@ -31,11 +31,12 @@ from mix import EVALUATION  # noqa: E402
 from one_fold import EPOCHS, LEFT_OUT, NAMES, SEED, cells, compared, drawn, part_of, recipe  # noqa: E402
 
 from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
 from modernbert_nli.tokenization import load_tokenizer, max_pair_length  # noqa: E402
-from training.arguments import HeadArguments  # noqa: E402
-from training.data import Pairs  # noqa: E402
-from training.metrics import wrong  # noqa: E402
-from training.resume import last_checkpoint, write_aside  # noqa: E402
+from modernbert_nli.training.arguments import HeadArguments  # noqa: E402
+from modernbert_nli.training.data import Pairs  # noqa: E402
+from modernbert_nli.training.metrics import wrong  # noqa: E402
+from modernbert_nli.training.resume import last_checkpoint  # noqa: E402
 
 SHARE = 0.06  # of the pairs of each source are learnt from
 RATES = (3e-5, 1e-4, 3e-4)

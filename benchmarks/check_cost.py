@@ -23,8 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from timing import alternate, ratio  # noqa: E402
 
 from modernbert_nli.documents import rules_of  # noqa: E402
+from modernbert_nli.loading import load_pipeline  # noqa: E402
 from modernbert_nli.sentences import split_sentences  # noqa: E402
-from predict import load_pipeline  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 

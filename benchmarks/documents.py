@@ -51,9 +51,9 @@ from modernbert_nli.documents import (  # noqa: E402
     decide,
     weighted,
 )
+from modernbert_nli.loading import load_pipeline  # noqa: E402
 from modernbert_nli.passages import Block, Reader, Sentence, kept, token_places  # noqa: E402
 from modernbert_nli.states import TokenStates  # noqa: E402
-from predict import load_pipeline  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 TOKENS = ("wice_tokens_train", "wice_tokens_dev")  # chosen on the first, measured on the second

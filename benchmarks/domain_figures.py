@@ -9,7 +9,7 @@ import numpy as np
 from mix import EVALUATION, SOURCES
 from scipy.stats import mannwhitneyu
 
-from training.metrics import aurc, bootstrap_difference, max_prob_uncertainty, wrong
+from modernbert_nli.training.metrics import aurc, bootstrap_difference, max_prob_uncertainty, wrong
 
 DRAWS = 300
 CLAIMS = "claims: "  # how the names of domains of evidence and claims begin

@@ -35,17 +35,24 @@ from domain_figures import Judged, differences, domain_table, domains, figures_o
 from mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files  # noqa: E402
 from train_quickstart import HOME_SEED, LEARNING_RATE  # noqa: E402
 
-from calibrate import CALIBRATED, write  # noqa: E402
-from evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
 from modernbert_nli import embedded  # noqa: E402
-from training.arguments import HeadArguments, StageArguments  # noqa: E402
-from training.cache import cache_states  # noqa: E402
-from training.data import Pairs, clean, load_pairs  # noqa: E402
-from training.domains import domain_promise  # noqa: E402
-from training.resume import write_aside  # noqa: E402
-from training.start import new_model, trained_model  # noqa: E402
-from training.states import PairStates  # noqa: E402
-from training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, opinion, predict  # noqa: E402
+from modernbert_nli.calibrating.command import CALIBRATED, write  # noqa: E402
+from modernbert_nli.evaluation.contestants import Heads, contestants, parse_model  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.training.arguments import HeadArguments, StageArguments  # noqa: E402
+from modernbert_nli.training.cache import cache_states  # noqa: E402
+from modernbert_nli.training.data import Pairs, clean, load_pairs  # noqa: E402
+from modernbert_nli.training.domains import domain_promise  # noqa: E402
+from modernbert_nli.training.start import new_model, trained_model  # noqa: E402
+from modernbert_nli.training.states import PairStates  # noqa: E402
+from modernbert_nli.training.trainers import (  # noqa: E402
+    AbstentionTrainer,
+    NliTrainer,
+    StageTrainer,
+    calibrated,
+    opinion,
+    predict,
+)
 
 MOST = 1000  # pairs of a file that are judged, at random
 TESTED = 0.2  # of the premises of a domain, on which it is measured also where the rest of it is learnt

@@ -35,11 +35,12 @@ sys.path.insert(0, str(ROOT))
 
 from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.configuration_modernbert_nli import LABELS  # noqa: E402
+from modernbert_nli.files import move_into  # noqa: E402
 from modernbert_nli.heads import label_loss  # noqa: E402
 from modernbert_nli.tokenization import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
-from training.data import Pairs, clean, load_pairs, summary  # noqa: E402
-from training.resume import last_checkpoint, move_into, prepare_work_folder  # noqa: E402
-from training.trainers import LengthSampler  # noqa: E402
+from modernbert_nli.training.data import Pairs, clean, load_pairs, summary  # noqa: E402
+from modernbert_nli.training.resume import last_checkpoint, prepare_work_folder  # noqa: E402
+from modernbert_nli.training.trainers import LengthSampler  # noqa: E402
 
 
 @dataclass

@@ -27,13 +27,13 @@ from ablation import STATES, Right, cell, compare, fit, new_heads, right_answers
 from variants import VARIANTS  # noqa: E402
 
 from modernbert_nli import embedded  # noqa: E402
-from pilot import out_of_fold  # noqa: E402
-from training.arguments import StageArguments  # noqa: E402
-from training.cache import cache_states  # noqa: E402
-from training.data import load_pairs  # noqa: E402
-from training.pilot import Scores, find_suspects, folds_by_premise, thin  # noqa: E402
-from training.states import PairStates  # noqa: E402
-from training.teacher import teacher_logits  # noqa: E402
+from modernbert_nli.training.arguments import StageArguments  # noqa: E402
+from modernbert_nli.training.cache import cache_states  # noqa: E402
+from modernbert_nli.training.data import load_pairs  # noqa: E402
+from modernbert_nli.training.pilot import Scores, find_suspects, folds_by_premise, thin  # noqa: E402
+from modernbert_nli.training.pilot_command import out_of_fold  # noqa: E402
+from modernbert_nli.training.states import PairStates  # noqa: E402
+from modernbert_nli.training.teacher import teacher_logits  # noqa: E402
 
 BINS, MOST_PER_BIN, SUSPECTS = 20, 0.1, 0.02
 Rows = Callable[[Scores, int], np.ndarray]  # which pairs to learn from, given the pilot's scores and a seed

@@ -28,11 +28,11 @@ from domains import RESULTS, Data, judged_by, learnt_rows  # noqa: E402
 from one_fold import EPOCHS, LEFT_OUT, NAMES, SEED, cells, compared, drawn, part_of, recipe  # noqa: E402
 
 from modernbert_nli import embedded  # noqa: E402
-from training.arguments import HeadArguments  # noqa: E402
-from training.data import Pairs  # noqa: E402
-from training.metrics import aurc  # noqa: E402
-from training.report import head_parameters  # noqa: E402
-from training.resume import write_aside  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.training.arguments import HeadArguments  # noqa: E402
+from modernbert_nli.training.data import Pairs  # noqa: E402
+from modernbert_nli.training.metrics import aurc  # noqa: E402
+from modernbert_nli.training.report import head_parameters  # noqa: E402
 
 BASE = "sentence-transformers/all-mpnet-base-v2"
 REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"

@@ -26,8 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import fine_tuned  # noqa: E402
 
-import train  # noqa: E402
-from training.resume import write_aside  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.training import command as train  # noqa: E402
 
 EVAL = ("snli_test_a", "multi_nli_matched_a")
 HEADS, ADAPTER = "heads", "heads and adapter"

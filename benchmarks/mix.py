@@ -13,7 +13,7 @@ from typing import Literal
 import word_order
 from nltk.tokenize.treebank import TreebankWordDetokenizer
 
-from training.resume import write_aside
+from modernbert_nli.files import write_aside
 
 Kind = Literal["home", "made", "evidence", "language", "template"]
 FOLDS = 5

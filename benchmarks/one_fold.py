@@ -13,8 +13,8 @@ from domain_figures import Judged, domains
 from domains import Recipe, domain_of, of_fold, tested
 from mix import EVALUATION, SOURCES
 
-from training.data import Pairs
-from training.metrics import bootstrap_difference
+from modernbert_nli.training.data import Pairs
+from modernbert_nli.training.metrics import bootstrap_difference
 
 LEFT_OUT = 1  # fold
 LEARNT = 0  # fold of which the part that nobody learns from is judged

@@ -37,14 +37,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from timing import alternate, ratio, timed  # noqa: E402
 
-from export import write_graphs  # noqa: E402
-from exporting.graphs import OPSET, quiet  # noqa: E402
 from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modernbert_nli.exporting.command import write_graphs  # noqa: E402
+from modernbert_nli.exporting.graphs import OPSET, quiet  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.loading import load_pipeline  # noqa: E402
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from modernbert_nli.onnx_backend import BACKENDS, FOLDER  # noqa: E402
-from predict import load_pipeline  # noqa: E402
-from training.resume import write_aside  # noqa: E402
 
 COUNT, BATCH_SIZE, REPETITIONS = 5000, 32, 5
 RESULTS = ROOT / "benchmarks" / "results"

@@ -26,11 +26,11 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from indexing.search import NEAREST, ask, nearest  # noqa: E402
-from indexing.store import PassageIndex  # noqa: E402
-from predict import load_pipeline  # noqa: E402
-from training.data import load_pairs  # noqa: E402
-from training.resume import write_aside  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.indexing.search import NEAREST, ask, nearest  # noqa: E402
+from modernbert_nli.indexing.store import PassageIndex  # noqa: E402
+from modernbert_nli.loading import load_pipeline  # noqa: E402
+from modernbert_nli.training.data import load_pairs  # noqa: E402
 
 SHORTLISTS = (10, 100, 1000)
 TOP = 5

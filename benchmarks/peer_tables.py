@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evaluation.tables import table
+from modernbert_nli.evaluation.tables import table
 
 _MB = 1e6
 

@@ -48,11 +48,11 @@ from timing import alternate, ratio  # noqa: E402
 
 from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
 from modernbert_nli.published_heads import predict_with_abstention  # noqa: E402
 from modernbert_nli.tokenization import load_tokenizer, max_pair_length  # noqa: E402
-from training.report import MemoryWatch  # noqa: E402
-from training.resume import write_aside  # noqa: E402
+from modernbert_nli.training.report import MemoryWatch  # noqa: E402
 
 WORK = ROOT / "runs" / "peers"
 BATCH_SIZE = 32

@@ -31,8 +31,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from training.calibration import DELTA, binomial_tail, risk_table  # noqa: E402
-from training.metrics import coverage_at_risk  # noqa: E402
+from modernbert_nli.training.calibration import DELTA, binomial_tail, risk_table  # noqa: E402
+from modernbert_nli.training.metrics import coverage_at_risk  # noqa: E402
 
 TARGETS = (0.05, 0.1, 0.2)
 Method = Callable[

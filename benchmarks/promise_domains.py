@@ -32,8 +32,8 @@ from scipy.special import expit, logit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from training.calibration import DELTA, risk_table  # noqa: E402
-from training.domains import Domains, domain_promise, left_out, promised, score, summary  # noqa: E402
+from modernbert_nli.training.calibration import DELTA, risk_table  # noqa: E402
+from modernbert_nli.training.domains import Domains, domain_promise, left_out, promised, score, summary  # noqa: E402
 
 SHOWN = (0.05, 0.1, 0.2)
 NEW = 20  # domains that meet each promise

@@ -26,7 +26,7 @@ import snippets  # noqa: E402
 import training_cost  # noqa: E402
 from train_quickstart import table  # noqa: E402
 
-from evaluation import tables  # noqa: E402
+from modernbert_nli.evaluation import tables  # noqa: E402
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RESULTS = ROOT / "benchmarks" / "results"
@@ -119,7 +119,7 @@ def _headline(results: dict[str, Any]) -> str:
 
 def _licences(results: dict[str, Any]) -> str:
     """Of what the quick start was trained on."""
-    rows = yaml.safe_load((ROOT / "model_card" / "datasets.yaml").read_text())
+    rows = yaml.safe_load((ROOT / "modernbert_nli" / "model_card" / "datasets.yaml").read_text())
     licences = {name: f"{row['title']}: {row['licence']}" for row in rows for name in row["names"]}
     known = dict.fromkeys(licences.get(name, name) for name in results["train"])
     return f"What the heads in `checkpoints/quickstart` were trained on, with licences: {'; '.join(known)}."

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from modernbert_nli import embedded  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
 from modernbert_nli.fitting import (  # noqa: E402
     NOTHING,
     Known,
@@ -38,7 +39,6 @@ from modernbert_nli.fitting import (  # noqa: E402
     uncertainty,
 )
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel  # noqa: E402
-from training.resume import write_aside  # noqa: E402
 
 # None of them is in `routing.ANY_TEXT`, whose likeness they weigh.
 JUNK = """hello|hi there|hey!|good afternoon|good day|hello hello|hallo|Hi, I'm Anna|what's up

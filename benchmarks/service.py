@@ -35,9 +35,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from predict import load_pipeline  # noqa: E402
-from training.data import load_pairs  # noqa: E402
-from training.resume import write_aside  # noqa: E402
+from modernbert_nli.files import write_aside  # noqa: E402
+from modernbert_nli.loading import load_pipeline  # noqa: E402
+from modernbert_nli.training.data import load_pairs  # noqa: E402
 
 CLIENTS, ROUNDS = 64, 3
 RESULTS = ROOT / "benchmarks" / "results"

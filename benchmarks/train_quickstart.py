@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from mix import EVALUATION, MIXES, SOURCES, files  # noqa: E402
 
-import train  # noqa: E402
+from modernbert_nli.training import command as train  # noqa: E402
 
 SEEDS = (1, 2, 3)
 _COMMON = ("--head_dropout", "0.1", "--bf16", "true", "--use_cpu", "true")

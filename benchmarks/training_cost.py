@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 from modernbert_nli import embedded  # noqa: E402
 from modernbert_nli.tokenization import encode_pairs, load_tokenizer, max_pair_length  # noqa: E402
-from training.data import load_pairs  # noqa: E402
-from training.report import MemoryWatch  # noqa: E402
+from modernbert_nli.training.data import load_pairs  # noqa: E402
+from modernbert_nli.training.report import MemoryWatch  # noqa: E402
 
 WORK = ROOT / "runs" / "training-cost"
 EPOCHS = {"stage 1": 5, "stage 2": 3}

@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from modernbert_nli.heads import HYPOTHESIS, PREMISE, AlignmentHead
-from training.cache import Precision
+from modernbert_nli.training.cache import Precision
 
 
 @dataclass(frozen=True)

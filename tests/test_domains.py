@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import answered, calibrated, calibrator, entry, judged_rows, table
 
-import calibrate
-import predict
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from training.calibration import calibration_of, measured_risk
-from training.domains import MIN_ACCEPTED, breaks, domain_promise, left_out, promised, score
+from modernbert_nli.prediction import command as predict
+from modernbert_nli.training.calibration import calibration_of, measured_risk
+from modernbert_nli.training.domains import MIN_ACCEPTED, breaks, domain_promise, left_out, promised, score
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import promise_domains as benchmark

@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from conftest import ROOT
+from conftest import PACKAGE
 
 COMMANDS = (
     "app",
@@ -23,11 +23,16 @@ COMMANDS = (
 NEEDS = {"app": "gradio", "serve": "fastapi"}  # without which they end at once, saying what to install
 
 
+def command(name: str):
+    """The module that a file at the top level is the door to."""
+    return importlib.import_module(importlib.import_module(name).main.__module__)
+
+
 def parser_of(name: str):
     """What reads the command line of a command, without running it."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    module = importlib.import_module(name)
+    module = command(name)
     if name == "train":
         return lambda argv: module.parse(argv, module.__doc__)
     return module.parse_args
@@ -49,19 +54,19 @@ def test_help_begins_with_how_the_command_is_used(name, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_command_lines_that_are_understood(name):
-    """Those that the help shows."""
+    """Those that the help shows, and those of the file at the top level."""
     parse = parser_of(name)
-    text = re.sub(r"\\\n\s+", "", importlib.import_module(name).__doc__)
+    text = re.sub(r"\\\n\s+", "", importlib.import_module(name).__doc__ + command(name).__doc__)
     examples = re.findall(rf"^    python {name}\.py(.*?)(?:   .*)?$", text, re.MULTILINE)
     assert examples
     for example in examples:
-        argv = shlex.split(example.replace("recipe.yaml", str(ROOT / "training/recipes/published.yaml")))
+        argv = shlex.split(example.replace("recipe.yaml", str(PACKAGE / "training/recipes/published.yaml")))
         assert parse(argv) is not None
 
 
 def test_the_help_of_train_shows_our_own_options_alone(capsys):
     """Grouped, `--recipe` among them; those that Trainer brings are behind a link, and still understood."""
-    import train
+    from modernbert_nli.training import command as train
 
     with pytest.raises(SystemExit):
         train.parse(["--help"])
@@ -81,6 +86,6 @@ def test_the_help_of_train_shows_our_own_options_alone(capsys):
 
 def test_a_recipe_may_be_named_with_an_equals_sign():
     """As any option of argparse may."""
-    import train
+    from modernbert_nli.training import command as train
 
     assert train.parse(["--recipe=published"]) == train.parse(["--recipe", "published"])

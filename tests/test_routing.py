@@ -13,8 +13,8 @@ from desks import DESKS, GENUINE, JUNK
 from hypothesis import given
 from hypothesis import strategies as st
 
-import calibrate
 import modernbert_nli.routing
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.published_heads import load_modernbert_nli
 from modernbert_nli.routing import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import evaluation.predictions
+from modernbert_nli.evaluation import predictions
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def judged(abstention, seed: int, pairs: int = 600, skill: float = 0.0):
     errors = logits.argmax(axis=-1) != labels
     head = np.where(random.random(pairs) < skill, errors, random.random(pairs))
     max_prob = 1 - probabilities.max(axis=-1)
-    run = evaluation.predictions.Predictions(logits, labels, 0.5 * head + 0.5 * max_prob, 0.5, None)
+    run = predictions.Predictions(logits, labels, 0.5 * head + 0.5 * max_prob, 0.5, None)
     return abstention.Judged(run, weight=0.5), head
 
 
@@ -47,7 +47,7 @@ def test_scores_of_probabilities(abstention):
     """Margin and entropy rank as MaxProb does where two classes share all; an ensemble needs two seeds."""
     one, _ = judged(abstention, 1)
     logits = np.column_stack([np.linspace(0, 6, 50), np.zeros(50), np.full(50, -60.0)])
-    run = evaluation.predictions.Predictions(logits, np.zeros(50, int), np.zeros(50), 0.5, None)
+    run = predictions.Predictions(logits, np.zeros(50, int), np.zeros(50), 0.5, None)
     two_classes = abstention.Judged(run, weight=0.5)
     for score in (two_classes.margin(), two_classes.entropy(), two_classes.energy()):
         assert (np.argsort(score, kind="stable") == np.argsort(two_classes.max_prob, kind="stable")).all()

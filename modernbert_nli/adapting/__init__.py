@@ -1,0 +1,1 @@
+"""Heads and routes for a kind of text, from labelled examples of it."""

@@ -359,7 +359,7 @@ def crossencoders(base: str, place: Path) -> dict[str, Callable[[list[tuple[str,
 def peak_memory(folder: Path, base: str, backend: str) -> float:
     """MB that a process has had at most which loads our model and judges 64 pairs."""
     code = (
-        "import re, sys; from predict import load_pipeline; "
+        "import re, sys; from modernbert_nli.loading import load_pipeline; "
         "pipe = load_pipeline(sys.argv[1], sys.argv[2], backend=sys.argv[3], device='cpu'); "
         "pipe([(f'It rains for the {row}th time.', 'The ground is wet.') for row in range(64)]); "
         r"print(int(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1]) / 1024)"

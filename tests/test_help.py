@@ -1,11 +1,13 @@
 """`--help` of every command: how it is used, by examples that are right, and our own options."""
 
-import importlib
+import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
-from conftest import PACKAGE
+from conftest import HANGS, PACKAGE, ROOT
 
 COMMANDS = (
     "app",
@@ -62,6 +64,28 @@ def test_the_examples_are_command_lines_that_are_understood(name):
     for example in examples:
         argv = shlex.split(example.replace("recipe.yaml", str(PACKAGE / "training/recipes/published.yaml")))
         assert parse(argv) is not None
+
+
+def test_help_does_not_wait_for_torch():
+    """Of the commands whose options are all their own; training has those of Trainer, the page its parts."""
+    names = [name for name in COMMANDS if name not in ("app", "pilot", "train") and there(name)]
+    modules = {name: command(name).__name__ for name in names}
+    code = (
+        "import importlib, sys\n"
+        f"for name, module in {modules}.items():\n"
+        "    try:\n"
+        "        importlib.import_module(module).parse_args(['--help'])\n"
+        "    except SystemExit:\n"
+        "        print(name, 'torch' in sys.modules, file=sys.stderr)\n"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
+    assert done.stderr.splitlines() == [f"{name} False" for name in names]
+
+
+def there(name: str) -> bool:
+    """Whether what a command needs is installed."""
+    return name not in NEEDS or importlib.util.find_spec(NEEDS[name]) is not None
 
 
 def test_the_help_of_train_shows_our_own_options_alone(capsys):

@@ -179,7 +179,7 @@ def judge(
     """Judge all pairs in each of the encodings, by default in all that the heads know.
 
     Args:
-        pipe (`NliAbstentionPipeline`): See `predict.load_pipeline`.
+        pipe (`NliAbstentionPipeline`): See `loading.load_pipeline`.
         pairs (`dict`): See `load`.
 
     Raises:

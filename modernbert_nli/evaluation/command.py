@@ -12,14 +12,14 @@ A model is `[name=]checkpoint[,checkpoint...][?option=value&...]`, several check
 
     a checkpoint of this project            judged in each of its encodings, the published design among them
     a classifier of pairs                   what AutoModelForSequenceClassification loads
-    a masked language model                 its answer is read at [MASK]: see cloze_modernbert_nli.py
+    a masked language model                 its answer is read at [MASK]: see `modernbert_nli/cloze.py`
     ?kind=cross-encoder                     a classifier, through sentence_transformers.CrossEncoder
     ?labels=contradiction,entailment,neutral    its classes in its own order, where its configuration errs
     ?base=FOLDER, ?revision=COMMIT          where the base of heads is; the model's commit
 
-A set is a file, a Hub dataset or a known name, with options: see `training/sources.py`. A known name means
-the split to measure on. No remote code is run. What was judged is kept in `--predictions`: an interrupted
-evaluation goes on, and a finished one is drawn again without judging anything.
+A set is a file, a Hub dataset or a known name, with options: see `modernbert_nli/training/sources.py`. A
+known name means the split to measure on. No remote code is run. What was judged is kept in `--predictions`:
+an interrupted evaluation goes on, and a finished one is drawn again without judging anything.
 """
 
 import argparse

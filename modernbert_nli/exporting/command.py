@@ -5,14 +5,15 @@
 
 FOLDER is then a checkpoint with its heads, tokenizer, threshold and promise, that needs its base no more,
 with the graphs in FOLDER/onnx: `encoder` and `heads` for texts encoded alone, `pair` for pairs in one
-sequence, as far as the heads know these encodings. What goes in and comes out: `exporting/graphs.py`.
+sequence, as far as the heads know these encodings. What goes in and comes out:
+`modernbert_nli/exporting/graphs.py`.
 
 `--int8` adds graphs whose weights of the base have 8 bits. What the checkpoint promises of its risk is not
 theirs: `python calibrate.py --model FOLDER --backend onnx-int8 --data PAIRS` gives them a promise.
 
-    from predict import load_pipeline
+    import modernbert_nli
 
-    nli = load_pipeline("runs/exported", backend="onnx-int8")
+    nli = modernbert_nli.load("runs/exported", backend="onnx-int8")
 
 ONNX and its exporter are needed: `pip install ".[onnx]"`.
 """

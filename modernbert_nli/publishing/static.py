@@ -1,7 +1,7 @@
 """A page that runs the int8 graphs of a checkpoint in its visitors' browsers: a folder for any static server.
 
     folder/
-      index.html, *.js, *.css   of `web/` and `page/style.css`
+      index.html, *.js, *.css   of `web/` and `modernbert_nli/page/style.css`
       index.json                which files are read, with their sizes; examples; what the page is about
       model/                    configuration, tokenizer, graphs
       python/                   `web/bridge.py`, and the modules of the package that it imports, as they are

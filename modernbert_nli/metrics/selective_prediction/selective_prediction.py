@@ -1,6 +1,6 @@
 """Selective prediction: what the answers of a classifier are worth that may decline to answer.
 
-    metric = evaluate.load("metrics/selective_prediction")
+    metric = evaluate.load("modernbert_nli/metrics/selective_prediction")
     metric.compute(predictions=[0, 1, 2], references=[0, 1, 1], uncertainty=[0.1, 0.2, 0.7], threshold=0.5)
 
 Risk is the share of wrong answers among those accepted, coverage the share of answers accepted. Answers are
@@ -40,7 +40,7 @@ Returns:
         The last three judge "abstain" as a detector of errors. `None` where there is nothing to divide by.
 
 Examples:
-    >>> metric = evaluate.load("metrics/selective_prediction")
+    >>> metric = evaluate.load("modernbert_nli/metrics/selective_prediction")
     >>> results = metric.compute(
     ...     predictions=[0, 1, 2, 0], references=[0, 1, 1, 0], uncertainty=[0.1, 0.2, 0.7, 0.6], threshold=0.5
     ... )

@@ -10,4 +10,4 @@ RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/wh
 USER server
 EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health')"]
-CMD ["python", "serve.py", "--host", "0.0.0.0"]
+CMD ["modernbert-nli", "serve", "--host", "0.0.0.0"]

@@ -4,7 +4,7 @@
 # make test    set up, then run all tests
 # make test-common     the common tests of transformers for its models, on ours
 # make test-lowest     model, loading and interfaces with the lowest versions that pyproject.toml allows
-# make test-integrations   the tests of integrations/, with Haystack and LangChain
+# make test-integrations   the tests of modernbert_nli/integrations/, with Haystack and LangChain
 # make test-ray        the tests of a Ray cluster of two nodes on this machine
 # make check   lint, format and types
 # make test-quantized  the tests of a quantized base, with torchao in a folder of its own
@@ -35,7 +35,7 @@ app: .venv/installed-app
 web: build/web
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $<
 
-build/web: build/exported $(wildcard web/* page/* modernbert_nli/*.py) publishing/static.py
+build/web: build/exported $(wildcard web/* modernbert_nli/*.py modernbert_nli/page/*) modernbert_nli/publishing/static.py
 	rm -rf $@
 	$(BIN)/python push_to_hub.py --static-space --model $< --dry-run $@
 

@@ -1,153 +1,16 @@
-"""Keep the states of a corpus, and ask it: which passages support a claim, and which contradict it?
+"""Keep the states of a corpus, and ask it which passages support or contradict a claim.
 
-    python index.py build --index INDEX passages.jsonl more.parquet
-    python index.py graph --index INDEX                              for a shortlist of the nearest passages
+    python index.py build --index INDEX passages.jsonl
     python index.py ask --index INDEX "The bridge opened in 1932."
-    python index.py ask --index INDEX "The bridge opened in 1932." --shortlist 1000 --json
-    python index.py verify --index INDEX
 
-Each passage is encoded once, when it is added; a claim costs one short text, and a stream of states from the
-disk, whose size does not matter to the memory. `build` adds what is not yet there: it goes on after an
-interruption, takes further files later, of one that has grown the new rows, and several may write at once,
-each with its own `--share 0/4`, `--share 1/4` and so on. Rows that are no passages are named, and the others
-added: the exit status is then 1. An index belongs to the heads that made it. What it costs: docs/scale.md.
-
-`ask` lists what supports a claim and what contradicts it, among the latter only passages about its matter; a
-judgement that is left undecided says why.
+Its code is `modernbert_nli/indexing/command.py`; installed, it is `modernbert-nli index`.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from indexing.build import Built, build
-from indexing.search import ask, write_graph
-from indexing.store import PassageIndex
-from predict import load_pipeline
-from prediction.pair_files import InputError
+from modernbert_nli.indexing.command import main
 
-SHOWN = 5  # refused rows that are named
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        return args.run(args)
-    except (InputError, OSError, ValueError) as error:
-        print(f"index.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: the same command continues after the shards that are whole.", file=sys.stderr)
-        return 130
-
-
-def _build(args: argparse.Namespace) -> int:
-    pipe = load_pipeline(args.model, args.base, args.revision, args.device)
-    columns = (args.column, args.id_column)
-    built = build(pipe, args.inputs, args.index, *columns, args.shard_passages, args.share)
-    print(said(built, args.index))
-    return 1 if built.refused else 0
-
-
-def said(built: Built, folder: Path) -> str:
-    """What a run did, and what it refused."""
-    lines = [f"{built.added:,} passages added, {built.known:,} were there already."]
-    if built.split:
-        lines.append(
-            f"{built.split:,} rows are longer than the encoder reads at once: each part is a passage."
-        )
-    if built.left:
-        lines.append(
-            f"{built.left:,} passages are not in their files any more, which have changed, and stay: without "
-            "them is an index that is built anew."
-        )
-    if refused := built.refused:
-        lines += [f"{len(refused):,} rows are no passages:", *(f"  {row}" for row in refused[:SHOWN])]
-    if (folder / "manifest.json").is_file():
-        index = PassageIndex(folder)
-        lines.append(
-            f"The index has {len(index):,} passages in {len(index.shards):,} shards, {index.nbytes:,} bytes."
-        )
-    return "\n".join(lines)
-
-
-def _graph(args: argparse.Namespace) -> int:
-    print(f"Written: {write_graph(PassageIndex(args.index))}")
-    return 0
-
-
-def _ask(args: argparse.Namespace) -> int:
-    index = PassageIndex(args.index)
-    pipe = load_pipeline(args.model, args.base, args.revision, args.device)
-    found = ask(pipe, index, args.claim, args.top, args.shortlist)
-    if args.json:
-        print(json.dumps(found, ensure_ascii=False))
-        return 0
-    for name, label in (("supporting", "entailment"), ("contradicting", "contradiction")):
-        print(f"{name}:")
-        for passage in found[name]:
-            undecided = f"  (undecided: {passage['reason']})" if passage["abstain"] else ""
-            print(f"  {passage['probs'][label]:.3f}  {passage['id']}  {passage['text']}{undecided}")
-    return 0
-
-
-def _verify(args: argparse.Namespace) -> int:
-    index = PassageIndex(args.index)
-    problems = index.problems()
-    print("\n".join(problems) or f"{len(index):,} passages in {len(index.shards):,} shards, all as written.")
-    return 1 if problems else 0
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python index.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    model = argparse.ArgumentParser(add_help=False)
-    model.add_argument("--model", help="checkpoint (default: the one of this repository)")
-    model.add_argument("--base", help="its base (default: the one that the checkpoint names)")
-    model.add_argument("--revision", help="commit of the checkpoint")
-    model.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
-    place = argparse.ArgumentParser(add_help=False)
-    place.add_argument("--index", type=Path, required=True, help="folder of the index")
-
-    add = commands.add_parser("build", parents=[place, model], help="add files of passages")
-    add.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="JSONL, CSV or Parquet")
-    add.add_argument("--column", default="text", help="what holds the text (default: %(default)s)")
-    add.add_argument("--id_column", help="what names it (default: file and row)")
-    add.add_argument("--shard_passages", type=_positive, default=8192, help="default: %(default)s")
-    add.add_argument("--share", type=_share, default=(0, 1), metavar="I/N", help="this writer of N, from 0")
-    add.set_defaults(run=_build)
-    graph = commands.add_parser("graph", parents=[place], help="a graph of nearest passages (faiss)")
-    graph.set_defaults(run=_graph)
-    question = commands.add_parser("ask", parents=[place, model], help="judge a claim")
-    question.add_argument("claim")
-    question.add_argument("--top", type=_positive, default=5, help="passages to show (default: %(default)s)")
-    question.add_argument("--shortlist", type=_positive, help="judge the nearest alone (default: all)")
-    question.add_argument("--json", action="store_true")
-    question.set_defaults(run=_ask)
-    check = commands.add_parser("verify", parents=[place], help="compare all files with their digests")
-    check.set_defaults(run=_verify)
-    return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
-
-
-def _share(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1")
-    return int(index), int(count)
-
+__all__ = ["main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from training.metrics import aurc, bootstrap_difference, max_prob_uncertainty, wrong
+from modernbert_nli.training.metrics import aurc, bootstrap_difference, max_prob_uncertainty, wrong
 
 DRAWS = 300
 

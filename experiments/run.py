@@ -19,13 +19,13 @@ from typing import Any, Literal
 import numpy as np
 from transformers.utils.logging import set_verbosity_error
 
-from calibrating import left_out
-from calibrating.left_out import HOME, ROOT, Data, Judgements, Recipe, domains
-from training.arguments import HeadArguments
-from training.data import Pairs
-from training.mix import EVALUATION
-from training.report import head_parameters
-from training.resume import write_aside
+from modernbert_nli.calibrating import left_out
+from modernbert_nli.calibrating.left_out import HOME, ROOT, Data, Judgements, Recipe, domains
+from modernbert_nli.files import write_aside
+from modernbert_nli.training.arguments import HeadArguments
+from modernbert_nli.training.data import Pairs
+from modernbert_nli.training.mix import EVALUATION
+from modernbert_nli.training.report import head_parameters
 
 from .figures import Judged
 

@@ -17,9 +17,9 @@ from transformers import (
 
 from modernbert_nli import embedded
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
+from modernbert_nli.loading import load_pipeline
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.tokenization import load_tokenizer, max_pair_length
-from predict import load_pipeline
 
 from .timing import Pairs
 

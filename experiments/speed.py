@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from training.resume import write_aside
+from modernbert_nli.files import write_aside
 
 from .cases.costs import costs, passages, training
 from .cases.pairs import decisions, graphs, pairs

@@ -8,7 +8,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-from evaluation.tables import table
+from modernbert_nli.evaluation.tables import table
 
 Row = dict[str, Any]
 Pairs = list[tuple[str, str]]

@@ -1,22 +1,25 @@
-"""A checkpoint to its pipeline, by the code of this package: nothing of the checkpoint's own is run."""
+"""A checkpoint to its pipeline, by the code of this package: nothing of the checkpoint's own is run.
+
+Importing this loads no library: whoever only reads the help of a command does not wait for torch.
+"""
+
+from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
-from transformers.utils import logging
+from typing import TYPE_CHECKING, Any
 
 from . import embedded
-from .calibration import FILE, expanded
-from .configuration_modernbert_nli import ModernBertNliConfig
-from .modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
-from .onnx_backend import Backend
-from .pipeline_modernbert_nli import NliAbstentionPipeline
+from .files import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .onnx_backend import Backend
+    from .pipeline_modernbert_nli import NliAbstentionPipeline
 
 LONG = 2  # seconds of loading before there is a progress bar
 
@@ -29,6 +32,11 @@ def register() -> None:
     `trust_remote_code=True` asks for a checkpoint's own: a warning says so, once. `pipeline(model=…)` still
     asks for that consent, and then takes the pipeline of this package too.
     """
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+    from .configuration_modernbert_nli import ModernBertNliConfig
+    from .modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+
     AutoConfig.register(ModernBertNliConfig.model_type, ModernBertNliConfig, exist_ok=True)
     AutoModel.register(ModernBertNliConfig, ModernBertNliModel, exist_ok=True)
     AutoModelForSequenceClassification.register(
@@ -62,6 +70,11 @@ def load(
         ValueError: it is no checkpoint of this project, or it and the base do not belong together.
         ImportError: the backend is not installed.
     """
+    from transformers import PretrainedConfig
+
+    from .configuration_modernbert_nli import ModernBertNliConfig
+    from .modeling_modernbert_nli import ModernBertNliModel
+
     name = str(embedded.CHECKPOINT if checkpoint is None else checkpoint)
     location: dict[str, Any] = {} if revision is None else {"revision": revision}
     values = PretrainedConfig.get_config_dict(name, **location)[0]
@@ -83,8 +96,38 @@ def load(
     return model.as_pipeline(device=device)
 
 
+def load_pipeline(
+    model: str | None = None,
+    base: str | None = None,
+    revision: str | None = None,
+    device: str | None = None,
+    backend: Any = None,
+) -> Any:
+    """The pipeline of a checkpoint, as commands load it: without progress bars, and by default the embedded.
+
+    Args:
+        model, base, revision, device, backend (`str`, *optional*): As on the command line.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    if model is None and not embedded.CHECKPOINT.is_dir():
+        raise InputError(f"There is no checkpoint in {embedded.CHECKPOINT}: name one by --model.")
+    model = str(embedded.CHECKPOINT) if model is None else model
+    try:
+        return load(model, base=base, revision=revision, backend=backend, device=device)
+    # an AssertionError for an unknown device, an ImportError for a backend that is not installed
+    except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
+        raise InputError(f"The model {model!r} could not be loaded: {error}") from error
+
+
 def stored_config(folder: Path) -> dict[str, Any]:
     """The config.json of a checkpoint in a folder, with the `calibration` that lies beside it."""
+    from .calibration import FILE, expanded
+
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     path = folder / FILE
     if config.get("calibration") is None and path.is_file():
@@ -97,6 +140,7 @@ def stored_config(folder: Path) -> dict[str, Any]:
 @contextmanager
 def _bars_when_long() -> Iterator[None]:
     """Progress bars of transformers as they are set, but none before so many seconds."""
+    from transformers.utils import logging
 
     def later(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {"delay": LONG, **kwargs}

@@ -309,7 +309,7 @@ def evidence_of(
     if any(known.examples) and not alike:
         raise ValueError(
             "`examples` count by similarity, which has no weight in the routes of this checkpoint: leave "
-            "them out, or fit its routes by `python -m calibrating.routes --fit`."
+            "them out, or fit its routes by `python -m modernbert_nli.calibrating.routes --fit`."
         )
     if not len(texts):
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from training.calibration import calibration_of
+from modernbert_nli.training.calibration import calibration_of
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"

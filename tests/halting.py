@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import predict
+from modernbert_nli.prediction import command as predict
+from modernbert_nli.prediction import rows as rows_of_a_file
 
-rows, note = int(sys.argv[1]), predict.json_line
+rows, note = int(sys.argv[1]), rows_of_a_file.json_line
 noted = 0
 
 
@@ -24,5 +25,5 @@ def note_or_stop(values: dict) -> bytes:
     return note(values)
 
 
-predict.json_line = note_or_stop
+rows_of_a_file.json_line = note_or_stop
 sys.exit(predict.main(sys.argv[2:]))

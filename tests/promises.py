@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from conftest import PAIRS, make_model, rows
 
-import calibrate
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.configuration_modernbert_nli import LABELS
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from training.calibration import calibration_of
+from modernbert_nli.training.calibration import calibration_of
 
 
 def table(thresholds: dict[float, float | None], **shown: float | None) -> list[dict]:

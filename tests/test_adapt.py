@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from scipy.stats import binom
 from transformers import pipeline
 
-import pilot
 from modernbert_nli.adapting import classes_of
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.replay import FILE, MOST_BYTES, Home
 from modernbert_nli.risk_control import binomial_tail, pairs_needed
 from modernbert_nli.separate import known_texts
-from train import main
-from training.choosing import representatives, spread_out
-from training.data import load_pairs
+from modernbert_nli.training import pilot_command as pilot
+from modernbert_nli.training.choosing import representatives, spread_out
+from modernbert_nli.training.command import main
+from modernbert_nli.training.data import load_pairs
 
 LABEL2ID = {"entailment": 0, "neutral": 1, "contradiction": 2}
 OWN = {

@@ -12,12 +12,12 @@ from conftest import make_model, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-import training.cache as cache_module
-from training.cache import cache_states, compact, missing_bytes, recomputed_states
-from training.data import load_pairs
-from training.on_states import judge_states
-from training.states import PairStates, StoredPairs, collate
-from training.trainers import LengthSampler
+from modernbert_nli.training import cache as cache_module
+from modernbert_nli.training.cache import cache_states, compact, missing_bytes, recomputed_states
+from modernbert_nli.training.data import load_pairs
+from modernbert_nli.training.on_states import judge_states
+from modernbert_nli.training.states import PairStates, StoredPairs, collate
+from modernbert_nli.training.trainers import LengthSampler
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from promises import answered, calibrated, calibrator, entry, judged_rows
 from transformers import AutoModel, DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
-import calibrate
 import modernbert_nli.pipeline_modernbert_nli
-import predict
 from modernbert_nli import embedded
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.calibration import (
     check_calibration,
     compact,
@@ -31,9 +30,10 @@ from modernbert_nli.configuration_modernbert_nli import ENCODINGS, LABELS, Moder
 from modernbert_nli.drift import ENOUGH, drift_from
 from modernbert_nli.loading import stored_config
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from page.promise import choice, limit
-from training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
-from training.data import Pairs
+from modernbert_nli.page.promise import choice, limit
+from modernbert_nli.prediction import command as predict
+from modernbert_nli.training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
+from modernbert_nli.training.data import Pairs
 
 # The promise ------------------------------------------------------------------------------------------------
 
@@ -741,7 +741,7 @@ def test_what_cannot_be_calibrated_stays_as_it_was(
     if options.get("data") == "two-way":
         texts = ["a text"] * 200
         two_way = Pairs("hans", texts, texts, np.array([0, 3] * 100))
-        monkeypatch.setattr("training.data.load_pairs", lambda source, group_by: two_way)
+        monkeypatch.setattr("modernbert_nli.training.data.load_pairs", lambda source, group_by: two_way)
     elif options.get("data") == "few":
         options = {"data": write(tmp_path / "few.jsonl", rows(60))}
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

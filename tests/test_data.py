@@ -16,8 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modernbert_nli.configuration_modernbert_nli import LABELS
-from training.data import NOT_ENTAILMENT, Pairs, clean, load_pairs, random_part, require_three_way, summary
-from training.sources import KNOWN_SETS, parse_source
+from modernbert_nli.training.data import (
+    NOT_ENTAILMENT,
+    Pairs,
+    clean,
+    load_pairs,
+    random_part,
+    require_three_way,
+    summary,
+)
+from modernbert_nli.training.sources import KNOWN_SETS, parse_source
 
 
 def make_pairs(name: str, texts: list[str], labels: list[int], **kwargs) -> Pairs:
@@ -34,7 +42,7 @@ def from_hub(monkeypatch, columns: dict[str, list], **features) -> list[tuple]:
         dataset = Dataset.from_dict(columns)
         return dataset.cast(Features({**dataset.features, **features}))
 
-    monkeypatch.setattr("training.data.load_dataset", load_dataset)
+    monkeypatch.setattr("modernbert_nli.training.data.load_dataset", load_dataset)
     return asked
 
 
@@ -151,7 +159,9 @@ def test_a_malformed_row_is_named(tmp_path, line, complaint):
 @pytest.mark.parametrize("name", ["A.tsv", "pairs", "pairs.txt", "a/b/c/d", "nowhere/pairs.csv.gz"])
 def test_what_is_neither_file_nor_dataset_asks_nobody(tmp_path, monkeypatch, name):
     """A file of another kind, or a path that does not exist, never becomes a question to the Hub."""
-    monkeypatch.setattr("training.data.load_dataset", lambda *_, **__: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr(
+        "modernbert_nli.training.data.load_dataset", lambda *_, **__: pytest.fail("the Hub was asked")
+    )
     (tmp_path / "A.tsv").write_text("premise\thypothesis\tlabel\n")
     with pytest.raises(ValueError, match="and no Hub dataset's id"):
         load_pairs(str(tmp_path / name))

@@ -11,12 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from promises import answered, calibrated, calibrator, entry, judged_rows, table
 
-import calibrate
-import predict
-from calibrating.over_domains import MIN_ACCEPTED, breaks, domain_promise, left_out, promised, score
+from modernbert_nli.calibrating import command as calibrate
+from modernbert_nli.calibrating.over_domains import (
+    MIN_ACCEPTED,
+    breaks,
+    domain_promise,
+    left_out,
+    promised,
+    score,
+)
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from training.calibration import calibration_of, measured_risk
+from modernbert_nli.prediction import command as predict
+from modernbert_nli.training.calibration import calibration_of, measured_risk
 
 TARGETS = (0.05, 0.1, 0.2, 0.3)
 

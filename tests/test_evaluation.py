@@ -14,17 +14,17 @@ from test_cloze import folder as mlm  # noqa: F401
 from test_teacher import OURS, PERMUTED, direct, save_teacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import evaluation.predictions as predictions_module
-import evaluation.speed as speed_module
-from evaluate_nli import main
-from evaluation import tables
-from evaluation.contestants import Cloze, contestants, parse_model
-from evaluation.measure import results_of
-from evaluation.predictions import Predictions
-from metrics.selective_prediction.selective_prediction import SelectivePrediction
 from modernbert_nli.configuration_modernbert_nli import LABELS
-from training.data import NOT_ENTAILMENT, load_pairs
-from training.sources import KNOWN_SETS, parse_source, to_measure_on
+from modernbert_nli.evaluation import predictions as predictions_module
+from modernbert_nli.evaluation import speed as speed_module
+from modernbert_nli.evaluation import tables
+from modernbert_nli.evaluation.command import main
+from modernbert_nli.evaluation.contestants import Cloze, contestants, parse_model
+from modernbert_nli.evaluation.measure import results_of
+from modernbert_nli.evaluation.predictions import Predictions
+from modernbert_nli.metrics.selective_prediction.selective_prediction import SelectivePrediction
+from modernbert_nli.training.data import NOT_ENTAILMENT, load_pairs
+from modernbert_nli.training.sources import KNOWN_SETS, parse_source, to_measure_on
 
 sys.path.insert(0, str(ROOT / "docs" / "render"))
 
@@ -146,7 +146,7 @@ def test_a_classifier_is_scored_as_by_hand(evaluated, classifier, sets):
 
 def test_heads_are_scored_as_the_pipeline_answers(evaluated, heads, tiny_modernbert, sets):
     """In each encoding, mean and deviation over seeds."""
-    from predict import load_pipeline
+    from modernbert_nli.loading import load_pipeline
 
     pairs = load_pairs(sets[0])
     texts = list(zip(pairs.premises, pairs.hypotheses, strict=True))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from calibrating import domains, left_out
-from calibrating.over_domains import domain_promise
 from experiments.figures import Judged
 from experiments.run import Spec, figures, text
 from experiments.timing import compared, markdown
-from training.arguments import HeadArguments
-from training.mix import EVALUATION, FOLDS, MIXES
+from modernbert_nli.calibrating import domains, left_out
+from modernbert_nli.calibrating.over_domains import domain_promise
+from modernbert_nli.training.arguments import HeadArguments
+from modernbert_nli.training.mix import EVALUATION, FOLDS, MIXES
 
 SPECS = sorted((ROOT / "experiments" / "specs").glob("*.json"))
 

@@ -11,15 +11,15 @@ from conftest import PAIRS, make_model
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertModel, PreTrainedTokenizerFast
 
-from indexing.store import add_shard
 from modernbert_nli.calibration import StaleCalibration
 from modernbert_nli.encoder import EncoderMismatch
+from modernbert_nli.files import InputError
 from modernbert_nli.fingerprint import distance, fixed_input, numbers_of, precision_of, same_base, tokens_of
+from modernbert_nli.indexing.store import add_shard
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.separate import states_source
 from modernbert_nli.states import StatesMismatch, TokenStates
 from modernbert_nli.tokenization import TokenizerMismatch
-from prediction.pair_files import InputError
 
 QUICKSTART = str(Path(__file__).resolve().parent.parent / "checkpoints" / "quickstart")
 

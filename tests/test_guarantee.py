@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from calibrating.over_domains import promised, score
-from training.calibration import DELTA, binomial_tail, risk_table
+from modernbert_nli.calibrating.over_domains import promised, score
+from modernbert_nli.training.calibration import DELTA, binomial_tail, risk_table
 
 # For pairs --------------------------------------------------------------------------------------------------
 

@@ -383,7 +383,7 @@ def test_routes_know_nothing_of_it(quick):
 
 def test_calibration_and_evaluation_see_what_users_get(quick):
     """What no threshold lets through has an uncertainty of 1, so that a guarantee covers the rules."""
-    import calibrate
+    from modernbert_nli.calibrating import command as calibrate
 
     pairs = {
         "premises": ["The bus leaves at 7 a.m.", "The fee is paid."],

@@ -1,11 +1,13 @@
 """`--help` of every command: how it is used, by examples that are right, and our own options."""
 
-import importlib
+import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS, PACKAGE, ROOT
 
 COMMANDS = (
     "app",
@@ -23,11 +25,16 @@ COMMANDS = (
 NEEDS = {"app": "gradio", "serve": "fastapi"}  # without which they end at once, saying what to install
 
 
+def command(name: str):
+    """The module that a file at the top level is the door to."""
+    return importlib.import_module(importlib.import_module(name).main.__module__)
+
+
 def parser_of(name: str):
     """What reads the command line of a command, without running it."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    module = importlib.import_module(name)
+    module = command(name)
     if name == "train":
         return lambda argv: module.parse(argv, module.__doc__)
     return module.parse_args
@@ -49,19 +56,41 @@ def test_help_begins_with_how_the_command_is_used(name, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_command_lines_that_are_understood(name):
-    """Those that the help shows."""
+    """Those that the help shows, and those of the file at the top level."""
     parse = parser_of(name)
-    text = re.sub(r"\\\n\s+", "", importlib.import_module(name).__doc__)
+    text = re.sub(r"\\\n\s+", "", importlib.import_module(name).__doc__ + command(name).__doc__)
     examples = re.findall(rf"^    python {name}\.py(.*?)(?:   .*)?$", text, re.MULTILINE)
     assert examples
     for example in examples:
-        argv = shlex.split(example.replace("recipe.yaml", str(ROOT / "training/recipes/published.yaml")))
+        argv = shlex.split(example.replace("recipe.yaml", str(PACKAGE / "training/recipes/published.yaml")))
         assert parse(argv) is not None
+
+
+def test_help_does_not_wait_for_torch():
+    """Of the commands whose options are all their own; training has those of Trainer, the page its parts."""
+    names = [name for name in COMMANDS if name not in ("app", "pilot", "train") and there(name)]
+    modules = {name: command(name).__name__ for name in names}
+    code = (
+        "import importlib, sys\n"
+        f"for name, module in {modules}.items():\n"
+        "    try:\n"
+        "        importlib.import_module(module).parse_args(['--help'])\n"
+        "    except SystemExit:\n"
+        "        print(name, 'torch' in sys.modules, file=sys.stderr)\n"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
+    assert done.stderr.splitlines() == [f"{name} False" for name in names]
+
+
+def there(name: str) -> bool:
+    """Whether what a command needs is installed."""
+    return name not in NEEDS or importlib.util.find_spec(NEEDS[name]) is not None
 
 
 def test_the_help_of_train_shows_our_own_options_alone(capsys):
     """Grouped, `--recipe` among them; those that Trainer brings are behind a link, and still understood."""
-    import train
+    from modernbert_nli.training import command as train
 
     with pytest.raises(SystemExit):
         train.parse(["--help"])
@@ -81,6 +110,6 @@ def test_the_help_of_train_shows_our_own_options_alone(capsys):
 
 def test_a_recipe_may_be_named_with_an_equals_sign():
     """As any option of argparse may."""
-    import train
+    from modernbert_nli.training import command as train
 
     assert train.parse(["--recipe=published"]) == train.parse(["--recipe", "published"])

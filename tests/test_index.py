@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index as command
-from indexing.build import build
-from indexing.search import ask, nearest, write_graph
-from indexing.store import PassageIndex
+from modernbert_nli.files import InputError
+from modernbert_nli.indexing.build import build
+from modernbert_nli.indexing.search import ask, nearest, write_graph
+from modernbert_nli.indexing.store import PassageIndex
+from modernbert_nli.loading import load_pipeline
 from modernbert_nli.separate import read
-from predict import load_pipeline
-from prediction.pair_files import InputError
 
 PASSAGES = [
     "The bridge opened in 1932.",
@@ -100,7 +100,7 @@ def test_what_is_there_is_not_made_again_and_files_can_be_added(pipe, tmp_path, 
         return encode(texts, *args, **kwargs)
 
     monkeypatch.setattr(pipe.model, "encode", stopping)
-    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(command, "pipeline_of", lambda *_: pipe)
     arguments = ["build", "--index", str(folder), "--shard_passages", "3", path]
     assert command.main(arguments) == 130
     assert len(PassageIndex(folder)) == 3
@@ -126,7 +126,7 @@ def test_several_writers_share_the_work(pipe, tmp_path):
 
 def test_rows_that_are_no_passages(pipe, tmp_path, capsys, monkeypatch):
     """Are named, and the others are kept."""
-    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(command, "pipeline_of", lambda *_: pipe)
     path = tmp_path / "odd.jsonl"
     path.write_text(
         '{"text": "Good."}\n{"text": ""}\nnot json\n{"text": 3}\n'
@@ -192,7 +192,7 @@ def test_names_tell_passages_of_one_text_apart(pipe, tmp_path):
 
 def test_a_passage_longer_than_the_window_is_split(pipe, tmp_path, capsys, monkeypatch):
     """Into whole sentences, as many as the encoder reads at once: what its end says is found."""
-    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(command, "pipeline_of", lambda *_: pipe)
     text = " ".join([*("The market sells bread, fish and flowers every day.",) * 80, CLAIM])
     path = written(tmp_path, "long.jsonl", ["Short.", text, "word " * 1000])
     assert command.main(["build", "--index", str(tmp_path / "made"), path]) == 0
@@ -222,7 +222,7 @@ def test_a_passage_longer_than_the_window_is_split(pipe, tmp_path, capsys, monke
 )
 def test_a_bad_row_does_not_stop_the_rest(pipe, tmp_path, capsys, monkeypatch, row, problem):
     """File and row are named, and the exit status tells."""
-    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(command, "pipeline_of", lambda *_: pipe)
     path = tmp_path / "odd.jsonl"
     path.write_text(f'{{"text": "One.", "key": 1}}\n{row}\n{{"text": "Three.", "key": 3}}\n')
     other = written(tmp_path, "other.jsonl", ["Four."])
@@ -283,7 +283,7 @@ def test_what_contradicts_speaks_of_the_matter(pipe, matters, claim, against):
 
 def test_what_is_left_undecided_is_shown(pipe, matters, monkeypatch, capsys):
     """With its reason, to programs and to readers."""
-    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(command, "pipeline_of", lambda *_: pipe)
     claim = "The harbour office is open at 6 p.m."
     for passage in ask(pipe, matters, claim, top=3)["supporting"]:
         alone = pipe(passage["text"], claim)
@@ -351,7 +351,7 @@ def test_an_index_of_other_heads_is_refused(pipe, index, tmp_path):
 def test_what_cannot_be_done(tmp_path, monkeypatch, capsys, pipe, arguments, problem):
     """A line, and exit status 2."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(command, "pipeline_of", lambda *_: pipe)
     written(tmp_path, "a.jsonl", PASSAGES)
     assert command.main(arguments) == 2
     assert problem in capsys.readouterr().err

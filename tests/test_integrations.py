@@ -9,11 +9,13 @@ ANSWER = "The bridge opened in 1932. The moon is made of cheese."
 def test_haystack():
     """The shape of Haystack's own evaluator, in a pipeline that is saved and read again."""
     haystack = pytest.importorskip("haystack", reason="haystack-ai is not installed")
-    from integrations.haystack_nli import NliFaithfulnessEvaluator
+    from modernbert_nli.integrations.haystack_nli import NliFaithfulnessEvaluator
 
     pipeline = haystack.Pipeline()
     pipeline.add_component("faithful", NliFaithfulnessEvaluator(threshold=1.0))
-    pipeline = haystack.Pipeline.loads(pipeline.dumps(), allowed_modules=["integrations.haystack_nli"])
+    pipeline = haystack.Pipeline.loads(
+        pipeline.dumps(), allowed_modules=["modernbert_nli.integrations.haystack_nli"]
+    )
     inputs = {
         "contexts": [SOURCES, SOURCES],
         "predicted_answers": [SOURCES[0], ANSWER],
@@ -36,7 +38,7 @@ def test_langchain():
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import RunnableLambda
 
-    from integrations.langchain_nli import NliCheck
+    from modernbert_nli.integrations.langchain_nli import NliCheck
 
     documents = [Document(SOURCES[0], metadata={"source": "a.txt"}), Document(SOURCES[1], id="b"), "Else."]
     chain = RunnableLambda(lambda answer: {"answer": answer, "documents": documents, "kept": 1})

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
-import push_to_hub
 from modernbert_nli.published_heads import load_modernbert_nli, predict_with_abstention
+from modernbert_nli.publishing import command as push_to_hub
 
 WIDTH = 64
 

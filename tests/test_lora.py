@@ -12,8 +12,8 @@ from modernbert_nli.lora import applied
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.separate import states_source
 from modernbert_nli.states import StatesMismatch
-from train import main
-from training.adapter import add_adapter
+from modernbert_nli.training.adapter import add_adapter
+from modernbert_nli.training.command import main
 
 
 def with_adapter(base: str, heads: str = "separate", size: float = 0.1) -> ModernBertNliModel:

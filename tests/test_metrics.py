@@ -12,8 +12,8 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.selective_prediction import selective_prediction as metric_file
-from metrics.selective_prediction.selective_prediction import (
+from modernbert_nli.metrics.selective_prediction import selective_prediction as metric_file
+from modernbert_nli.metrics.selective_prediction.selective_prediction import (
     abstention,
     augrc,
     aurc,
@@ -26,8 +26,8 @@ from metrics.selective_prediction.selective_prediction import (
     risk_at_coverage,
     risk_coverage,
 )
-from training import metrics as training_metrics
-from training.metrics import decisions, max_prob_uncertainty
+from modernbert_nli.training import metrics as training_metrics
+from modernbert_nli.training.metrics import decisions, max_prob_uncertainty
 
 FOLDER = ROOT / "metrics" / "selective_prediction"
 ANSWERS = {"predictions": [0, 1, 2, 0], "references": [0, 1, 1, 0], "uncertainty": [0.1, 0.2, 0.7, 0.6]}

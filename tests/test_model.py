@@ -26,7 +26,7 @@ from transformers import (
 
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
-from training.on_states import heads_alone, judge_states
+from modernbert_nli.training.on_states import heads_alone, judge_states
 
 MAX_ALIGNMENT_PARAMETERS = 600_000
 PUBLISHED_KEYS = {

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from calibrating.over_domains import domain_promise
-from model_card.render import Evaluation, Page, render, training_data
+from modernbert_nli.calibrating.over_domains import domain_promise
 from modernbert_nli.loading import stored_config
-from training.sources import KNOWN_SETS
+from modernbert_nli.publishing.card import Evaluation, Page, render, training_data
+from modernbert_nli.training.sources import KNOWN_SETS
 
 BASE = {"name": "tester/tiny-base", "revision": "a" * 40}
 EXAMPLES = [

@@ -22,14 +22,15 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 import onnx
 import onnxruntime
 
-import calibrate
-import export
-import predict
-from exporting import quantize
-from exporting.graphs import OPSET, EncoderGraph, HeadsGraph, PairGraph
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.calibration import expanded
+from modernbert_nli.exporting import command as export
+from modernbert_nli.exporting import quantize
+from modernbert_nli.exporting.graphs import OPSET, EncoderGraph, HeadsGraph, PairGraph
+from modernbert_nli.loading import load_pipeline
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.onnx_backend import GraphMismatch
+from modernbert_nli.prediction import command as predict
 from modernbert_nli.states import StatesMismatch
 
 ENCODINGS = ("separate", "joint")
@@ -172,7 +173,7 @@ def test_odd_text(exported, data):
     text = st.sampled_from(ODD) | st.text(min_size=1, max_size=60).filter(str.strip)
     pair = (data.draw(text), data.draw(text))
     if "onnx" not in vars(model):
-        model.onnx = predict.load_pipeline(str(folder), backend="onnx")
+        model.onnx = load_pipeline(str(folder), backend="onnx")
     for encoding in ENCODINGS:
         outcomes = []
         for pipe in (model.onnx, model.as_pipeline()):
@@ -248,32 +249,32 @@ def test_a_promise_of_their_own(with_int8, tmp_path, capsys):
         calibrate.main(["--model", folder, "--data", data, "--backend", "onnx", "--target_risk", "0.9"]) == 0
     )
     before = (with_int8 / "config.json").read_bytes()
-    int8 = predict.load_pipeline(folder, backend="onnx-int8")
+    int8 = load_pipeline(folder, backend="onnx-int8")
     with pytest.raises(ValueError, match="is not calibrated"):
         int8(*PAIRS[0], target_risk=0.9)
     command = ["--model", folder, "--data", data, "--backend", "onnx-int8", "--target_risk", "0.8"]
     assert calibrate.main(command) == 0, capsys.readouterr().err
     assert (with_int8 / "config.json").read_bytes() == before
     stored = json.loads((with_int8 / "onnx/int8.json").read_text())
-    found = predict.load_pipeline(folder, backend="onnx-int8")
+    found = load_pipeline(folder, backend="onnx-int8")
     assert found.threshold == stored["abstention_threshold"]
     assert found.model.calibration == expanded(stored["calibration"])
     assert found.threshold_for(0.8) == found.threshold
-    assert predict.load_pipeline(folder, backend="onnx").model.calibration != found.model.calibration
+    assert load_pipeline(folder, backend="onnx").model.calibration != found.model.calibration
     found.model.set_calibration(None, 0.4)  # of no risk, and of these heads: not what float32 has, then
     none = {name: getattr(found.model.config, name) for name in calibrate.CALIBRATED}
     (with_int8 / "onnx/int8.json").write_text(json.dumps(none))
-    assert predict.load_pipeline(folder, backend="onnx-int8").model.calibration is None
+    assert load_pipeline(folder, backend="onnx-int8").model.calibration is None
 
 
 def test_int8_judges_each_text_by_itself(with_int8):
     """Who else is in a batch changes nothing; states are not those of float32, and files are smaller."""
-    pipe = predict.load_pipeline(str(with_int8), backend="onnx-int8")
+    pipe = load_pipeline(str(with_int8), backend="onnx-int8")
     for encoding in ENCODINGS:
         together = pipe(PAIRS, encoding=encoding)
         pipe.texts.clear()
         same([pipe(*pair, encoding=encoding) for pair in PAIRS], together)
-    states = predict.load_pipeline(str(with_int8), backend="onnx").model.encode("The cat sleeps.")
+    states = load_pipeline(str(with_int8), backend="onnx").model.encode("The cat sleeps.")
     with pytest.raises(StatesMismatch, match="int8"):
         pipe.validate_fact(states, "The cat sleeps.")
     for kind in ("encoder", "pair"):

@@ -16,9 +16,12 @@ from conftest import PAIRS, ROOT, make_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modernbert_nli.files import InputError
 from modernbert_nli.guards import UNCERTAIN
-from predict import CHECK, InputError, check_rows, judge_file, load_pipeline, main
-from prediction.pair_files import READERS
+from modernbert_nli.loading import load_pipeline
+from modernbert_nli.prediction.command import main
+from modernbert_nli.prediction.pair_files import READERS
+from modernbert_nli.prediction.rows import CHECK, check_rows, judge_file
 
 DECISION = ["label", "confidence", "abstain", "uncertainty", "p_entailment", "p_neutral", "p_contradiction"]
 DECISION += ["reason", "rule", "truncated"]

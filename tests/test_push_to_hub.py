@@ -13,9 +13,9 @@ from evaluations import calibration, evaluation, training_results, write_evaluat
 from huggingface_hub import HfApi, ModelCard
 from loopback_hub import Fault, LoopbackHub
 
-import push_to_hub
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from publishing.verify import NotAsLocal, compare, read_back
+from modernbert_nli.publishing import command as push_to_hub
+from modernbert_nli.publishing.verify import NotAsLocal, compare, read_back
 
 BASE = "tester/own-base"
 REPO = "testers/mine"

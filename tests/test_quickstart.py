@@ -11,10 +11,10 @@ import pytest
 from conftest import HANGS, ROOT
 from safetensors import safe_open
 
-import predict
 from modernbert_nli import embedded
 from modernbert_nli.embedded import CHECKPOINT, base_folder
 from modernbert_nli.loading import stored_config
+from modernbert_nli.prediction import command as predict
 
 sys.path.insert(0, str(ROOT / "docs" / "render"))
 import overview

@@ -8,10 +8,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-import predict
-from prediction import ray_engine
-from prediction.pair_files import InputError
-from prediction.ray_engine import NliBatch, judge_files
+from modernbert_nli.files import InputError
+from modernbert_nli.loading import load_pipeline
+from modernbert_nli.prediction import command as predict
+from modernbert_nli.prediction import ray_engine
+from modernbert_nli.prediction.ray_engine import NliBatch, judge_files
+from modernbert_nli.prediction.rows import judge_pairs
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
 
@@ -69,10 +71,8 @@ def test_files_of_a_cluster_lose_no_row(cluster, tmp_path, monkeypatch):
     assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
     decided = pq.read_table(out / "a").to_pylist()
     assert [row["row"] for row in decided] == list(range(90))
-    pipe = predict.load_pipeline()
-    expected = predict.judge_pairs(
-        pipe, [(row["premise"], row["hypothesis"]) for row in decided], [None] * 90
-    )
+    pipe = load_pipeline()
+    expected = judge_pairs(pipe, [(row["premise"], row["hypothesis"]) for row in decided], [None] * 90)
     for row, one in zip(decided, expected, strict=True):
         assert row["label"] == one["label"]
         assert row["uncertainty"] == pytest.approx(one["uncertainty"], abs=1e-4)

@@ -13,7 +13,7 @@ from desks import DESKS, GENUINE, JUNK
 from hypothesis import given
 from hypothesis import strategies as st
 
-import calibrate
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.categories import NO_CATEGORY, NOTHING, answers_of, as_categories, describe
 from modernbert_nli.configuration_modernbert_nli import BACKGROUND, UNFITTED
 from modernbert_nli.embedded import CHECKPOINT

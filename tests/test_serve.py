@@ -15,14 +15,14 @@ import uvicorn
 from conftest import HANGS
 
 import modernbert_nli
-from handler import EndpointHandler
 from modernbert_nli import embedded
 from modernbert_nli.guards import REASONS
-from predict import load_pipeline
-from serve import about, parse_args
-from serving.queue import Closed, Job, ModelQueue, QueueFull
-from serving.service import create_app
-from serving.settings import Settings
+from modernbert_nli.loading import load_pipeline
+from modernbert_nli.publishing.handler import EndpointHandler
+from modernbert_nli.serving.command import about, parse_args
+from modernbert_nli.serving.queue import Closed, Job, ModelQueue, QueueFull
+from modernbert_nli.serving.service import create_app
+from modernbert_nli.serving.settings import Settings
 
 PAIRS = [
     {"premise": f"{count} men are playing guitar on stage.", "hypothesis": "People are making music."}

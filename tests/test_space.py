@@ -10,8 +10,8 @@ from huggingface_hub import HfApi
 from loopback_hub import LoopbackHub
 from test_page import imports
 
-import push_to_hub
-from publishing.space import REQUIREMENTS, START, space_files
+from modernbert_nli.publishing import command as push_to_hub
+from modernbert_nli.publishing.space import REQUIREMENTS, START, space_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_RUNTIMES = {"onnxruntime", "openvino"}  # of graphs, which a page is not asked for
@@ -21,7 +21,7 @@ OF_THE_PAGE = {"gradio": "6.31.0", "starlette": "1.10.0"}  # the rest is install
 @pytest.fixture
 def with_gradio(monkeypatch):
     """The versions of the page's own packages, whether or not they are installed where these tests run."""
-    from publishing import space
+    from modernbert_nli.publishing import space
 
     known = space._installed
     monkeypatch.setattr(space, "_installed", lambda name: OF_THE_PAGE.get(name) or known(name))
@@ -66,7 +66,7 @@ def test_a_space_of_no_repository_or_no_commit_is_refused(with_gradio, wrong):
 
 def test_a_space_without_gradio_here_is_told(monkeypatch):
     """Its version is that of the page as it was tried."""
-    from publishing import space
+    from modernbert_nli.publishing import space
 
     def missing(name):
         raise space.PackageNotFoundError(name)

@@ -17,11 +17,11 @@ from transformers import (
     PretrainedConfig,
 )
 
-import training.teacher as teacher_module
 from modernbert_nli import embedded
-from training.classifier import label_order
-from training.data import Pairs
-from training.teacher import distillation_loss, teacher_logits
+from modernbert_nli.training import teacher as teacher_module
+from modernbert_nli.training.classifier import label_order
+from modernbert_nli.training.data import Pairs
+from modernbert_nli.training.teacher import distillation_loss, teacher_logits
 
 PERMUTED = ["CONTRADICTION", "Entailment", "neutral"]
 OURS = [1, 2, 0]  # where entailment, neutral and contradiction are in it

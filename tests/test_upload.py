@@ -9,7 +9,7 @@ from conftest import HANGS, reach
 from huggingface_hub import HfApi, constants
 from loopback_hub import Fault, LoopbackHub
 
-from publishing.upload import PublishError, check_token, publish, tag, tag_is_free
+from modernbert_nli.publishing.upload import PublishError, check_token, publish, tag, tag_is_free
 
 STEPS = {
     "token": "GET /api/whoami-v2",

@@ -20,17 +20,17 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
 import onnx
 
-import calibrate
-import push_to_hub
 from modernbert_nli import guards, routing
+from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.claims import read_parts
 from modernbert_nli.coverage import best_matches, cosines, of_passages
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.onnx_backend import METADATA, graph_identity
+from modernbert_nli.publishing import command as push_to_hub
+from modernbert_nli.publishing import static
 from modernbert_nli.reading import statements
 from modernbert_nli.sentences import split_sentences
 from modernbert_nli.states import TokenStates
-from publishing import static
 
 FETCHED = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|@import|url\(|from "[^.]""")
 

@@ -4,7 +4,7 @@ import json
 import random
 from collections import Counter
 
-from training.word_order import CONSTRUCTIONS, lines, pairs
+from modernbert_nli.training.word_order import CONSTRUCTIONS, lines, pairs
 
 
 def test_neither_words_nor_construction_tell_the_label():

@@ -1,5 +1,5 @@
 // Pieces of the page, as elements: whatever was typed becomes text in them, never markup.
-// They look as those of `page/drawing.py` and `page/documents.py`.
+// They look as those of `modernbert_nli/page/drawing.py` and `modernbert_nli/page/documents.py`.
 
 const QUOTED = 160; // characters of a text that are shown again
 const SHOWN = 8; // categories of a ranking that are seen without opening the rest

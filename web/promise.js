@@ -1,4 +1,4 @@
-// What the checkpoint promises of its risk, in words: as `page/promise.py` says it of `calibration`.
+// What the checkpoint promises of its risk, in words: as `modernbert_nli/page/promise.py` says it of `calibration`.
 
 const NOT_COVERED =
   "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of pair " +

@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 import overview  # noqa: E402
 import snippets  # noqa: E402
 
-from evaluation import tables  # noqa: E402
-from training.quickstart import table  # noqa: E402
+from modernbert_nli.evaluation import tables  # noqa: E402
+from modernbert_nli.training.quickstart import table  # noqa: E402
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 QUICKSTART = ROOT / "checkpoints" / "quickstart" / "results.json"

@@ -14,9 +14,9 @@ import psutil
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from indexing.search import ask, nearest
-from indexing.store import PassageIndex
-from training.report import MemoryWatch
+from modernbert_nli.indexing.search import ask, nearest
+from modernbert_nli.indexing.store import PassageIndex
+from modernbert_nli.training.report import MemoryWatch
 
 from ..setup import BATCH_SIZE, ROOT, WORK, Setup, in_batches, window_of
 from ..timing import Pairs, Row, beside, compared, own_process, timed

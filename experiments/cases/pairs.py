@@ -12,9 +12,9 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import pipeline
 
-from export import write_graphs
-from exporting.graphs import OPSET, quiet
 from modernbert_nli.encoder import BACKENDS
+from modernbert_nli.exporting.command import write_graphs
+from modernbert_nli.exporting.graphs import OPSET, quiet
 from modernbert_nli.onnx_backend import FOLDER
 from modernbert_nli.published_heads import predict_with_abstention
 
@@ -109,7 +109,7 @@ def graphs(setup: Setup) -> list[Row]:
 def peak_memory(setup: Setup, backend: str) -> float:
     """MB that a process has had at most which loads ours, and nothing else, and judges 64 pairs."""
     code = (
-        "import resource, sys; from predict import load_pipeline; "
+        "import resource, sys; from modernbert_nli.loading import load_pipeline; "
         "pipe = load_pipeline(sys.argv[1], sys.argv[2], backend=sys.argv[3], device='cpu'); "
         "pipe([(f'It rains for the {row}th time.', 'The ground is wet.') for row in range(64)]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"

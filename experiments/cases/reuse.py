@@ -11,7 +11,7 @@ from transformers import pipeline
 
 from modernbert_nli.documents import rules_of
 from modernbert_nli.separate import judge_every, known_texts, prepare
-from training.on_states import judge_states
+from modernbert_nli.training.on_states import judge_states
 
 from ..setup import BATCH_SIZE, Setup, in_batches
 from ..timing import Row, beside, compared

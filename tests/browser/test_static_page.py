@@ -23,15 +23,14 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 import onnx
 from playwright.sync_api import expect
 
-from exporting.graphs import export_graph, graphs_of
-from exporting.quantize import quantize
-from modernbert_nli.loading import stored_config
+from modernbert_nli.exporting.graphs import export_graph, graphs_of
+from modernbert_nli.exporting.quantize import quantize
+from modernbert_nli.loading import load_pipeline, stored_config
+from modernbert_nli.page import examples
 from modernbert_nli.passages import token_places
+from modernbert_nli.publishing import static
 from modernbert_nli.sentences import split_sentences
 from modernbert_nli.tokenization import encode_texts
-from page import examples
-from predict import load_pipeline
-from publishing import static
 
 pytest_plugins = ["visiting"]
 pytestmark = pytest.mark.browser

@@ -1,0 +1,1 @@
+"""Thresholds that keep a target risk, from labelled pairs or texts."""

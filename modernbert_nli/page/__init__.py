@@ -1,0 +1,1 @@
+"""The parts of `app.py`: plain functions from texts to HTML, and in `command.py` the view itself."""

@@ -1,0 +1,65 @@
+"""A sample of what heads were fitted to, as they summarise it: see `replay.py`."""
+
+import numpy as np
+import torch
+
+from ..modeling_modernbert_nli import ModernBertNliModel
+from ..replay import MOST_BYTES, Home, Summaries, summariser
+from .states import PairStates, collate
+
+_BATCH = 64
+_ROOM_FOR_NAMES = 4096  # bytes of the file's header
+
+
+def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
+    """As many pairs as the file may hold, at random, each in one of the encodings.
+
+    Args:
+        model (`ModernBertNliModel`): Whose heads summarise them.
+        fitted (`PairStates`): What they were fitted to, a pair as often as it was seen in an epoch.
+        seed (`int`): Of the draw.
+    """
+    rows = np.random.default_rng(seed).permutation(len(fitted))
+    encodings = list(fitted.encoded)
+    found: dict[str, Summaries] = {}
+    labels: dict[str, torch.Tensor] = {}
+    for number, encoding in enumerate(encodings):
+        part = fitted.only(encoding)
+        size = (
+            sum(
+                values.shape[1] + 4
+                for values in summaries_of_states(model, part, encoding, rows[:1]).values()
+            )
+            + 1
+        )
+        most = (MOST_BYTES - _ROOM_FOR_NAMES) // size // len(encodings)
+        own = rows[number :: len(encodings)][:most]
+        found[encoding] = summaries_of_states(model, part, encoding, own)
+        labels[encoding] = torch.from_numpy(fitted.labels[own]).long()
+    return Home(found, labels, summariser(model.head_state(), model.config))
+
+
+@torch.no_grad()
+def summaries_of_states(
+    model: ModernBertNliModel, pairs: PairStates, encoding: str, rows: np.ndarray
+) -> Summaries:
+    """Some pairs in one encoding, as the heads of a model summarise them.
+
+    Args:
+        model (`ModernBertNliModel`): Whose heads.
+        pairs (`PairStates`): In that encoding alone.
+        encoding (`str`): Its name.
+        rows (`np.ndarray`): Numbers of the pairs.
+    """
+    was_training = model.training
+    model.eval()
+    parts: dict[str, list[torch.Tensor]] = {}
+    for start in range(0, len(rows), _BATCH):
+        batch = collate(pairs.__getitems__(rows[start : start + _BATCH].tolist()))
+        layers = [layer.to(model.heads_device) for layer in batch["encoder_states"][encoding].unbind(dim=1)]
+        segments = batch["segments"][encoding].to(model.heads_device)
+        heads = zip(("nli", "opinion"), model.parts(model.project(layers, encoding)), strict=False)
+        for name, (head, tokens) in heads:
+            parts.setdefault(name, []).append(head.summary(tokens, segments).float().cpu())
+    model.train(was_training)
+    return {name: torch.cat(values) for name, values in parts.items()}

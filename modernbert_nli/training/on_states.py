@@ -1,0 +1,99 @@
+"""Heads that learn from states of pairs: no encoder runs, and a stage may ask for a loss of its own.
+
+A label may be `num_labels`, "any but entailment", which is for these trainers alone: see `label_loss`.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..heads import label_loss
+from ..modeling_modernbert_nli import ModernBertNliModel, ModernBertNliOutput
+
+ByEncoding = dict[str, torch.Tensor]
+
+
+class HeadsOnStates(ModernBertNliModel):
+    """The heads of a model as what Trainer trains: see `heads_alone`."""
+
+    _auto_class = None  # what Trainer writes meanwhile needs no code
+
+    def forward(  # type: ignore[override]
+        self,
+        encoder_states: ByEncoding,
+        segments: ByEncoding,
+        labels: torch.Tensor | None = None,
+        abstention_labels: ByEncoding | None = None,
+    ) -> ModernBertNliOutput:
+        """As `judge_states`."""
+        return judge_states(self, encoder_states, segments, labels, abstention_labels)
+
+
+def heads_alone(model: ModernBertNliModel) -> HeadsOnStates:
+    """The very heads of a model, but not its encoder: at every step Trainer walks through all modules."""
+    heads = copy.copy(model)
+    heads.__class__ = HeadsOnStates
+    heads._modules = {**model._modules, "encoder": None}
+    assert isinstance(heads, HeadsOnStates)
+    return heads
+
+
+def judge_states(
+    model: ModernBertNliModel,
+    encoder_states: ByEncoding,
+    segments: ByEncoding,
+    labels: torch.Tensor | None = None,
+    abstention_labels: ByEncoding | None = None,
+) -> ModernBertNliOutput:
+    """Judge pairs by their states; loss and logits are means over the encodings.
+
+    Args:
+        model (`ModernBertNliModel`): Whose heads.
+        encoder_states (`dict[str, torch.Tensor]`): By encoding, `(batch, layers, tokens, hidden_size)`.
+        segments (`dict[str, torch.Tensor]`): For each of them, `(batch, tokens)`: 1 in the premise, 2 in the
+            hypothesis, 0 for padding.
+        labels (`torch.LongTensor` of shape `(batch,)`, *optional*): Classes, see `label_loss`.
+        abstention_labels (`dict[str, torch.Tensor]`, *optional*): By encoding what the abstention head is to
+            say, `(batch,)`, and the loss is then its own: 1 (or a probability) where the NLI head errs; for
+            an opinion, classes.
+    """
+    outputs = []
+    for encoding, batch in encoder_states.items():
+        layers, where = batch.unbind(dim=1), segments[encoding]
+        targets = (abstention_labels or {}).get(encoding)
+        if model.training and model.has_opinion:
+            output = _in_part(model, layers, encoding, where, opinion=targets is not None)
+        else:
+            output = model.judge(model.project(layers, encoding), where)
+        outputs.append(ModernBertNliOutput(loss=_loss(model, output, labels, targets), **output))
+    means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
+    return ModernBertNliOutput(**means)
+
+
+def _in_part(
+    model: ModernBertNliModel, states: Sequence[torch.Tensor], encoding: str, where: Any, opinion: bool
+) -> ModernBertNliOutput:
+    """What one of two heads that share nothing learns from; the other is not asked."""
+    head = model.abstention_head if opinion else model.nli_hidden
+    result = head(head.project(states, encoding), where)
+    if opinion:
+        return ModernBertNliOutput(opinion_logits=result)
+    return ModernBertNliOutput(logits=model.nli_output(result))
+
+
+def _loss(
+    model: ModernBertNliModel, output: ModernBertNliOutput, labels: Any, abstention_labels: Any
+) -> torch.Tensor | None:
+    entailment = model.config.label2id.get("entailment", 0)
+    if abstention_labels is None:
+        return None if labels is None else label_loss(output.logits, labels, entailment)
+    if output.opinion_logits is not None:
+        return label_loss(output.opinion_logits, abstention_labels, entailment)
+    assert output.abstention_logits is not None
+    if abstention_labels.is_floating_point():
+        abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)
+        abstention_labels = abstention_labels.to(output.abstention_logits)
+    return nn.functional.cross_entropy(output.abstention_logits, abstention_labels)

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = words
     if name == "--version":
-        print(_version())
+        print(_installed_version())
         return 0
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
@@ -62,7 +62,7 @@ def usage() -> str:
     return "\n".join([start, "", *lines])
 
 
-def _version() -> str:
+def _installed_version() -> str:
     try:
         return version("modernbert-nli")
     except PackageNotFoundError:  # run from a clone

@@ -185,7 +185,7 @@ class ModernBertNliModel(PreTrainedModel):
             raise ValueError(f"`mode` must be one of {', '.join(MODES)} or None, got {mode!r}.")
         if mode is not None and labels is not None:
             raise ValueError("A `mode` has no loss: leave it out with labels.")
-        inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, inputs_embeds)
+        inputs = self.base_inputs(input_ids, attention_mask, token_type_ids, inputs_embeds)
         if mode in ("embed", "late_interaction"):
             tokens = self._plain_pass(inputs)
             return first_tokens(tokens, attention_mask) if mode == "embed" else tokens
@@ -203,7 +203,7 @@ class ModernBertNliModel(PreTrainedModel):
 
             output = judge_texts_of(self, input_ids, attention_mask)
         else:
-            tokens, where, last_hidden_state = self._read_joint(inputs, whole=mode is None)
+            tokens, where, last_hidden_state = self.read_joint(inputs, whole=mode is None)
             output = self.judge(tokens, where)
         if mode is None and last_hidden_state is None and not runs_graphs(self.encoder):
             last_hidden_state = self._plain_pass(inputs)
@@ -294,7 +294,7 @@ class ModernBertNliModel(PreTrainedModel):
         """
         if runs_graphs(self.encoder):
             raise ValueError("A graph gives no summaries: load the checkpoint without `backend` to adapt it.")
-        inputs = self._base_inputs(input_ids, attention_mask, token_type_ids, None)
+        inputs = self.base_inputs(input_ids, attention_mask, token_type_ids, None)
         self._require_pairs(input_ids, attention_mask)
         where: torch.Tensor | None
         if self.chosen_encoding(encoding) == "separate":
@@ -302,14 +302,14 @@ class ModernBertNliModel(PreTrainedModel):
 
             tokens, where = texts_of(self, input_ids, attention_mask)
         else:
-            tokens, where, _ = self._read_joint(inputs, whole=False)
+            tokens, where, _ = self.read_joint(inputs, whole=False)
         where = None if where is None else where.to(tokens.device)
         parts = zip(("nli", "opinion"), self.parts(tokens), strict=False)
         return {name: head.summary(own, where) for name, (head, own) in parts}
 
     # States to judgements ---------------------------------------------------------------------------------
 
-    def _read_joint(
+    def read_joint(
         self, inputs: dict[str, Any], whole: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Projected tokens of pairs, their segments, and the base's last states if all of its layers ran."""
@@ -332,7 +332,7 @@ class ModernBertNliModel(PreTrainedModel):
         if runs_graphs(self.encoder):
             return self.encoder.states(inputs, encoding)
         inputs = {
-            key: value for key, value in inputs.items() if key != "token_type_ids" or self._takes_token_types
+            key: value for key, value in inputs.items() if key != "token_type_ids" or self.takes_token_types
         }
         return torch.stack(self.run_encoder(inputs, encoding, whole=False)[0], dim=1)
 
@@ -448,11 +448,11 @@ class ModernBertNliModel(PreTrainedModel):
         segments = torch.where(after_first, HYPOTHESIS, PREMISE)
         return segments if attention_mask is None else segments * attention_mask
 
-    def _base_inputs(
+    def base_inputs(
         self, input_ids: Any, attention_mask: Any, token_type_ids: Any, inputs_embeds: Any
     ) -> dict[str, Any]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
-        if token_type_ids is not None and self._takes_token_types:
+        if token_type_ids is not None and self.takes_token_types:
             inputs["token_type_ids"] = token_type_ids
         return inputs
 
@@ -540,7 +540,7 @@ class ModernBertNliModel(PreTrainedModel):
         if getattr(self, "adapter", None) is not None:
             self.adapter.install(encoder)
         self.is_hooked = install_hooks(encoder, sorted(layers))
-        self._takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+        self.takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
 
     def free_heads(self) -> None:
         """Let those parameters learn that the loss of labels reaches, and no others.
@@ -945,7 +945,7 @@ class ModernBertNliForSequenceClassification(ModernBertNliModel):
         inputs = (input_ids, attention_mask, token_type_ids, inputs_embeds)
         logits = super().forward(*inputs, mode="nli", encoding=encoding)
         loss = self._loss(logits, labels)
-        inner = self._inner_states(self._base_inputs(*inputs), output_hidden_states, output_attentions)
+        inner = self._inner_states(self.base_inputs(*inputs), output_hidden_states, output_attentions)
         output = SequenceClassifierOutput(loss=loss, logits=logits, **inner)
         return output if self._as_dict(return_dict) else output.to_tuple()
 

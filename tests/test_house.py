@@ -27,7 +27,14 @@ OF_PAIR = OF_MODEL | {
 }
 
 # What our classes have from theirs.
-OF_LIBRARIES = {"_modules", "_name_or_path", "_attn_implementation", "_no_split_modules", "_replace"}
+OF_LIBRARIES = {
+    "_modules",
+    "_name_or_path",
+    "_attn_implementation",
+    "_no_split_modules",
+    "_replace",
+    "_parameters",
+}
 
 
 def code_lines(path: Path) -> int:

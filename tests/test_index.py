@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import index as command
 from modernbert_nli.files import InputError
+from modernbert_nli.indexing import command
 from modernbert_nli.indexing.build import build
 from modernbert_nli.indexing.search import ask, nearest, write_graph
 from modernbert_nli.indexing.store import PassageIndex

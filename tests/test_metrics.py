@@ -8,7 +8,7 @@ import evaluate
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import PACKAGE, ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ from modernbert_nli.metrics.selective_prediction.selective_prediction import (
 from modernbert_nli.training import metrics as training_metrics
 from modernbert_nli.training.metrics import decisions, max_prob_uncertainty
 
-FOLDER = ROOT / "metrics" / "selective_prediction"
+FOLDER = PACKAGE / "metrics" / "selective_prediction"
 ANSWERS = {"predictions": [0, 1, 2, 0], "references": [0, 1, 1, 0], "uncertainty": [0.1, 0.2, 0.7, 0.6]}
 
 answers = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=30)  # with many ties

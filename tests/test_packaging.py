@@ -27,7 +27,7 @@ def source(tmp_path_factory) -> Path:
     folder.mkdir()
     for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE"))]:
         shutil.copy(path, folder)
-    for path in ("modernbert_nli", "checkpoints/quickstart", "tests"):
+    for path in ("modernbert_nli", "checkpoints/quickstart", "model_card", "tests"):
         shutil.copytree(ROOT / path, folder / path, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -56,12 +56,15 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 def contents() -> set[str]:
     """What belongs to the package: its modules, what they read, the checkpoint."""
-    read = ("recipes/*.yaml", "*.css", "template.md", "datasets.yaml")
+    read = ("recipes/*.yaml", "*.css")
     of_package = {path for pattern in ("*.py", *read) for path in PACKAGE.rglob(pattern)}
     of_package |= {path for path in PACKAGE.glob("metrics/*/*.*") if path.is_file()}
-    of_checkpoint = {path for path in CHECKPOINT.rglob("*") if path.is_file()}
+    beside = {CHECKPOINT: "quickstart", ROOT / "model_card": "model_card"}
     return {path.relative_to(ROOT).as_posix() for path in of_package} | {
-        f"modernbert_nli/quickstart/{path.relative_to(CHECKPOINT).as_posix()}" for path in of_checkpoint
+        f"modernbert_nli/{name}/{path.relative_to(folder).as_posix()}"
+        for folder, name in beside.items()
+        for path in folder.rglob("*")
+        if path.is_file()
     }
 
 
@@ -85,7 +88,12 @@ def test_a_registry_takes_what_is_built(source, tmp_path):
         assert contents() <= set(archive.namelist())
     with tarfile.open(paths[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames() if "/" in name}
-    packed = {name.replace("modernbert_nli/quickstart", "checkpoints/quickstart") for name in contents()}
+    packed = {
+        name.replace("modernbert_nli/quickstart", "checkpoints/quickstart").replace(
+            "modernbert_nli/model_card", "model_card"
+        )
+        for name in contents()
+    }
     assert packed | {"LICENSE", "README.md", "pyproject.toml"} <= names
     said = run(sys.executable, "-m", "twine", "check", *map(str, paths))
     assert said.count("PASSED") == 2

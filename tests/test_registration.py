@@ -209,30 +209,38 @@ def test_what_is_saved_names_no_folder_of_the_package(tiny_modernbert, checkpoin
 @pytest.mark.parametrize("state", ["absent", "installed"])
 def test_an_import_error_inside_a_file_is_told(version_a, tiny_modernbert, tmp_path, state):
     """A package that is installed does not stand in for what a checkpoint's own file lacks."""
-    lacking = Path(shutil.copytree(version_a, tmp_path / "lacking" / "model"))
-    heads = (lacking / "heads.py").read_text()
-    (lacking / "heads.py").write_text(f"from .states import nothing_of_this_name\n{heads}")
-    found = fresh(open_or_error, state, str(lacking), tiny_modernbert, home=tmp_path)
-    assert "cannot import name 'nothing_of_this_name'" in found
-    missing = Path(shutil.copytree(version_a, tmp_path / "missing" / "model"))
-    (missing / "heads.py").write_text(f"import no_such_package\n{heads}")
-    assert "no_such_package" in fresh(open_or_error, state, str(missing), tiny_modernbert, home=tmp_path)
-    (missing / "heads.py").unlink()
-    assert "heads.py" in fresh(open_or_error, state, str(missing), tiny_modernbert, home=tmp_path)
+    folders = [
+        Path(shutil.copytree(version_a, tmp_path / name / name)) for name in ("lacking", "missing", "without")
+    ]
+    heads = (folders[0] / "heads.py").read_text()
+    (folders[0] / "heads.py").write_text(f"from .states import nothing_of_this_name\n{heads}")
+    (folders[1] / "heads.py").write_text(f"import no_such_package\n{heads}")
+    (folders[2] / "heads.py").unlink()
+    found = fresh(errors_of, state, list(map(str, folders)), tiny_modernbert, home=tmp_path)
+    for error, expected in zip(
+        found,
+        ("cannot import name 'nothing_of_this_name'", "no_such_package", "heads.py"),
+        strict=True,
+    ):
+        assert expected in error
 
 
-def open_or_error(state: str, folder: str, base: str) -> str:
-    """The error of loading a folder's own code."""
+def errors_of(state: str, folders: list[str], base: str) -> list[str]:
+    """The errors of loading folders' own code."""
     import sys
 
     if state == "absent":
         sys.modules["modernbert_nli"] = None
     from transformers import AutoModel
 
-    try:
-        return repr(AutoModel.from_pretrained(folder, trust_remote_code=True, base_model_name_or_path=base))
-    except (ImportError, OSError) as error:
-        return str(error)
+    found = []
+    for folder in folders:
+        try:
+            model = AutoModel.from_pretrained(folder, trust_remote_code=True, base_model_name_or_path=base)
+            found.append(repr(model))
+        except (ImportError, OSError) as error:
+            found.append(str(error))
+    return found
 
 
 # Two folders of one name ------------------------------------------------------------------------------------
@@ -271,22 +279,21 @@ def load_each(folders: list[str], edited: list[str], base: str, revisions: list[
     return found
 
 
-EDITED = ["heads", "documents", "adaptation", "sentences", "configuration_modernbert_nli"]
+EDITED = ["heads", "documents", "adapting", "sentences", "configuration_modernbert_nli"]
 
 
-@pytest.mark.parametrize("edited", EDITED)
-def test_the_second_of_two_folders_of_one_name_runs_its_own_code(
-    checkpoints, tiny_modernbert, tmp_path, edited
-):
-    """r1/model, r2/model and r1/model again, where a single file differs: what runs is what lies there."""
+def test_folders_of_one_name_run_their_own_code(checkpoints, tiny_modernbert, tmp_path):
+    """A folder, copies of it where a single file differs, and itself again: what runs is what lies there."""
+    names = ["", *EDITED, ""]
     folders = [
-        shutil.copytree(checkpoints["separate"], tmp_path / name / "checkpoint-100") for name in ("r1", "r2")
+        Path(shutil.copytree(checkpoints["separate"], tmp_path / f"{number}" / "checkpoint-100"))
+        for number in range(len(names))
     ]
-    mark(Path(folders[1]), "second", f"{edited}.py")
-    names = [str(folders[0]), str(folders[1]), str(folders[0])]
-    found = fresh(load_each, names, EDITED, tiny_modernbert, [None] * 3, home=tmp_path)
-    second = ["second" if name == edited else "" for name in EDITED]
-    assert found == [[""] * len(EDITED), second, [""] * len(EDITED)]
+    for folder, name in zip(folders, names, strict=True):
+        if name:
+            mark(folder, "another", f"{name}.py")
+    found = fresh(load_each, list(map(str, folders)), EDITED, tiny_modernbert, [None] * 7, home=tmp_path)
+    assert found == [["another" if one == name else "" for one in EDITED] for name in names]
 
 
 def edit_between(folder: str, base: str) -> list[str]:

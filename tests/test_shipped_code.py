@@ -35,6 +35,7 @@ STANDARD |= {
     "logging",
     "math",
     "numbers",
+    "operator",
     "os",
     "pathlib",
     "re",
@@ -88,7 +89,12 @@ def watched() -> Iterator[list[tuple[str, tuple]]]:
 def test_what_is_imported(path):
     """The standard library's harmless parts, torch, transformers with its safetensors, and each other."""
     siblings = {file.stem for file in FILES}
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    # What only the package has may be asked for, where its absence is said in a sentence.
+    asked = {inner for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in node.body}
+    for node in ast.walk(tree):
+        if node in asked and ast.unparse(node).startswith("from modernbert_nli."):
+            continue
         if isinstance(node, ast.Import):
             names = {alias.name.partition(".")[0] for alias in node.names}
             assert names <= LIBRARIES | STANDARD, names

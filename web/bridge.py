@@ -17,8 +17,7 @@ from typing import Any
 _ELSEWHERE = (
     *("numpy", "safetensors", "torch", "transformers"),
     # What these keep and compute, JavaScript does.
-    *("modernbert_nli.configuration_modernbert_nli", "modernbert_nli.kept_texts"),
-    *("modernbert_nli.separate", "modernbert_nli.states"),
+    *("modernbert_nli.kept_texts", "modernbert_nli.separate", "modernbert_nli.states"),
 )
 
 

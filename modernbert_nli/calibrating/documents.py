@@ -1,10 +1,8 @@
 """Claims against whole sources: how often the verdict of `nli.check` is right, and where its evidence lies.
 
-    python -m modernbert_nli.calibrating.documents --data DOCUMENTS
-        measure
-    python -m modernbert_nli.calibrating.documents --data DOCUMENTS --fit
-        and write the weights into the checkpoint
-    python -m modernbert_nli.calibrating.documents --data DOCUMENTS --contexts window --output experiments/results/windows
+    python -m modernbert_nli.calibrating.documents --data DOCUMENTS         # measures
+    python -m modernbert_nli.calibrating.documents --data DOCUMENTS --fit   # and writes the weights
+    python -m modernbert_nli.calibrating.documents --data DOCUMENTS --contexts window --output FOLDER
 
 DOCUMENTS is a folder of JSONL files with `source`, `claim` and `label` (supported, not supported). To each
 set are added, the same every time: false claims, made of its supported ones by changing a number, a date, a

@@ -1,7 +1,7 @@
 """How well `route` chooses and declines, beside the base's cosine, entailment, and what `route` was before.
 
-    python -m modernbert_nli.calibrating.routes --data ROUTING                    # measures the quick start checkpoint
-    python -m modernbert_nli.calibrating.routes --data ROUTING --fit CHECKPOINT   # first fits `routing` in its config.json
+    python -m modernbert_nli.calibrating.routes --data ROUTING                    # measures
+    python -m modernbert_nli.calibrating.routes --data ROUTING --fit CHECKPOINT   # fits it first
 
 ROUTING is a folder with `NAME.jsonl` (`text`, `label`) and `NAME.labels.json` (a hypothesis by label) for
 each set; a label that is not in the latter is out of scope. *left out*: the weights of the route were fitted

@@ -97,8 +97,8 @@ class PairGraph(nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        inputs = self.model._base_inputs(input_ids, attention_mask, token_type_ids, None)
-        tokens, where, _ = self.model._read_pairs(inputs, "joint", whole=False)
+        inputs = self.model.base_inputs(input_ids, attention_mask, token_type_ids, None)
+        tokens, where, _ = self.model.read_joint(inputs, whole=False)
         output = self.model.judge(tokens, where)
         return tuple(output[name] for name in JUDGEMENT)
 
@@ -122,7 +122,7 @@ def graphs_of(model: ModernBertNliModel) -> dict[str, Graph]:
         graphs["heads"] = Graph(HeadsGraph(model), inputs, where, JUDGEMENT)
     if "joint" in model.config.encoder_layers:
         inputs = {"input_ids": ids, "attention_mask": mask}
-        if model._takes_token_types and "token_type_ids" in model.tokenizer.model_input_names:
+        if model.takes_token_types and "token_type_ids" in model.tokenizer.model_input_names:
             inputs["token_type_ids"] = torch.zeros_like(ids)
         graphs["pair"] = Graph(PairGraph(model), inputs, dict.fromkeys(inputs, axes), JUDGEMENT)
     return graphs

@@ -1,0 +1,185 @@
+"""Text that an encoder of English reads, by kind: that of labelled sets, and short or formal text made here.
+
+    texts = readable(200, seed=1, files=[Path("snli.jsonl"), Path("banking.jsonl")])
+    texts["snli"], texts["made:numbers"], texts["made:docstrings"]
+
+What looks odd to an encoder and yet is plain to read must be among it: a detector knows no other limits.
+"""
+
+import ast
+import json
+import random
+import re
+import string
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from modernbert_nli.sentences import split_sentences
+
+_FIELDS = ("premise", "hypothesis", "text", "source", "claim")
+_LONG = 400  # characters of a text that is taken whole; of a longer one some sentences
+_PASSAGES = (1, 1, 3, 8)  # sentences of it, as whole documents are read
+
+
+def readable(count: int, seed: int, files: Sequence[Path]) -> dict[str, list[str]]:
+    """Up to `count` texts of each kind, none twice.
+
+    Args:
+        count (`int`): Texts of a kind.
+        seed (`int`): Of what is drawn.
+        files (`Sequence[Path]`): JSONL files of pairs, texts, or sources and claims, in English.
+    """
+    found = {path.stem: _of_file(path, count, random.Random(f"{seed} {path.stem}")) for path in files}
+    words = [word for texts in found.values() for text in texts for word in re.findall(r"\b[a-z]{3,}\b", text)]
+    for name, make in MADE.items():
+        draw = random.Random(f"{seed} {name}")
+        made = dict.fromkeys(make(draw, words or ["word"]) for _ in range(2 * count))
+        found[f"made:{name}"] = list(made)[:count]
+    for name, texts in (("docstrings", _docstrings()), ("licences", _licences())):
+        every = sorted(set(texts))
+        found[f"made:{name}"] = random.Random(f"{seed} {name}").sample(every, min(count, len(every)))
+    return {kind: texts for kind, texts in found.items() if texts}
+
+
+def _of_file(path: Path, count: int, draw: random.Random) -> list[str]:
+    rows = path.read_text(encoding="utf-8").splitlines()
+    found: dict[str, None] = {}
+    for line in draw.sample(rows, len(rows)):
+        row = json.loads(line)
+        for name in _FIELDS:
+            if isinstance(row.get(name), str) and row[name].strip():
+                found[passage(row[name], draw)] = None
+        if len(found) >= count:
+            break
+    return draw.sample(every := list(found), min(count, len(every)))
+
+
+def passage(text: str, draw: random.Random) -> str:
+    """A text, or where it is long some of its sentences."""
+    if len(text) <= _LONG:
+        return text
+    spans = list(split_sentences(text[:20_000]))
+    first = draw.randrange(len(spans))
+    last = min(len(spans), first + draw.choice(_PASSAGES)) - 1
+    return text[spans[first][0] : spans[last][1]]
+
+
+def _answer(draw: random.Random, words: list[str]) -> str:
+    word = draw.choice(words)
+    return draw.choice((word, word.capitalize(), f"{word}.", f"{word.capitalize()}.", f"the {word}", "Yes.", "No."))
+
+
+def _question(draw: random.Random, words: list[str]) -> str:
+    asked = draw.choice(
+        ("What is {}?", "How much is the {}?", "who is {}", "Where is my {}?", "why {}?", "Is it {}?", "{}?", "when {}")
+    )
+    return asked.format(draw.choice(words))
+
+
+_UNITS = "kg|km|m|cm|g|%|°C|mg|ml|l|GB|MB|kW|mph|km/h|years|hours|min|days|people|points|dollars|miles".split("|")
+
+
+def _amount(draw: random.Random) -> str:
+    number = draw.choice((draw.randint(0, 99), draw.randint(100, 9999), round(draw.random() * 100, 2)))
+    written = draw.choice((f"{number:,}", f"{number}", f"{number:.1f}", f"-{number}"))
+    return draw.choice((written, f"{written} {draw.choice(_UNITS)}", f"{draw.choice('$€£')}{written}"))
+
+
+def _number(draw: random.Random, words: list[str]) -> str:
+    year, month, day, hour = draw.randint(1800, 2030), draw.randint(1, 12), draw.randint(1, 28), draw.randint(0, 23)
+    dates = (f"{year}", f"{year}-{month:02}-{day:02}", f"{month}/{day}/{year}", f"{hour}:{day:02}", f"{hour % 12 + 1} a.m.")
+    one, other = _amount(draw), draw.choice((_amount(draw), draw.choice(dates)))
+    return draw.choice(
+        (one, other, f"{draw.choice(words)}: {one}", f"{draw.choice(words)} {one} {other}", f"{one} to {other}")
+    )
+
+
+def _product(draw: random.Random, words: list[str]) -> str:
+    """A name as of a product: a brand, a model, a size."""
+    brand = "".join(draw.choice(words) for _ in range(draw.choice((1, 1, 2))))[:12]
+    brand = draw.choice((brand.capitalize(), brand.upper(), brand.title()))
+    letters = "".join(draw.choices(string.ascii_uppercase, k=draw.randint(1, 3)))
+    model = draw.choice((f"{letters}{draw.randint(1, 9999)}", f"{letters}-{draw.randint(10, 999)}", str(draw.randint(1, 20))))
+    rest = draw.choice(("Pro", "Plus", "Mini", "Max", "Air", "Lite", *map(str.capitalize, draw.sample(words, 3))))
+    parts = (brand, draw.choice((model, "")), rest, draw.choice((_amount(draw), "", draw.choice(words))))
+    return " ".join(part for part in parts if part)
+
+
+def _table(draw: random.Random, words: list[str]) -> str:
+    """A few rows of a table: in Markdown, by commas or tabs, or as names and values."""
+    heads = [draw.choice(words).capitalize() for _ in range(draw.randint(2, 4))]
+    rows = [[draw.choice((draw.choice(words), _amount(draw))) for _ in heads] for _ in range(draw.randint(1, 4))]
+    kind = draw.choice(("markdown", "comma", "tab", "names"))
+    if kind == "names":
+        return draw.choice(("\n", "; ")).join(f"{head}: {one}" for row in rows for head, one in zip(heads, row, strict=True))
+    if kind == "markdown":
+        lines = [heads, ["---"] * len(heads), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join({"comma": ",", "tab": "\t"}[kind].join(line) for line in [heads, *rows])
+
+
+def _items(draw: random.Random, words: list[str]) -> str:
+    """A list of a few words each."""
+    mark = draw.choice(("- ", "* ", "• ", ""))
+    lines = [" ".join(draw.choices(words, k=draw.randint(1, 4))) for _ in range(draw.randint(2, 5))]
+    return draw.choice(("\n", "\n", ", ")).join(mark + line for line in lines)
+
+
+def _contact(draw: random.Random, words: list[str]) -> str:
+    """A sentence with an address of the web or of mail."""
+    name, host = draw.choice(words), draw.choice(words)
+    address = draw.choice(
+        (f"https://www.{host}.com/{name}", f"{name}@{host}.org", f"{host}.co.uk", f"{name}.{host}@{host}.com")
+    )
+    said = draw.choice(("See {} for details.", "Write to {}.", "More at {}", "Contact: {}", "You find the form at {}."))
+    return said.format(address)
+
+
+MADE: dict[str, Callable[[random.Random, list[str]], str]] = {
+    "answers": _answer,
+    "questions": _question,
+    "numbers": _number,
+    "products": _product,
+    "tables": _table,
+    "lists": _items,
+    "addresses": _contact,
+}
+
+
+def _docstrings() -> Iterator[str]:
+    """First paragraphs of the standard library's docstrings: English about code."""
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module):
+                first = (ast.get_docstring(node) or "").partition("\n\n")[0].strip()
+                if len(first.split()) >= 6:
+                    yield " ".join(first.split())
+
+
+def _licences() -> Iterator[str]:
+    """Sentences of the licences of installed packages: legal English."""
+    for text in dict.fromkeys(_licence_texts()):
+        for start, end in split_sentences(text[:20_000]):
+            sentence = " ".join(text[start:end].split())
+            if len(sentence.split()) >= 8 and sentence.isascii() and sentence[0].isalnum():
+                yield sentence[:1000]
+
+
+def _licence_texts() -> Iterator[str]:
+    for distribution in sorted(distributions(), key=_name):
+        for file in distribution.files or []:
+            if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")) and not file.suffix == ".py":
+                path: Any = file.locate()
+                if Path(path).is_file():
+                    yield Path(path).read_text(encoding="utf-8", errors="ignore")
+
+
+def _name(distribution: Any) -> str:
+    return str(distribution.metadata["Name"]).lower()

@@ -24,37 +24,44 @@ _LONG = 400  # characters of a text that is taken whole; of a longer one some se
 _PASSAGES = (1, 1, 3, 8)  # sentences of it, as whole documents are read
 
 
-def readable(count: int, seed: int, files: Sequence[Path]) -> dict[str, list[str]]:
-    """Up to `count` texts of each kind, none twice.
+Pair = tuple[str, str]
+
+
+def readable(count: int, seed: int, files: Sequence[Path]) -> dict[str, list[Pair]]:
+    """Up to `count` pairs of each kind; what is no pair by itself stands beside another of its kind.
 
     Args:
-        count (`int`): Texts of a kind.
+        count (`int`): Pairs of a kind.
         seed (`int`): Of what is drawn.
         files (`Sequence[Path]`): JSONL files of pairs, texts, or sources and claims, in English.
     """
     found = {path.stem: _of_file(path, count, random.Random(f"{seed} {path.stem}")) for path in files}
-    words = [word for texts in found.values() for text in texts for word in re.findall(r"\b[a-z]{3,}\b", text)]
+    texts = [text for pairs in found.values() for pair in pairs for text in pair]
+    words = [word for text in texts for word in re.findall(r"\b[a-z]{3,}\b", text)] or ["word"]
     for name, make in MADE.items():
         draw = random.Random(f"{seed} {name}")
-        made = dict.fromkeys(make(draw, words or ["word"]) for _ in range(2 * count))
-        found[f"made:{name}"] = list(made)[:count]
-    for name, texts in (("docstrings", _docstrings()), ("licences", _licences())):
-        every = sorted(set(texts))
-        found[f"made:{name}"] = random.Random(f"{seed} {name}").sample(every, min(count, len(every)))
-    return {kind: texts for kind, texts in found.items() if texts}
+        made = list(dict.fromkeys(make(draw, words) for _ in range(4 * count)))
+        found[f"made:{name}"] = paired(made)[:count]
+    for name, every in (("docstrings", sorted(set(_docstrings()))), ("licences", sorted(set(_licences())))):
+        some = random.Random(f"{seed} {name}").sample(every, min(2 * count, len(every)))
+        found[f"made:{name}"] = paired(some)
+    return {kind: pairs for kind, pairs in found.items() if pairs}
 
 
-def _of_file(path: Path, count: int, draw: random.Random) -> list[str]:
-    rows = path.read_text(encoding="utf-8").splitlines()
-    found: dict[str, None] = {}
-    for line in draw.sample(rows, len(rows)):
-        row = json.loads(line)
-        for name in _FIELDS:
-            if isinstance(row.get(name), str) and row[name].strip():
-                found[passage(row[name], draw)] = None
-        if len(found) >= count:
-            break
-    return draw.sample(every := list(found), min(count, len(every)))
+def paired(texts: Sequence[str]) -> list[Pair]:
+    """Texts side by side, the first with the second and so on."""
+    return list(zip(texts[::2], texts[1::2], strict=False))
+
+
+def _of_file(path: Path, count: int, draw: random.Random) -> list[Pair]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in draw.sample(lines, min(2 * count, len(lines)))]
+    found = [
+        [passage(row[name], draw) for name in _FIELDS if str(row.get(name) or "").strip()] for row in rows
+    ]
+    if all(len(texts) >= 2 for texts in found):
+        return [(texts[0], texts[1]) for texts in found][:count]
+    return paired([texts[0] for texts in found if texts])
 
 
 def passage(text: str, draw: random.Random) -> str:
@@ -69,17 +76,31 @@ def passage(text: str, draw: random.Random) -> str:
 
 def _answer(draw: random.Random, words: list[str]) -> str:
     word = draw.choice(words)
-    return draw.choice((word, word.capitalize(), f"{word}.", f"{word.capitalize()}.", f"the {word}", "Yes.", "No."))
+    return draw.choice(
+        (word, word.capitalize(), f"{word}.", f"{word.capitalize()}.", f"the {word}", "Yes.", "No.")
+    )
 
 
 def _question(draw: random.Random, words: list[str]) -> str:
     asked = draw.choice(
-        ("What is {}?", "How much is the {}?", "who is {}", "Where is my {}?", "why {}?", "Is it {}?", "{}?", "when {}")
+        (
+            "What is {}?",
+            "How much is the {}?",
+            "who is {}",
+            "Where is my {}?",
+            "why {}?",
+            "Is it {}?",
+            "{}?",
+            "when {}",
+        )
     )
     return asked.format(draw.choice(words))
 
 
-_UNITS = "kg|km|m|cm|g|%|°C|mg|ml|l|GB|MB|kW|mph|km/h|years|hours|min|days|people|points|dollars|miles".split("|")
+_UNITS = (
+    *("kg", "km", "m", "cm", "g", "%", "°C", "mg", "ml", "l", "GB", "MB", "kW", "mph", "km/h", "years"),
+    *("hours", "min", "days", "people", "points", "dollars", "miles"),
+)
 
 
 def _amount(draw: random.Random) -> str:
@@ -89,11 +110,28 @@ def _amount(draw: random.Random) -> str:
 
 
 def _number(draw: random.Random, words: list[str]) -> str:
-    year, month, day, hour = draw.randint(1800, 2030), draw.randint(1, 12), draw.randint(1, 28), draw.randint(0, 23)
-    dates = (f"{year}", f"{year}-{month:02}-{day:02}", f"{month}/{day}/{year}", f"{hour}:{day:02}", f"{hour % 12 + 1} a.m.")
+    year, month, day, hour = (
+        draw.randint(1800, 2030),
+        draw.randint(1, 12),
+        draw.randint(1, 28),
+        draw.randint(0, 23),
+    )
+    dates = (
+        f"{year}",
+        f"{year}-{month:02}-{day:02}",
+        f"{month}/{day}/{year}",
+        f"{hour}:{day:02}",
+        f"{hour % 12 + 1} a.m.",
+    )
     one, other = _amount(draw), draw.choice((_amount(draw), draw.choice(dates)))
     return draw.choice(
-        (one, other, f"{draw.choice(words)}: {one}", f"{draw.choice(words)} {one} {other}", f"{one} to {other}")
+        (
+            one,
+            other,
+            f"{draw.choice(words)}: {one}",
+            f"{draw.choice(words)} {one} {other}",
+            f"{one} to {other}",
+        )
     )
 
 
@@ -102,8 +140,12 @@ def _product(draw: random.Random, words: list[str]) -> str:
     brand = "".join(draw.choice(words) for _ in range(draw.choice((1, 1, 2))))[:12]
     brand = draw.choice((brand.capitalize(), brand.upper(), brand.title()))
     letters = "".join(draw.choices(string.ascii_uppercase, k=draw.randint(1, 3)))
-    model = draw.choice((f"{letters}{draw.randint(1, 9999)}", f"{letters}-{draw.randint(10, 999)}", str(draw.randint(1, 20))))
-    rest = draw.choice(("Pro", "Plus", "Mini", "Max", "Air", "Lite", *map(str.capitalize, draw.sample(words, 3))))
+    model = draw.choice(
+        (f"{letters}{draw.randint(1, 9999)}", f"{letters}-{draw.randint(10, 999)}", str(draw.randint(1, 20)))
+    )
+    rest = draw.choice(
+        ("Pro", "Plus", "Mini", "Max", "Air", "Lite", *map(str.capitalize, draw.sample(words, 3)))
+    )
     parts = (brand, draw.choice((model, "")), rest, draw.choice((_amount(draw), "", draw.choice(words))))
     return " ".join(part for part in parts if part)
 
@@ -111,10 +153,14 @@ def _product(draw: random.Random, words: list[str]) -> str:
 def _table(draw: random.Random, words: list[str]) -> str:
     """A few rows of a table: in Markdown, by commas or tabs, or as names and values."""
     heads = [draw.choice(words).capitalize() for _ in range(draw.randint(2, 4))]
-    rows = [[draw.choice((draw.choice(words), _amount(draw))) for _ in heads] for _ in range(draw.randint(1, 4))]
+    rows = [
+        [draw.choice((draw.choice(words), _amount(draw))) for _ in heads] for _ in range(draw.randint(1, 4))
+    ]
     kind = draw.choice(("markdown", "comma", "tab", "names"))
     if kind == "names":
-        return draw.choice(("\n", "; ")).join(f"{head}: {one}" for row in rows for head, one in zip(heads, row, strict=True))
+        return draw.choice(("\n", "; ")).join(
+            f"{head}: {one}" for row in rows for head, one in zip(heads, row, strict=True)
+        )
     if kind == "markdown":
         lines = [heads, ["---"] * len(heads), *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -134,7 +180,9 @@ def _contact(draw: random.Random, words: list[str]) -> str:
     address = draw.choice(
         (f"https://www.{host}.com/{name}", f"{name}@{host}.org", f"{host}.co.uk", f"{name}.{host}@{host}.com")
     )
-    said = draw.choice(("See {} for details.", "Write to {}.", "More at {}", "Contact: {}", "You find the form at {}."))
+    said = draw.choice(
+        ("See {} for details.", "Write to {}.", "More at {}", "Contact: {}", "You find the form at {}.")
+    )
     return said.format(address)
 
 
@@ -175,7 +223,7 @@ def _licences() -> Iterator[str]:
 def _licence_texts() -> Iterator[str]:
     for distribution in sorted(distributions(), key=_name):
         for file in distribution.files or []:
-            if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")) and not file.suffix == ".py":
+            if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")) and file.suffix != ".py":
                 path: Any = file.locate()
                 if Path(path).is_file():
                     yield Path(path).read_text(encoding="utf-8", errors="ignore")

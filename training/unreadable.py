@@ -20,6 +20,15 @@ from pathlib import Path
 
 # Regional catalogues count as their language, so that one left out is left out whole.
 _SAME_LANGUAGE = {"nb": "no", "nn": "no"}
+# Languages so near to each other that one tells the other: left out together.
+_RELATIVES = tuple(
+    names.split()
+    for names in (
+        *("da no sv is", "de lb nl af fy", "es pt gl ca ast it ia io eo", "cs sk hsb dsb pl", "bs hr sl sr"),
+        *("be bg mk ru uk", "kk ky tg tt mn os udm", "az tk tr uz", "ar fa ckb ug ur", "hi mr ne", "id ms"),
+        *("et fi", "lt lv", "ga gd", "br cy"),
+    )
+)
 SHORTEST = 16  # characters of a message or a piece of code: a word or two can be a name in any language
 _MESSAGES = (2, 3)  # at most so many in a row, for texts of different lengths
 
@@ -32,7 +41,9 @@ def installed(package: str) -> Path:
     """
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise FileNotFoundError(f"{package} is not installed: run `pip install {package}`, or name its folder.")
+        raise FileNotFoundError(
+            f"{package} is not installed: run `pip install {package}`, or name its folder."
+        )
     return Path(found.origin).parent
 
 
@@ -62,6 +73,12 @@ def english(count: int, seed: int, catalogues: Path) -> list[str]:
     """The English side of the same catalogues: what tells the languages is then not their subject."""
     texts = dict.fromkeys(text for _, originals in messages(catalogues).values() for text in originals)
     return _joined(list(texts), count, random.Random(f"{seed} english"))
+
+
+def group_of(kind: str) -> str:
+    """What a kind is left out together with: languages of a family, all else alone."""
+    name = kind.removeprefix("language:")
+    return next((f"language:{group[0]}" for group in _RELATIVES if name in group), kind)
 
 
 def messages(catalogues: Path) -> dict[str, tuple[list[str], list[str]]]:
@@ -112,7 +129,7 @@ def _is_translated(text: str, original: str) -> bool:
 
 def _joined(texts: list[str], count: int, draw: random.Random) -> list[str]:
     """Texts in any order, some alone, some two or three in a row."""
-    texts, rows = draw.sample(texts, len(texts)), []
+    texts, rows = draw.sample(texts, len(texts)), list[str]()
     while texts and len(rows) < count:
         size = draw.choice((1, 1, *_MESSAGES))
         rows.append(" ".join(texts[:size]))
@@ -137,7 +154,9 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     return sorted(path for path in deep if not {"test", "tests", "locale", "i18n"} & set(path.parts))
 
 
-_COMMENTS = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*|<!--.*?-->|\{#.*?#\}|\{%\s*comment.*?endcomment\s*%\}", re.DOTALL)
+_COMMENTS = re.compile(
+    r"/\*.*?\*/|(?<!:)//[^\n]*|<!--.*?-->|\{#.*?#\}|\{%\s*comment.*?endcomment\s*%\}", re.DOTALL
+)
 
 
 def _code(folder: Path, suffix: str) -> list[list[str]]:
@@ -159,7 +178,11 @@ def _python_lines(text: str) -> list[str]:
         return []
     lines = text.splitlines()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
             for row in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[row] = ""
     return [line.partition("  # ")[0] for line in lines if not line.lstrip().startswith("#")]
@@ -223,6 +246,27 @@ def _shuffled(draw: random.Random, sentences: list[str]) -> str:
     return "".join(" " if one == " " else next(letters) for one in text)
 
 
+def _mixed(draw: random.Random, _: list[str]) -> str:
+    """Letters and digits, as of passwords and keys."""
+    signs = draw.choice((_SMALL, _SMALL.upper(), _SMALL + _SMALL.upper())) + "0123456789" * 2
+    return draw.choice(" -_:").join(
+        "".join(draw.choices(signs, k=draw.randint(4, 12))) for _ in range(draw.randint(3, 9))
+    )
+
+
+def _digits(draw: random.Random, _: list[str]) -> str:
+    """Digits without end, which are no number of anything."""
+    return draw.choice(("", " ", ".", ":")).join(
+        "".join(draw.choices("0123456789", k=draw.randint(3, 9))) for _ in range(draw.randint(6, 20))
+    )
+
+
+def _escaped(draw: random.Random, sentences: list[str]) -> str:
+    """A sentence as bytes are written out where something went wrong."""
+    form = draw.choice(("\\x{:02x}", "%{:02X}", "&#{};", "\\u{:04x}"))
+    return "".join(map(form.format, draw.choice(sentences).encode()[: draw.randint(8, 40)]))
+
+
 def _symbols(draw: random.Random, _: list[str]) -> str:
     words = ("".join(draw.choices(_SIGNS, k=draw.randint(1, 6))) for _ in range(draw.randint(6, 20)))
     return " ".join(words)
@@ -239,6 +283,9 @@ NOISE: dict[str, Callable[[random.Random, list[str]], str]] = {
     "keys": _keys,
     "base64": _base64,
     "hex": _hex,
+    "mixed": _mixed,
+    "digits": _digits,
+    "escaped": _escaped,
     "bytes": _bytes,
     "shuffled": _shuffled,
     "symbols": _symbols,

@@ -5,7 +5,8 @@
 Learns from English (`readable.py`: the JSONL files in the folders of `--data`, and what is made) and from
 other languages, source code and noise (`unreadable.py`, whose languages come from the message catalogues of
 Django: `pip install django`, or `--messages FOLDER`). The files in the folders of `--measure` are measured
-alone. Texts are encoded by the frozen base alone and in pairs, as the checkpoint's encodings ask for.
+alone. Of a base that reads other languages too, name them: `--reads de fr` counts them as readable. Texts are
+encoded by the frozen base alone and in pairs, as the checkpoint's encodings ask for.
 
 What is reported of a kind comes from weights and a threshold that saw neither it nor, of a language, its
 relatives: kinds are dealt into folds anew for each seed. Writes `familiarity.safetensors` into the
@@ -44,7 +45,7 @@ FILE = "familiarity.safetensors"
 FOLDS = 5
 ALLOWED = 0.005  # share of readable text, a mean over kinds left out, that the threshold calls unreadable
 DECAY = 3e-3  # of the weights of what is normalised: less fits kinds of English that it has seen too closely
-SHARES = {"english": 0.5, "language": 0.3, "code": 0.12, "noise": 0.08}  # of all in the fit
+SHARES = {"readable": 0.5, "language": 0.3, "code": 0.12, "noise": 0.08}  # of all in the fit
 _AT_ONCE = 48  # texts or pairs
 
 
@@ -78,7 +79,7 @@ class Kind:
 def family_of(name: str) -> str:
     """Which of `SHARES` a kind belongs to."""
     family = name.partition(":")[0]
-    return family if family in SHARES else "english"
+    return family if family in SHARES else "readable"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -147,14 +148,22 @@ def _kinds(pipe: Any, layer: int, args: argparse.Namespace) -> Iterator[Kind]:
     learnt["made:catalogues"] = paired(english(2 * args.pairs, seed, messages))
     sentences = [text for pairs in learnt.values() for pair in pairs for text in pair if len(text) > 40]
     odd = unreadable(args.pairs, seed, messages, sentences)
-    learnt |= {name: pairs for name, texts in odd.items() if (pairs := paired(texts))}
+    learnt |= {_as_read(name, args.reads): pairs for name, texts in odd.items() if (pairs := paired(texts))}
     measured = {path.stem: path for path in _files(args.measure) if path.stem not in learnt}
     others = readable(args.pairs, seed, list(measured.values()))
     everything = learnt | {name: others[name] for name in measured if name in others}
     for name, pairs in tqdm(everything.items(), unit="kind", disable=None):
         sides, undecided = encoded(pipe, pairs, layer)
         wordless = [not all(has_words(text, pipe.tokenizer) for text in pair) for pair in pairs]
-        yield Kind(name, name in learnt, pairs, sides, undecided, np.array(wordless))
+        yield Kind(
+            name, name in learnt and name not in args.without, pairs, sides, undecided, np.array(wordless)
+        )
+
+
+def _as_read(kind: str, languages: Collection[str]) -> str:
+    """The name of a kind: a language that the base reads is readable text."""
+    family, _, name = kind.partition(":")
+    return f"reads:{name}" if family == "language" and name in languages else kind
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:
@@ -221,7 +230,7 @@ def fit(kinds: Sequence[Kind]) -> Familiarity:
         for sides in kind.sides.values():
             texts = sides.flatten(0, 1).float()
             rows.append(texts)
-            known.append(torch.full((len(texts),), float(kind.family == "english")))
+            known.append(torch.full((len(texts),), float(kind.family == "readable")))
             share = SHARES[kind.family] / of_family / len(kind.sides) / len(texts)
             weights.append(torch.full((len(texts),), share))
     found, target, weight = torch.cat(rows), torch.cat(known), torch.cat(weights)
@@ -269,15 +278,15 @@ def cross_validated(kinds: Sequence[Kind], seed: int) -> dict[str, Any]:
             if kind.name in out:
                 folds[kind.name] = fold
                 scores[kind.name] = {one: head.of_statistics(sides) for one, sides in kind.sides.items()}
-    english = {kind.name for kind in kinds if kind.learns and kind.family == "english"}
+    read = {kind.name for kind in kinds if kind.learns and kind.family == "readable"}
     found = {}
     for kind in kinds:
-        others = [scores[name] for name in sorted(english) if folds[name] != folds[kind.name]]
+        others = [scores[name] for name in sorted(read) if folds[name] != folds[kind.name]]
         limit = threshold_of(others)
         found[kind.name] = {
             one: (score < limit).any(dim=1).numpy() for one, score in scores[kind.name].items()
         }
-    return {"threshold": threshold_of([scores[name] for name in sorted(english)]), "unread": found}
+    return {"threshold": threshold_of([scores[name] for name in sorted(read)]), "unread": found}
 
 
 def dealt(groups: Sequence[str], seed: int) -> dict[str, int]:
@@ -358,7 +367,7 @@ def table(results: dict[str, Any]) -> str:
     def order(item: tuple[str, dict[str, Any]]) -> tuple[int, float]:
         name, row = item
         family, shares = family_of(name), row[encodings[0]]
-        worst = -shares["unread"]["mean"] if family == "english" else shares["undecided"]["mean"]
+        worst = -shares["unread"]["mean"] if family == "readable" else shares["undecided"]["mean"]
         return list(SHARES).index(family), worst
 
     rows = sorted(results["kinds"].items(), key=order)

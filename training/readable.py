@@ -1,6 +1,6 @@
 """Text that an encoder of English reads, by kind: that of labelled sets, and short or formal text made here.
 
-    texts = readable(200, seed=1, files=[Path("snli.jsonl"), Path("banking.jsonl")])
+    texts = readable(200, seed=1, paths=[Path("snli.jsonl"), Path("banking.jsonl")])
     texts["snli"], texts["made:numbers"], texts["made:docstrings"]
 
 What looks odd to an encoder and yet is plain to read must be among it: a detector knows no other limits.
@@ -13,9 +13,10 @@ import re
 import string
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import distributions
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any
 
 from modernbert_nli.sentences import split_sentences
 
@@ -27,22 +28,22 @@ _PASSAGES = (1, 1, 3, 8)  # sentences of it, as whole documents are read
 Pair = tuple[str, str]
 
 
-def readable(count: int, seed: int, files: Sequence[Path]) -> dict[str, list[Pair]]:
+def readable(count: int, seed: int, paths: Sequence[Path]) -> dict[str, list[Pair]]:
     """Up to `count` pairs of each kind; what is no pair by itself stands beside another of its kind.
 
     Args:
         count (`int`): Pairs of a kind.
         seed (`int`): Of what is drawn.
-        files (`Sequence[Path]`): JSONL files of pairs, texts, or sources and claims, in English.
+        paths (`Sequence[Path]`): JSONL files of pairs, texts, or sources and claims, in English.
     """
-    found = {path.stem: _of_file(path, count, random.Random(f"{seed} {path.stem}")) for path in files}
+    found = {path.stem: _of_file(path, count, random.Random(f"{seed} {path.stem}")) for path in paths}
     texts = [text for pairs in found.values() for pair in pairs for text in pair]
     words = [word for text in texts for word in re.findall(r"\b[a-z]{3,}\b", text)] or ["word"]
     for name, make in MADE.items():
         draw = random.Random(f"{seed} {name}")
         made = list(dict.fromkeys(make(draw, words) for _ in range(4 * count)))
         found[f"made:{name}"] = paired(made)[:count]
-    for name, every in (("docstrings", sorted(set(_docstrings()))), ("licences", sorted(set(_licences())))):
+    for name, every in (("docstrings", _docstrings()), ("licences", _licences())):
         some = random.Random(f"{seed} {name}").sample(every, min(2 * count, len(every)))
         found[f"made:{name}"] = paired(some)
     return {kind: pairs for kind, pairs in found.items() if pairs}
@@ -197,8 +198,10 @@ MADE: dict[str, Callable[[random.Random, list[str]], str]] = {
 }
 
 
-def _docstrings() -> Iterator[str]:
+@cache
+def _docstrings() -> list[str]:
     """First paragraphs of the standard library's docstrings: English about code."""
+    found: dict[str, None] = {}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         try:
             tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
@@ -206,28 +209,32 @@ def _docstrings() -> Iterator[str]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module):
-                first = (ast.get_docstring(node) or "").partition("\n\n")[0].strip()
-                if len(first.split()) >= 6:
-                    yield " ".join(first.split())
+                words = (ast.get_docstring(node) or "").partition("\n\n")[0].split()
+                if len(words) >= 6:
+                    found[" ".join(words)] = None
+    return list(found)
 
 
-def _licences() -> Iterator[str]:
-    """Sentences of the licences of installed packages: legal English."""
-    for text in dict.fromkeys(_licence_texts()):
-        for start, end in split_sentences(text[:20_000]):
-            sentence = " ".join(text[start:end].split())
-            if len(sentence.split()) >= 8 and sentence.isascii() and sentence[0].isalnum():
-                yield sentence[:1000]
+# Of this project's dependencies, so that what is drawn does not depend on what else is installed.
+_LICENSED = ("numpy", "scipy", "torch", "pyarrow", "transformers")
 
 
-def _licence_texts() -> Iterator[str]:
-    for distribution in sorted(distributions(), key=_name):
-        for file in distribution.files or []:
-            if file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING")) and file.suffix != ".py":
-                path: Any = file.locate()
-                if Path(path).is_file():
-                    yield Path(path).read_text(encoding="utf-8", errors="ignore")
+@cache
+def _licences() -> list[str]:
+    """Sentences of licences: legal English."""
+    found: dict[str, None] = {}
+    for path in (Path(sysconfig.get_path("stdlib")) / "LICENSE.txt", *_licence_files()):
+        text = path.read_text(encoding="utf-8", errors="ignore")[:40_000] if path.is_file() else ""
+        for start, end in split_sentences(text):
+            words = text[start:end].split()
+            if len(words) >= 8 and all(map(str.isascii, words)) and words[0][0].isalnum():
+                found[" ".join(words)[:_LONG]] = None
+    return list(found)
 
 
-def _name(distribution: Any) -> str:
-    return str(distribution.metadata["Name"]).lower()
+def _licence_files() -> Iterator[Path]:
+    for name in _LICENSED:
+        with suppress(PackageNotFoundError):
+            for file in sorted(files(name) or [], key=str):
+                if file.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE")) and file.suffix != ".py":
+                    yield Path(str(file.locate()))

@@ -14,7 +14,7 @@ import re
 import struct
 import sysconfig
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,6 +159,7 @@ _COMMENTS = re.compile(
 )
 
 
+@cache
 def _code(folder: Path, suffix: str) -> list[list[str]]:
     """Files as their lines, without comments and docstrings, which are English."""
     sources = []

@@ -34,7 +34,7 @@ from modernbert_nli.familiarity import statistics as statistics_of
 from modernbert_nli.guards import readable as has_words
 from modernbert_nli.guards import verbatim, veto
 from modernbert_nli.heads import HYPOTHESIS, PREMISE
-from modernbert_nli.tokenization import encode_pairs, max_pair_length
+from modernbert_nli.tokenization import max_pair_length
 from training.readable import Pair, paired, readable
 from training.resume import write_aside
 from training.unreadable import english, group_of, installed, unreadable
@@ -94,6 +94,16 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--measure", type=Path, nargs="*", default=[], help="the same, measured alone")
     parser.add_argument("--messages", type=Path, help="folder of Django, by default the one installed")
+    parser.add_argument(
+        "--reads",
+        nargs="*",
+        default=[],
+        metavar="LANGUAGE",
+        help="beside English, as of a base of many: de fr",
+    )
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="KIND", help="not to learn from, measured alone: code:css"
+    )
     parser.add_argument(
         "--layer", type=int, help="by default the deepest that all encodings read, but the last"
     )
@@ -196,8 +206,15 @@ def _in_one_sequence(model: Any, pairs: Sequence[Pair], place: int) -> torch.Ten
     order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))
     for start in range(0, len(order), _AT_ONCE):
         rows = order[start : start + _AT_ONCE]
-        batch = encode_pairs(model.tokenizer, [pairs[row] for row in rows], window)
-        inputs = model.tokenizer.pad(batch, return_tensors="pt")
+        premises, hypotheses = zip(*(pairs[row] for row in rows), strict=True)
+        inputs = model.tokenizer(
+            *(list(premises), list(hypotheses)),
+            padding=True,
+            truncation=True,  # of either side: some code is one long line
+            max_length=window,
+            split_special_tokens=True,
+            return_tensors="pt",
+        )
         states = model.encoder_states(dict(inputs), "joint")[:, place]
         segments = model._segments(inputs["input_ids"], inputs["attention_mask"])
         sides = [statistics_of(states, segments == side) for side in (PREMISE, HYPOTHESIS)]

@@ -22,6 +22,7 @@ from modernbert_nli.sentences import split_sentences
 
 _FIELDS = ("premise", "hypothesis", "text", "source", "claim")
 _LONG = 400  # characters of a text that is taken whole; of a longer one some sentences
+_NAME = re.compile(r"\b[A-Z][a-zà-ž]+(?:[ -][A-Z][a-zà-ž]+)+")
 _PASSAGES = (1, 1, 3, 8)  # sentences of it, as whole documents are read
 
 
@@ -43,6 +44,12 @@ def readable(count: int, seed: int, paths: Sequence[Path]) -> dict[str, list[Pai
         draw = random.Random(f"{seed} {name}")
         made = list(dict.fromkeys(make(draw, words) for _ in range(4 * count)))
         found[f"made:{name}"] = paired(made)[:count]
+    names = sorted({name for text in texts for name in _NAME.findall(text)})
+    draw = random.Random(f"{seed} names")
+    found["made:names"] = paired(draw.sample(names, min(2 * count, len(names))))
+    draw = random.Random(f"{seed} misspelled")
+    short = [text for text in texts if 20 <= len(text) <= 150] or words
+    found["made:misspelled"] = paired([misspelled(draw.choice(short), draw) for _ in range(2 * count)])
     for name, every in (("docstrings", _docstrings()), ("licences", _licences())):
         some = random.Random(f"{seed} {name}").sample(every, min(2 * count, len(every)))
         found[f"made:{name}"] = paired(some)
@@ -73,6 +80,20 @@ def passage(text: str, draw: random.Random) -> str:
     first = draw.randrange(len(spans))
     last = min(len(spans), first + draw.choice(_PASSAGES)) - 1
     return text[spans[first][0] : spans[last][1]]
+
+
+_CHAT = {"you": "u", "are": "r", "please": "pls", "because": "bcz", "thanks": "thx", "and": "n", "for": "4"}
+
+
+def misspelled(text: str, draw: random.Random) -> str:
+    """A text as typed in haste: in small letters, words shortened, letters lost, doubled or exchanged."""
+    words = [_CHAT.get(word, word) if draw.random() < 0.5 else word for word in text.lower().split()]
+    for row, word in enumerate(words):
+        if len(word) > 3 and draw.random() < 0.2:
+            place = draw.randrange(1, len(word) - 1)
+            one, two, rest = word[:place], word[place], word[place + 1 :]
+            words[row] = draw.choice((one + rest, one + two + two + rest, one + rest[:1] + two + rest[1:]))
+    return " ".join(words).rstrip(".") if draw.random() < 0.7 else " ".join(words)
 
 
 def _answer(draw: random.Random, words: list[str]) -> str:
@@ -138,8 +159,8 @@ def _number(draw: random.Random, words: list[str]) -> str:
 
 def _product(draw: random.Random, words: list[str]) -> str:
     """A name as of a product: a brand, a model, a size."""
-    brand = "".join(draw.choice(words) for _ in range(draw.choice((1, 1, 2))))[:12]
-    brand = draw.choice((brand.capitalize(), brand.upper(), brand.title()))
+    brand = draw.choice((draw.choice(words), "".join(map(str.capitalize, draw.sample(words, 2)))))
+    brand = draw.choice((brand[:1].upper() + brand[1:], brand.upper()))
     letters = "".join(draw.choices(string.ascii_uppercase, k=draw.randint(1, 3)))
     model = draw.choice(
         (f"{letters}{draw.randint(1, 9999)}", f"{letters}-{draw.randint(10, 999)}", str(draw.randint(1, 20)))

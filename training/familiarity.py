@@ -44,7 +44,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 FILE = "familiarity.safetensors"
 FOLDS = 5
 ALLOWED = 0.005  # share of readable text, a mean over kinds left out, that the threshold calls unreadable
-DECAY = 3e-3  # of the weights of what is normalised: less fits kinds of English that it has seen too closely
+DECAY = 1e-2  # of the weights of what is normalised: less fits kinds of English that it has seen too closely
 SHARES = {"readable": 0.5, "language": 0.3, "code": 0.12, "noise": 0.08}  # of all in the fit
 _AT_ONCE = 48  # texts or pairs
 

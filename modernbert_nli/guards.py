@@ -173,6 +173,8 @@ def veto(premise: str, hypothesis: str, label: str, tokenizer: Any) -> str | Non
     """
     if not (readable(premise, tokenizer) and readable(hypothesis, tokenizer)):
         return UNREADABLE
+    if label == ENTAILMENT and excepted(premise, hypothesis):
+        return OPPOSITE
     found = difference(premise, hypothesis)
     if label in (ENTAILMENT, CONTRADICTION):
         theirs, ours = unknown(premise, tokenizer), unknown(hypothesis, tokenizer)
@@ -327,7 +329,30 @@ _OPPOSITES = [
     )
 ]
 _CRITICAL = _NEGATIONS.union(*_OPPOSITES)
+# What a sentence makes an exception of: the first word after these that is no article or preposition.
+_EXCEPTION = re.compile(
+    r"(?:\b(?:except(?:ing)?(?: for)?|excluding|apart from|aside from|other than|but (?:not|no|never)"
+    r"|lack(?:s|ing)?|rather than|instead of|without)|, not) "
+    r"(?:(?:an?|the|any|its|their|his|her|in|on|of|for|at|to|by) )*([^\W_][\w'-]*)",
+    re.IGNORECASE,
+)
 _APART = _CRITICAL.union(_LIGHT, _MONTHS, _CALENDAR, _NUMBERS, _POWERS, _UNITS)
+
+
+def excepted(premise: str, hypothesis: str) -> bool:
+    """Whether a hypothesis speaks of what its premise makes an exception of, as if it did not.
+
+    "Parts are covered, but not labour.", "All staff except interns …": what the rest of the premise says of
+    others does not hold of these.
+    """
+    exceptions = _EXCEPTION.findall(premise)
+    if not exceptions or _EXCEPTION.search(hypothesis):
+        return False
+    ours = set(terms(hypothesis))
+    if ours & _NEGATIONS:
+        return False
+    elsewhere = set(terms(_EXCEPTION.sub(" ", premise)))
+    return any(term in ours - elsewhere - _LIGHT for name in exceptions for term in terms(name))
 
 
 def difference(premise: str, hypothesis: str) -> str | None:

@@ -21,6 +21,7 @@ from modernbert_nli.guards import (
     UNCERTAIN,
     UNREADABLE,
     difference,
+    excepted,
     is_question,
     level,
     readable,
@@ -393,3 +394,31 @@ def test_calibration_and_evaluation_see_what_users_get(quick):
     for judged in calibrate.judge(quick, pairs).values():
         assert judged.uncertainty.tolist() == [1.0, 0.0]
         assert judged.errors.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("premise", "hypothesis", "expected"),
+    [
+        ("The warranty covers parts but not labour.", "The warranty covers labour.", True),
+        ("The warranty covers parts but not labour.", "The warranty covers parts.", False),
+        ("The warranty covers parts but not labour.", "The warranty does not cover labour.", False),
+        ("All staff except interns get a bonus.", "Interns get a bonus.", True),
+        ("All staff except interns get a bonus.", "Staff get a bonus.", False),
+        ("The museum is open daily except on Mondays.", "The museum is open on Monday.", True),
+        ("We take cards, not cheques.", "We take cheques.", True),
+        ("The hotel has a pool but lacks a gym.", "The hotel has a gym.", True),
+        ("It comes with a case rather than a strap.", "It comes with a strap.", True),
+        ("Dogs may come in, apart from the kitchen. Cats love the kitchen.", "Cats love the kitchen.", False),
+        ("A man without a hat sits on the bench.", "A man sits on the bench.", False),
+        ("You can pay without an account.", "You can pay without an account.", False),
+    ],
+)
+def test_what_is_excepted_is_not_entailed(premise, hypothesis, expected):
+    """By what the sentence says of the others."""
+    assert excepted(premise, hypothesis) is expected
+
+
+def test_an_exception_leaves_entailment_undecided(quick):
+    """Whatever the heads say; another label they may give."""
+    result = quick("All staff except interns get a bonus.", "Interns get a bonus.", threshold=1.0)
+    assert result["label"] != "entailment" or (result["abstain"] and result["reason"] == OPPOSITE)

@@ -41,7 +41,7 @@ _START = '''"""Starts the page with the model of this Space."""
 
 import sys
 
-from ..page.command import main
+from modernbert_nli.page.command import main
 
 sys.exit(main(["--model", "{model_id}", "--revision", "{revision}"]))
 '''

@@ -1,6 +1,6 @@
 """Faithfulness of answers in Haystack, without an LLM.
 
-    from .haystack_nli import NliFaithfulnessEvaluator
+    from modernbert_nli.integrations.haystack_nli import NliFaithfulnessEvaluator
 
     evaluator = NliFaithfulnessEvaluator()
     evaluator.run(contexts=[["The bridge opened in 1932."]], predicted_answers=["The bridge opened in 1932."])

@@ -1,6 +1,6 @@
 """A LangChain step that checks an answer against the documents it came from, without an LLM.
 
-    from .langchain_nli import NliCheck
+    from modernbert_nli.integrations.langchain_nli import NliCheck
 
     chain = {"answer": answering, "documents": retriever} | NliCheck()
     NliCheck().invoke({"answer": "It opened in 1932.", "documents": ["It was built in 1932."]})

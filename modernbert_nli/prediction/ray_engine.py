@@ -1,7 +1,7 @@
 """The same decisions on a Ray cluster: files of pairs, or a step of a Ray Data pipeline of one's own.
 
     import ray
-    from .ray_engine import NliBatch
+    from modernbert_nli.prediction.ray_engine import NliBatch
 
     pairs = ray.data.read_parquet("s3://bucket/pairs/")
     decided = pairs.map_batches(NliBatch, batch_format="pyarrow", batch_size=256, concurrency=8, num_gpus=1)

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -303,6 +304,8 @@ def test_tokens_stand_where_python_says(asked, portable):
         expected = token_places(portable.tokenizer, text)
         assert len(found) == len(expected), text
         for word in re.finditer(r"\w+|[^\w\s]", text):
+            if unicodedata.category(word[0][0])[0] in "MC":  # which the tokenizer takes away
+                continue
             start, end = units[word.start()], units[word.end()]
             ours = [row for row, (a, b) in enumerate(found) if a < end and b > start]
             theirs = [row for row, (a, b) in enumerate(expected) if a < word.end() and b > word.start()]

@@ -294,7 +294,8 @@ def test_tokens_stand_where_python_says(asked, portable):
     """Of each word which tokens are in it, also beside what the tokenizer does not know."""
     texts = [pair[0][:400] for pair in judged_pairs()[::4]]
     texts += [text for text in ODD[:-1] if "[SEP]" not in text]
-    texts = [text for text in texts if "\u00ad" not in text]  # after which the tokenizer's own places shift
+    # After what the tokenizer takes apart or away, its own places shift.
+    texts = [text for text in texts if "\u00ad" not in text and unicodedata.is_normalized("NFKD", text)]
     code = """async texts => {
         const { model } = await import(`${location.origin}/page.js`);
         return texts.map(text => JSON.parse(model.tokens.read(text)).places);

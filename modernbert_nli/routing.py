@@ -285,10 +285,8 @@ def _threshold(
     several: bool,
 ) -> float:
     """The uncertainty of a route from which to decline: the caller's, else the checkpoint's."""
-    if threshold is not None and target_risk is not None:
-        raise ValueError("Give `threshold` or `target_risk`, not both: each says where to decline.")
     if threshold is not None:
-        pipe.own_threshold(threshold)  # checks it
+        pipe.own_threshold(threshold, target_risk)  # refuses one that cannot be meant, and both together
     if target_risk is None:
         return threshold if threshold is not None else FITS if several else entry["threshold"]
     if several:
@@ -318,6 +316,7 @@ def evidence_of(
         yield _joint_evidence(pipe, kept, texts, known, entry, alike)
         return
     prepared = _prepared(pipe, kept, known, alike)
+    limit = pipe.limit(encoding)
     ours = known_texts(pipe.model, texts) if hasattr(texts, "offsets") else kept.read(texts)
     count, some = len(known.names), alike and len(known.names) > JUDGED
     size = 1 if some else max(1, PAIRS_AT_ONCE // count)
@@ -329,7 +328,7 @@ def evidence_of(
             rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
             others = prepared.some(rows[0])
         output = judge_every(pipe.model, premises, others)
-        flat = pipe.decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), pipe.threshold)
+        flat = pipe.decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
         step = output.logits.shape[1]
         judged = [flat[first : first + step] for first in range(0, len(flat), step)]
         yield evidence_from(output.logits, pipe.model.config.label2id, rows=rows, **cosines), judged

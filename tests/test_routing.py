@@ -45,6 +45,9 @@ def quick(minilm):
     return model.as_pipeline(device="cpu")
 
 
+CROWD = [f"matter number {number}" for number in range(JUDGED + 1)]
+
+
 def one(fits, among, **options):
     (result,) = routes(Decision(torch.tensor([fits]), torch.tensor([among])), "ab", **options)
     return result
@@ -316,6 +319,17 @@ def labelled(tmp_path):
 def calibrated(folder, base, *more):
     words = ["--routes", folder / "texts.jsonl", "--categories", folder / "categories.json", "--base", base]
     return calibrate.main(list(map(str, ["--model", folder / "checkpoint", *words, *more])))
+
+
+def test_a_risk_of_pairs_is_looked_up_once_for_all_texts(quick, monkeypatch):
+    """It digests all weights and asks the base, and each text with many categories is a batch of its own."""
+    calls = []
+    monkeypatch.setattr(type(quick), "threshold_for", lambda self, *how: calls.append(how) or 0.5)
+    pipe = quick.model.as_pipeline(device="cpu", target_risk=0.1)
+    calls.clear()
+    routed = pipe.route(["Where is my parcel?", "I like jazz.", "The train is late."], CROWD)
+    assert len(routed) == 3
+    assert calls == [(0.1, "separate", None)]
 
 
 def test_a_risk_of_wrong_routes_is_promised(labelled, tiny_modernbert, capsys, monkeypatch):

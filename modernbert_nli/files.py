@@ -33,8 +33,11 @@ def folder_aside(folder: Path) -> Iterator[Path]:
     aside.rename(folder)
 
 
-def move_into(aside: Path, folder: Path) -> None:
-    """Put each file of a folder into its place in another: no reader finds half a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in aside.iterdir():
-        path.replace(folder / path.name)
+def require_new(folder: Path, otherwise: str = "remove it") -> None:
+    """Raise an `InputError` where a folder is to be written and something is there already.
+
+    Args:
+        otherwise (`str`): What else than naming a new folder the user may do.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not empty: name a new folder, or {otherwise}.")

@@ -45,7 +45,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import InputError, folder_aside, write_aside
+from ..files import InputError, folder_aside, require_new, write_aside
 from ..options import add_options, check_options, parser_of, pipeline_of, run
 from ..prediction.pair_files import open_rows
 from ..prediction.route_command import read_categories
@@ -362,8 +362,8 @@ def calibrate_routes(
 def _check_output(model: str, output: Path | None) -> None:
     if output is None and not Path(model).is_dir():
         raise InputError(f"{model!r} is no folder: say by --output where its calibrated copy goes.")
-    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not empty: name a new folder, or calibrate in place.")
+    if output is not None:
+        require_new(output, "calibrate in place")
 
 
 def _write_config(folder: Path, changes: dict[str, Any]) -> None:

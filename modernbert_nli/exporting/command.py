@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import InputError, folder_aside, write_aside
+from ..files import folder_aside, require_new, write_aside
 from ..options import add_options, check_options, parser_of, run
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
@@ -58,8 +58,7 @@ def export(args: argparse.Namespace) -> str:
     from .card import section
 
     output: Path = args.output
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not empty: name a new folder, or remove it.")
+    require_new(output)
     model = load_pipeline(args.model, args.base, args.revision, device="cpu").model
     with folder_aside(output) as aside:
         model.save_pretrained(aside)

@@ -38,7 +38,7 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from ..files import folder_aside
+from ..files import folder_aside, require_new
 from ..options import parser_of, run
 from ..repository import ROOT
 from .assemble import STALE, assemble
@@ -161,7 +161,7 @@ def _repositories(args: argparse.Namespace) -> dict[str, str]:
 
 def render_only(args: argparse.Namespace) -> str:
     """Write what would be published into a folder: what it is, and what is missing."""
-    _check_new(args.dry_run)
+    require_new(args.dry_run)
     with folder_aside(args.dry_run) as aside:
         gaps = prepare(args, aside)[1]
     files = [path for path in sorted(args.dry_run.rglob("*")) if path.is_file()]
@@ -269,7 +269,7 @@ def publish_space(args: argparse.Namespace) -> str:
 
     api = HfApi()
     if args.dry_run:
-        _check_new(args.dry_run)
+        require_new(args.dry_run)
     else:
         check_token(api)
     commit = commit_of(api, args.repo_id, args.revision or "main")
@@ -305,7 +305,7 @@ def publish_static(args: argparse.Namespace) -> str:
     from .static import no_other_page, write_static
 
     if args.dry_run:
-        _check_new(args.dry_run)
+        require_new(args.dry_run)
         with folder_aside(args.dry_run) as aside:
             paths = write_static(aside, args.model, args.repo_id)
         rows = _sizes(args.dry_run, paths)
@@ -335,7 +335,7 @@ def convert_legacy(args: argparse.Namespace) -> str:
     from ..configuration_modernbert_nli import DEFAULT_BASE
     from .legacy import convert
 
-    _check_new(args.output)
+    require_new(args.output)
     base = args.base_model or DEFAULT_BASE
     difference = convert(args.from_legacy, args.output, base, args.base_revision, args.base)
     return (
@@ -366,8 +366,3 @@ def _no_other_model(api: HfApi, repo_id: str, config: dict[str, Any]) -> Callabl
             )
 
     return check
-
-
-def _check_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not empty: name a new folder, or remove it.")

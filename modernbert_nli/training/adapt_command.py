@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..files import InputError, folder_aside
+from ..files import folder_aside, require_new
 from ..options import CONSOLE, add_options, check_options, parser_of, pipeline_of, run
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
@@ -56,8 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _adapt(args: argparse.Namespace) -> None:
-    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
-        raise InputError(f"{args.output} exists and is not empty: name a new folder, or remove it.")
+    require_new(args.output)
     if args.routes:
         from ..calibrating.command import load_routes
 

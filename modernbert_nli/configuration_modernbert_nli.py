@@ -108,7 +108,7 @@ class ModernBertNliConfig(PretrainedConfig):
         routing (`dict`, *optional*):
             By encoding, how `route` decides: see `routing.py`.
         adaptation (`dict`, *optional*):
-            What is known of heads that `nli.adapt` made: see `learning.py`.
+            What is known of heads that `nli.adapt` made: see `adapting.py`.
         adapter (`dict`, *optional*):
             Which layers of the base have a low-rank update for NLI: see `lora.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
@@ -277,7 +277,7 @@ class ModernBertNliConfig(PretrainedConfig):
                 "premise and hypothesis cannot be told apart. Take another base."
             )
         if base_model_folder:
-            config._base_override = (base_model_folder, None)
+            config.take_base_from(base_model_folder, None)
         return config
 
     @property
@@ -351,7 +351,7 @@ class ModernBertNliConfig(PretrainedConfig):
         result = super().from_dict(config_dict, **kwargs)
         config = result[0] if isinstance(result, tuple) else result
         if name is not None:
-            config._base_override = (str(name), revision)
+            config.take_base_from(str(name), revision)
         elif revision is not None:
             config.base_model_revision = revision
         # Read by an installed package, a checkpoint gets the package's pipeline too, not that of its own.

@@ -7,7 +7,7 @@
 
 The latter is `conclude(summary(tokens, segments))`: a summary of the pair, of one size for all pairs, and
 what is concluded from it. A few labelled pairs can teach no more than to conclude otherwise: see
-`adaptation.py`.
+`adapting.py`.
 
 The linear layer to the labels is the same for all families. An abstention head reads the hidden vector and
 the logits (`ErrorHead`), or judges the states once more by itself (`OpinionHead`).

@@ -73,13 +73,13 @@ class ModelTexts:
         return self._snapshot is not None and self._snapshot.shows(model)
 
     def encode(self, texts: Sequence[str], cut: bool = True) -> TokenStates:
-        """As `model.encode`, which is asked for those texts alone that are not kept."""
+        """As `separate.encode`, which is asked for those texts alone that are not kept."""
         ids = token_ids(self._model, texts, cut)
         states = _through(self._states, ids, partial(encode_ids, self._model))
         return gathered(self._model, [states[row] for row in ids])
 
     def read(self, texts: Sequence[str], batch_size: int = 32, cut: bool = True) -> list[Text]:
-        """As `model.read`, which is asked for those texts alone that are not kept."""
+        """As `separate.read`, which is asked for those texts alone that are not kept."""
         ids = token_ids(self._model, texts, cut)
         known = self.project(ids, batch_size)
         return [known[row] for row in ids]

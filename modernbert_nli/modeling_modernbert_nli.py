@@ -339,6 +339,7 @@ class ModernBertNliModel(PreTrainedModel):
     def run_encoder(
         self, inputs: dict[str, Any], encoding: str, whole: bool
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """States of the layers that the heads read and, if `whole`, the last ones of the plain base."""
         layers = self.config.encoder_layers[encoding]
         if self.adapter is None:
             return layer_states(self.encoder, layers, inputs, self.is_hooked, whole)
@@ -401,6 +402,7 @@ class ModernBertNliModel(PreTrainedModel):
         )
 
     def chosen_encoding(self, encoding: str | None) -> str:
+        """The encoding that the caller or the configuration chose; a ValueError where these heads lack it."""
         encoding = encoding or self.config.encoding
         if encoding not in self.config.encoder_layers:
             raise ValueError(
@@ -643,6 +645,7 @@ class ModernBertNliModel(PreTrainedModel):
         return {key: value for key, value in self.state_dict().items() if not key.startswith("encoder.")}
 
     def head_state(self) -> dict[str, torch.Tensor]:
+        """The heads' tensors by name, as in `model.safetensors`, wherever they are kept."""
         tensors = {}
         for key, value in self._own_state().items():
             if isinstance(value, torch.Tensor):

@@ -1,5 +1,5 @@
 // Tokens to states, and states to judgements: the graphs that export.py wrote, run by ONNX Runtime.
-// As `onnx_backend.py` and `texts.py`: each text is encoded once and kept.
+// As `onnx_backend.py` and `separate.py`: each text is encoded once and kept.
 
 import * as ort from "./vendor/onnxruntime-web/ort.wasm.bundle.min.mjs";
 import { normalized, sumOfRows } from "./numbers.js";

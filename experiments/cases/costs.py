@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from modernbert_nli.indexing.search import ask, nearest
 from modernbert_nli.indexing.store import PassageIndex
+from modernbert_nli.separate import read
 from modernbert_nli.training.report import MemoryWatch
 
 from ..setup import BATCH_SIZE, ROOT, WORK, Setup, in_batches, window_of
@@ -165,7 +166,7 @@ def passages(setup: Setup) -> list[Row]:
             seconds.append(time.perf_counter() - start)
             best += any(passage["text"] == premise for passage in found["supporting"])
             if shortlist is not None:
-                (known,) = nli.model.read([claim])
+                (known,) = read(nli.model, [claim])
                 among += number[premise] in nearest(index, known.vector, shortlist)
         rows.append(
             {

@@ -80,6 +80,17 @@ class Waiting:
         return [{"label": premise, "abstain": False} for premise, _ in pairs]
 
 
+def until_nobody_waits(client, opened, leaves: bool) -> None:
+    """A client leaves, or is told that there is no more time; the service has noted which."""
+    if leaves:
+        opened.close()
+    else:
+        assert b" 504 " in opened.recv(100)
+    status = "499" if leaves else "504"
+    while f'status="{status}"}} 1.0' not in client.get("/metrics").text:
+        pass
+
+
 def same(found: dict, expected: dict) -> None:
     """But for the rounding that another batch brings."""
     for key, value in expected.items():
@@ -236,13 +247,7 @@ def test_what_runs_ends_after_its_batch(leaves):
     with served(pipe, batch_size=8, timeout=HANGS if leaves else 0.05) as client:
         opened = connection(client, post("/judge", question))
         assert pipe.busy.wait(HANGS)
-        if leaves:
-            opened.close()
-        else:
-            assert b" 504 " in opened.recv(100)
-        status = "499" if leaves else "504"
-        while f'status="{status}"}} 1.0' not in client.get("/metrics").text:
-            pass
+        until_nobody_waits(client, opened, leaves)
         pipe.may.set()
         assert pipe.batches == [[("long", "x")] * 8]
     assert pipe.batches == [[("long", "x")] * 8]
@@ -267,13 +272,7 @@ def test_a_check_ends_within_a_few_pages(leaves, pipe):
     with served(Slow(), timeout=HANGS if leaves else 0.05) as client:
         opened = connection(client, post("/check", long))
         assert busy.wait(HANGS)
-        if leaves:
-            opened.close()
-        else:
-            assert b" 504 " in opened.recv(100)
-        status = "499" if leaves else "504"
-        while f'status="{status}"}} 1.0' not in client.get("/metrics").text:
-            pass
+        until_nobody_waits(client, opened, leaves)
         may.set()
     assert steps == ["a few pages"]  # of the many that the source has
 

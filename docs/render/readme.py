@@ -39,6 +39,7 @@ WRITTEN = {
     "routing": "routes",
     "documents": "documents",
     "windows": "windows/documents",
+    "check_cost": "check",
     "onnx": "decisions",
     "onnx_speed": "graphs",
     "onnx_speed_modernbert": "graphs-base",

@@ -20,7 +20,7 @@ import torch
 from transformers.utils import logging
 
 from .heads import label_loss
-from .replay import Home, Summaries
+from .replay import Home
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
 from .tokenization import as_pair, items_of, plain
 
@@ -86,12 +86,12 @@ class Pairs:
     """Labelled pairs as the heads summarise them.
 
     Args:
-        summaries (`dict[str, Summaries]`): By encoding.
+        summaries (`dict[str, torch.Tensor]`): By encoding, (pairs, size).
         labels (`torch.LongTensor` of shape `(pairs,)`): Classes; `num_labels` for "any but entailment".
         premises (`Sequence[str]`): What pairs are kept together by.
     """
 
-    summaries: dict[str, Summaries]
+    summaries: dict[str, torch.Tensor]
     labels: torch.Tensor
     premises: Sequence[str]
 
@@ -202,22 +202,14 @@ def beside(model: Any, heads: Any) -> Any:
     return own
 
 
-def conclude(model: Any, summaries: Summaries) -> Any:
+def conclude(model: Any, summaries: torch.Tensor) -> Any:
     """[`ModernBertNliOutput`] of summarised pairs."""
-    hidden = model.nli_hidden.conclude(summaries["nli"])
-    return model.conclude(
-        hidden, *(model.abstention_head.conclude(summaries[name]) for name in _opinion(model))
-    )
-
-
-def _opinion(model: Any) -> list[str]:
-    return ["opinion"] if model.config.abstention_type == "opinion" else []
+    return model.conclude(model.nli_hidden.conclude(summaries))
 
 
 def _trained(model: Any) -> list[torch.nn.Parameter]:
-    """An error head stays: what it knows of errors it has from thousands of pairs."""
+    """Not the abstention head's: what it knows of errors it has from thousands of pairs."""
     parts = [*model.nli_hidden.concluding, model.nli_output]
-    parts += [part for _ in _opinion(model) for part in model.abstention_head.concluding]
     return [parameter for part in parts for parameter in part.parameters()]
 
 
@@ -245,16 +237,11 @@ def _learnt(
         for batch in rows[torch.randperm(len(rows), generator=draw)].split(BATCH):
             losses = []
             for summaries in pairs.summaries.values():
-                for logits in _opinions(heads, {name: values[batch] for name, values in summaries.items()}):
-                    losses.append(label_loss(logits, pairs.labels[batch], entailment))
+                losses.append(label_loss(_logits(heads, summaries[batch]), pairs.labels[batch], entailment))
             for summaries, before in replayed:
-                some = torch.randint(len(before[0]), (BATCH,), generator=draw)
-                for logits, known in zip(
-                    _opinions(heads, {name: values[some] for name, values in summaries.items()}),
-                    before,
-                    strict=True,
-                ):
-                    losses.append(REPLAY * -(known[some] * logits.log_softmax(dim=-1)).sum(dim=-1).mean())
+                some = torch.randint(len(before), (BATCH,), generator=draw)
+                log_probs = _logits(heads, summaries[some]).log_softmax(dim=-1)
+                losses.append(REPLAY * -(before[some] * log_probs).sum(dim=-1).mean())
             optimizer.zero_grad()
             torch.stack(losses).sum().backward()
             optimizer.step()
@@ -264,20 +251,17 @@ def _learnt(
     return heads
 
 
-def _opinions(heads: Any, summaries: Summaries) -> list[torch.Tensor]:
-    """Logits of the NLI head, and of an abstention head that has an opinion."""
-    logits = heads.nli_output(heads.nli_hidden.conclude(summaries["nli"]))
-    return [logits, *(heads.abstention_head.conclude(summaries[name]) for name in _opinion(heads))]
+def _logits(heads: Any, summaries: torch.Tensor) -> torch.Tensor:
+    return heads.nli_output(heads.nli_hidden.conclude(summaries))
 
 
 @torch.no_grad()
-def _replayed(start: Any, home: Home | None, fold: int | None) -> list[tuple[Summaries, list[torch.Tensor]]]:
+def _replayed(start: Any, home: Home | None, fold: int | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """By encoding, summaries of home but a fold, and what the start makes of them."""
     found = []
     for encoding, summaries in home.summaries.items() if home is not None else ():
         kept = _fold_of_home(home, encoding) != (-1 if fold is None else fold)
-        part = {name: values[kept] for name, values in summaries.items()}
-        found.append((part, [logits.softmax(dim=-1) for logits in _opinions(start, part)]))
+        found.append((summaries[kept], _logits(start, summaries[kept]).softmax(dim=-1)))
     return found
 
 
@@ -377,18 +361,16 @@ def _cross_validate(start: Any, pairs: Pairs, home: Home | None, seed: int) -> _
             for encoding, summaries in home.summaries.items():
                 here, labels = _fold_of_home(home, encoding) == fold, home.labels[encoding]
                 with torch.no_grad():
-                    logits = conclude(
-                        heads, {name: values[here] for name, values in summaries.items()}
-                    ).logits
+                    logits = conclude(heads, summaries[here]).logits
                 right = at_home[strength].setdefault(encoding, torch.zeros(len(labels), dtype=torch.bool))
                 right[here] = ~wrong(logits, labels[here], entailment)
     return _Crossed(pairs, entailment, said, at_home)
 
 
 @torch.no_grad()
-def _note(said: dict[str, torch.Tensor], heads: Any, summaries: Summaries, here: torch.Tensor) -> None:
+def _note(said: dict[str, torch.Tensor], heads: Any, summaries: torch.Tensor, here: torch.Tensor) -> None:
     """Put what heads say of some pairs beside what others say of the rest."""
-    output = conclude(heads, {name: values[here] for name, values in summaries.items()})
+    output = conclude(heads, summaries[here])
     for name in ("logits", "uncertainty"):
         values = output[name]
         said.setdefault(name, values.new_zeros(len(here), *values.shape[1:]))[here] = values
@@ -496,7 +478,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
 
 def summaries_of(
     pipe: Any, pairs: Sequence[tuple[str, str]], batch_size: int = READING
-) -> dict[str, Summaries]:
+) -> dict[str, torch.Tensor]:
     """Pairs as the heads of a pipeline summarise them, in every encoding that they know.
 
     Raises:
@@ -508,12 +490,14 @@ def summaries_of(
     }
 
 
-def _summaries_in(pipe: Any, pairs: Sequence[tuple[str, str]], encoding: str, batch_size: int) -> Summaries:
+def _summaries_in(
+    pipe: Any, pairs: Sequence[tuple[str, str]], encoding: str, batch_size: int
+) -> torch.Tensor:
     tokens = pipe.preprocess(list(pairs), encoding=encoding)
     tokens.pop("truncated")
     lengths = torch.tensor([len(ids) for ids in tokens["input_ids"]])
     order = lengths.argsort(stable=True)
-    parts: dict[str, list[torch.Tensor]] = {}
+    parts: list[torch.Tensor] = []
     bar = logging.tqdm(
         total=len(order), desc=f"reading, {encoding}", unit="pair", leave=False, disable=len(order) < 500
     )
@@ -521,8 +505,6 @@ def _summaries_in(pipe: Any, pairs: Sequence[tuple[str, str]], encoding: str, ba
         for rows in order.split(batch_size):
             batch = {key: [values[row] for row in rows.tolist()] for key, values in tokens.items()}
             padded = pipe.tokenizer.pad(batch, return_tensors="pt").to(pipe.model.device)
-            for name, values in pipe.model.summaries(**padded, encoding=encoding).items():
-                parts.setdefault(name, []).append(values.float().cpu())
+            parts.append(pipe.model.summaries(**padded, encoding=encoding).float().cpu())
             bar.update(len(rows))
-    place = order.argsort()
-    return {name: torch.cat(values)[place] for name, values in parts.items()}
+    return torch.cat(parts)[order.argsort()]

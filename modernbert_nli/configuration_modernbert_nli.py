@@ -25,13 +25,8 @@ AUTO_MAP = {
 }
 CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipeline", "pt": ["AutoModel"]}}
 
-# Widths of alignment, comparison and abstention head, by the latter's type and whether the base is narrow.
-_SIZES = {
-    ("error", True): (256, 224, 128),
-    ("error", False): (224, 160, 128),
-    ("opinion", True): (224, 192, 104),
-    ("opinion", False): (192, 144, 80),
-}
+# Widths of alignment and comparison, on a narrow base and on a wide one.
+_NARROW, _WIDE = (256, 224), (224, 160)
 
 # Arguments that say where a checkpoint is, and how to reach it.
 LOCATION = ("cache_dir", "local_files_only", "token", "proxies", "revision", "subfolder")
@@ -84,15 +79,9 @@ class ModernBertNliConfig(PretrainedConfig):
             Width of the NLI head's hidden vector; defaults to 512 for the CLS head, to 256 for alignment.
         alignment_size, comparison_size (`int`, *optional*):
             Width in which the alignment head aligns tokens, and width of its comparisons. The defaults depend
-            on the width of the base and on `abstention_type`: all heads together have at most 600,000
-            parameters up to a width of 1,024.
-        abstention_type (`"error"` or `"opinion"`, *optional*, defaults to `"error"`):
-            What the abstention head predicts: `"error"`, from the NLI head's hidden vector and logits, if it
-            errs, as the published one does; `"opinion"`, from the states, the label itself, as an auxiliary
-            classifier: an answer is uncertain to which it gives little probability. For alignment alone.
-        abstention_hidden_size (`int`, *optional*):
-            Width of the abstention head: 128 for errors; for an opinion 104 on a base of width 512 at most,
-            else 80.
+            on the width of the base: all heads together have at most 600,000 parameters up to a width of
+            1,024.
+        abstention_hidden_size (`int`, *optional*, defaults to 128): Width of the abstention head.
         head_dropout (`float`, *optional*, defaults to 0.1): Dropout of the heads.
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
@@ -131,8 +120,7 @@ class ModernBertNliConfig(PretrainedConfig):
         nli_hidden_size: int | None = None,
         alignment_size: int | None = None,
         comparison_size: int | None = None,
-        abstention_type: Literal["error", "opinion"] = "error",
-        abstention_hidden_size: int | None = None,
+        abstention_hidden_size: int = 128,
         head_dropout: float = 0.1,
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
@@ -173,15 +161,15 @@ class ModernBertNliConfig(PretrainedConfig):
         self.encoder_layers = encoder_layers or _default_layers(head_type, encoder_config.num_hidden_layers)
         self.encoding = encoding
         self.check_layers()
-        if abstention_type not in ("error", "opinion"):
-            raise ValueError(f"`abstention_type` must be 'error' or 'opinion', got {abstention_type!r}.")
-        if abstention_type == "opinion" and head_type == "cls":
-            raise ValueError("An opinion compares aligned tokens: it needs `head_type='alignment'`.")
-        self.abstention_type = abstention_type
-        sizes = _SIZES[abstention_type, encoder_config.hidden_size <= 512]
+        if (kind := kwargs.pop("abstention_type", "error")) != "error":  # of version 0.2
+            raise ValueError(
+                f"These heads abstain by an auxiliary classifier (`abstention_type={kind!r}`), which only "
+                "version 0.2 reads: train them anew, or load them with that."
+            )
+        sizes = _NARROW if encoder_config.hidden_size <= 512 else _WIDE
         self.alignment_size = alignment_size or sizes[0]
         self.comparison_size = comparison_size or sizes[1]
-        self.abstention_hidden_size = abstention_hidden_size or sizes[2]
+        self.abstention_hidden_size = abstention_hidden_size
         self.nli_hidden_size = nli_hidden_size or (512 if head_type == "cls" else 256)
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight

@@ -9,8 +9,8 @@ The latter is `conclude(summary(tokens, segments))`: a summary of the pair, of o
 what is concluded from it. A few labelled pairs can teach no more than to conclude otherwise: see
 `adapting.py`.
 
-The linear layer to the labels is the same for all families. An abstention head reads the hidden vector and
-the logits (`ErrorHead`), or judges the states once more by itself (`OpinionHead`).
+The linear layer to the labels is the same for all families, and so is the abstention head (`ErrorHead`),
+which reads the hidden vector and the logits.
 """
 
 from collections.abc import Sequence
@@ -104,15 +104,12 @@ class AlignmentHead(nn.Module):
 
     Args:
         config (`ModernBertNliConfig`): The configuration.
-        size (`int`, *optional*): Width of everything, instead of the configuration's three.
     """
 
-    def __init__(self, config: PretrainedConfig, size: int | None = None):
+    def __init__(self, config: PretrainedConfig):
         super().__init__()
         dropout = config.head_dropout
-        alignment_size = size or config.alignment_size
-        comparison_size = size or config.comparison_size
-        hidden_size = size or config.nli_hidden_size
+        alignment_size, comparison_size = config.alignment_size, config.comparison_size
         self.layer_weights = LayerMix(config.encoder_layers)
         self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), Dropout(dropout))
         self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
@@ -120,8 +117,8 @@ class AlignmentHead(nn.Module):
             nn.Linear(4 * alignment_size, comparison_size), nn.GELU(), Dropout(dropout)
         )
         self.aggregation = nn.Sequential(
-            nn.Linear(4 * comparison_size, hidden_size),
-            nn.LayerNorm(hidden_size),
+            nn.Linear(4 * comparison_size, config.nli_hidden_size),
+            nn.LayerNorm(config.nli_hidden_size),
             nn.GELU(),
             Dropout(dropout),
         )
@@ -206,27 +203,6 @@ class ErrorHead(nn.Sequential):
         )
 
 
-class OpinionHead(AlignmentHead):
-    """A second, smaller alignment head, trained apart from the first: how sure is *it* of the answer?
-
-    It judges the pair anew instead of predicting errors: what one classifier cannot know of its own mistakes,
-    the disagreement with another shows (Lakshminarayanan et al. 2017, arXiv:1612.01474). It may learn from
-    pairs of domains that the NLI head never saw.
-    """
-
-    def __init__(self, config: PretrainedConfig):
-        super().__init__(config, config.abstention_hidden_size)
-        self.output = nn.Linear(config.abstention_hidden_size, config.num_labels)
-
-    def conclude(self, summary: torch.Tensor) -> torch.Tensor:
-        """Logits of the labels, (batch, num_labels)."""
-        return self.output(super().conclude(summary))
-
-    @property
-    def concluding(self) -> list[nn.Module]:
-        return [*super().concluding, self.output]
-
-
 def is_plain(linear: nn.Module) -> bool:
     """Whether its weight is all that there is to it: no adapter, quantization, hook or forward of others."""
     hooked = linear._forward_hooks or linear._forward_pre_hooks or "forward" in vars(linear)
@@ -234,20 +210,6 @@ def is_plain(linear: nn.Module) -> bool:
 
 
 HEADS: dict[str, type[nn.Module]] = {"cls": ClsHead, "alignment": AlignmentHead}
-ABSTENTION_HEADS: dict[str, type[nn.Module]] = {"error": ErrorHead, "opinion": OpinionHead}
-
-
-def doubt(opinion: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """The disagreement with an opinion: log-probabilities that answers are right and wrong, (batch, 2).
-
-    Args:
-        opinion (`torch.Tensor` of shape `(batch, num_labels)`): Logits of an `OpinionHead`.
-        answers (`torch.LongTensor` of shape `(batch,)`): Classes.
-    """
-    log_probs = opinion.log_softmax(dim=-1)
-    chosen = functional.one_hot(answers, opinion.shape[-1]).bool()
-    right = log_probs.masked_fill(~chosen, -torch.inf).logsumexp(dim=-1)
-    return torch.stack([right, log_probs.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)], dim=-1)
 
 
 def first_tokens(states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:

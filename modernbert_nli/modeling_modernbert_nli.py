@@ -36,7 +36,7 @@ from .encoder import (
     runs_graphs,
 )
 from .fingerprint import HOW, changed_base, fingerprint_of, heads_digest, require_base, stale, tokens_of
-from .heads import ABSTENTION_HEADS, HEADS, HYPOTHESIS, PREMISE, doubt, first_tokens
+from .heads import HEADS, HYPOTHESIS, PREMISE, ErrorHead, first_tokens
 from .tokenization import TokenizerMismatch
 
 if TYPE_CHECKING:
@@ -74,8 +74,6 @@ class ModernBertNliOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`): Of entailment, neutral, contradiction.
         abstention_logits (`torch.FloatTensor` of shape `(batch, 2)`): Of confident, uncertain.
         uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards.
-        opinion_logits (`torch.FloatTensor` of shape `(batch, num_labels)`, *optional*):
-            Of an abstention head that is an auxiliary classifier, with an opinion of its own on the labels.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The base's own, where asked for.
     """
 
@@ -84,7 +82,6 @@ class ModernBertNliOutput(ModelOutput):
     logits: Any = None
     abstention_logits: Any = None
     uncertainty: Any = None
-    opinion_logits: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -120,7 +117,7 @@ class ModernBertNliModel(PreTrainedModel):
         self.register_module("encoder", None)
         self.nli_hidden: Any = HEADS[config.head_type](config)
         self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
-        self.abstention_head: Any = ABSTENTION_HEADS[config.abstention_type](config)
+        self.abstention_head: Any = ErrorHead(config)
         self.adapter: Any = None
         if config.adapter:
             from .lora import LowRankAdapter
@@ -283,14 +280,11 @@ class ModernBertNliModel(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
         encoding: Encoding | None = None,
-    ) -> dict[str, torch.Tensor]:
+    ) -> torch.Tensor:
         """What the label of each pair is concluded from, `(batch, size)`: see `heads.py`.
 
         Args:
             input_ids, attention_mask, token_type_ids, encoding: As for `forward`.
-
-        Returns:
-            `dict`: `nli`, and `opinion` of an abstention head that has one.
         """
         if runs_graphs(self.encoder):
             raise ValueError("A graph gives no summaries: load the checkpoint without `backend` to adapt it.")
@@ -303,9 +297,7 @@ class ModernBertNliModel(PreTrainedModel):
             tokens, where = texts_of(self, input_ids, attention_mask)
         else:
             tokens, where, _ = self.read_joint(inputs, whole=False)
-        where = None if where is None else where.to(tokens.device)
-        parts = zip(("nli", "opinion"), self.parts(tokens), strict=False)
-        return {name: head.summary(own, where) for name, (head, own) in parts}
+        return self.nli_hidden.summary(tokens, None if where is None else where.to(tokens.device))
 
     # States to judgements ---------------------------------------------------------------------------------
 
@@ -362,43 +354,26 @@ class ModernBertNliModel(PreTrainedModel):
         return ModernBertNliOutput(**judged)
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
-        """States to what the heads make of each token alone, side by side, (batch, tokens, size)."""
-        states = [layer.to(self.heads_device) for layer in states]
-        tokens = self.nli_hidden.project(states, encoding)
-        if not self.has_opinion:
-            return tokens
-        return torch.cat([tokens, self.abstention_head.project(states, encoding)], dim=-1)
+        """States to what the NLI head makes of each token alone, (batch, tokens, size)."""
+        return self.nli_hidden.project([layer.to(self.heads_device) for layer in states], encoding)
 
     def judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
         """Projected tokens of pairs to logits and uncertainty."""
         segments = None if segments is None else segments.to(tokens.device)
-        (head, own), *rest = self.parts(tokens)
-        opinion = [head(theirs, segments) for head, theirs in rest]
-        return self.conclude(head(own, segments), *opinion)
+        return self.conclude(self.nli_hidden(tokens, segments))
 
-    def parts(self, tokens: torch.Tensor) -> list[tuple[Any, torch.Tensor]]:
-        """The heads that read the states, each with its part of the projected tokens."""
-        if not self.has_opinion:
-            return [(self.nli_hidden, tokens)]
-        own = self.config.alignment_size
-        return [(self.nli_hidden, tokens[..., :own]), (self.abstention_head, tokens[..., own:])]
-
-    def conclude(self, hidden: torch.Tensor, opinion: torch.Tensor | None = None) -> ModernBertNliOutput:
-        """Hidden vectors, and the abstention head's opinion if it has one, to logits and uncertainty."""
+    def conclude(self, hidden: torch.Tensor) -> ModernBertNliOutput:
+        """The NLI head's hidden vectors, `(batch, nli_hidden_size)`, to logits and uncertainty."""
         if torch.is_autocast_enabled(hidden.device.type):
             # In eight bits, many pairs would be equally uncertain.
             with torch.autocast(hidden.device.type, enabled=False):
-                return self.conclude(hidden.float(), None if opinion is None else opinion.float())
+                return self.conclude(hidden.float())
         logits = self.nli_output(hidden)
-        if opinion is not None:
-            abstention_logits = doubt(opinion, logits.argmax(dim=-1))
-        else:
-            abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
+        abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
         return ModernBertNliOutput(
             logits=logits,
             abstention_logits=abstention_logits,
             uncertainty=self.uncertainty(logits, abstention_logits),
-            opinion_logits=opinion,
         )
 
     def chosen_encoding(self, encoding: str | None) -> str:
@@ -428,10 +403,6 @@ class ModernBertNliModel(PreTrainedModel):
     def heads_dtype(self) -> torch.dtype:
         """In what the heads compute; of those that were quantised, in place, norms are left."""
         return next(tensor.dtype for tensor in self.head_tensors() if tensor.is_floating_point())
-
-    @property
-    def has_opinion(self) -> bool:
-        return self.config.abstention_type == "opinion"
 
     def uncertainty(self, logits: torch.Tensor, abstention_logits: torch.Tensor) -> torch.Tensor:
         """(batch,): how likely the label is wrong, as a mean of the abstention head and 1 - MaxProb."""

@@ -20,7 +20,7 @@ FILE = "home.safetensors"
 MOST_BYTES = 2**20
 _FORMAT = "modernbert_nli.home"
 
-Summaries = dict[str, torch.Tensor]  # by head, "nli" and, if it has an opinion, "opinion": (pairs, size)
+_HEAD = "nli"  # whose summaries a file holds
 
 
 @dataclass
@@ -28,13 +28,13 @@ class Home:
     """Pairs in one of their encodings each.
 
     Args:
-        summaries (`dict[str, Summaries]`): By encoding.
+        summaries (`dict[str, torch.Tensor]`): By encoding, (pairs, size).
         labels (`dict[str, torch.LongTensor]`): By encoding, (pairs,): classes, or `num_labels` for "any but
             entailment".
         summarised_by (`str`): See `summariser`.
     """
 
-    summaries: dict[str, Summaries]
+    summaries: dict[str, torch.Tensor]
     labels: dict[str, torch.Tensor]
     summarised_by: str
 
@@ -44,11 +44,10 @@ class Home:
     def save(self, folder: str | os.PathLike) -> None:
         """Write the file into the folder of a checkpoint, aside first."""
         tensors = {f"{encoding}.labels": labels.to(torch.int8) for encoding, labels in self.labels.items()}
-        for encoding, heads in self.summaries.items():
-            for name, values in heads.items():
-                scale = (values.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
-                tensors[f"{encoding}.{name}"] = (values / scale).round().to(torch.int8)
-                tensors[f"{encoding}.{name}.scale"] = scale.float()
+        for encoding, values in self.summaries.items():
+            scale = (values.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
+            tensors[f"{encoding}.{_HEAD}"] = (values / scale).round().to(torch.int8)
+            tensors[f"{encoding}.{_HEAD}.scale"] = scale.float()
         path = Path(folder) / FILE
         aside = path.with_name(f"{FILE}.partial")
         save_file(tensors, aside, {"format": _FORMAT, "summarised_by": self.summarised_by})
@@ -71,14 +70,12 @@ class Home:
             raise OSError(
                 f"{path} holds no sample of what heads learnt from: train them again, or remove it."
             )
-        summaries: dict[str, Summaries] = {}
-        labels = {}
-        for key, tensor in tensors.items():
-            encoding, _, name = key.partition(".")
-            if name == "labels":
-                labels[encoding] = tensor.long()
-            elif not name.endswith(".scale"):
-                summaries.setdefault(encoding, {})[name] = tensor.float() * tensors[f"{key}.scale"]
+        encodings = [key.partition(".")[0] for key in tensors if key.endswith(".labels")]
+        summaries = {
+            encoding: tensors[f"{encoding}.{_HEAD}"].float() * tensors[f"{encoding}.{_HEAD}.scale"]
+            for encoding in encodings
+        }
+        labels = {encoding: tensors[f"{encoding}.labels"].long() for encoding in encodings}
         return cls(summaries, labels, metadata["summarised_by"])
 
 
@@ -92,10 +89,7 @@ def summariser(heads: Mapping[str, torch.Tensor], config: Any) -> str:
     digest = hashlib.sha256(f"{config.head_type} {sorted(config.encoder_layers.items())}".encode())
     for name, tensor in sorted(heads.items()):
         part = name.split(".")
-        reads = part[0] == "nli_hidden" or (
-            part[0] == "abstention_head" and config.abstention_type == "opinion"
-        )
-        before = reads and config.head_type != "cls" and part[1] not in ("aggregation", "output")
+        before = part[0] == "nli_hidden" and config.head_type != "cls" and part[1] != "aggregation"
         if before or part[0] == "adapter":
             values = tensor.detach().cpu().float().contiguous().reshape(-1)
             digest.update(name.encode() + values.view(torch.uint8).numpy().tobytes())

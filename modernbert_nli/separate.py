@@ -26,18 +26,18 @@ Ids: TypeAlias = tuple[int, ...]  # the tokens of a text, special ones included
 
 
 class Known(NamedTuple):
-    """Texts that are to meet many others: prepared for each head, and the vector of each."""
+    """Texts that are to meet many others: prepared for the NLI head, and the vector of each."""
 
-    sides: tuple[Side, ...]
+    side: Side
     vectors: torch.Tensor
 
     def some(self, rows: torch.Tensor) -> "Known":
         """Some of the texts, by number."""
-        return Known(tuple(side.some(rows) for side in self.sides), self.vectors[rows])
+        return Known(self.side.some(rows), self.vectors[rows])
 
     @property
     def nbytes(self) -> int:
-        return self.vectors.nbytes + sum(part.nbytes for side in self.sides for part in side)
+        return self.vectors.nbytes + sum(part.nbytes for part in self.side)
 
 
 # Texts to states ------------------------------------------------------------------------------------------
@@ -200,8 +200,8 @@ def judge_texts(model: "ModernBertNliModel", pairs: Sequence[tuple[Text, Text]])
 def prepare(model: "ModernBertNliModel", texts: Sequence[Text]) -> Known:
     """Texts that are to meet many others, for `judge_every`."""
     padded, present = _padded(model, [text.tokens for text in texts])
-    sides = tuple(prepare_side(head, tokens, present) for head, tokens in model.parts(padded))
-    return Known(sides, torch.stack([text.vector for text in texts]))
+    side = prepare_side(model.nli_hidden, padded, present)
+    return Known(side, torch.stack([text.vector for text in texts]))
 
 
 @torch.no_grad()
@@ -211,15 +211,9 @@ def judge_every(model: "ModernBertNliModel", premises: Known, hypotheses: Known)
     Returns:
         [`ModernBertNliOutput`], with `(premises, hypotheses)` in the place of the batch.
     """
-    heads = (model.nli_hidden, model.abstention_head)[: len(premises.sides)]
-    if not all(map(shares, heads)):
+    if not shares(model.nli_hidden):
         return _judge_pair_by_pair(model, premises, hypotheses)
-    sides = list(zip(premises.sides, hypotheses.sides, strict=True))
-    hidden = cross(model.nli_hidden, *sides[0])
-    opinion = None
-    if len(sides) > 1:
-        opinion = model.abstention_head.output(cross(model.abstention_head, *sides[1]))
-    return model.conclude(hidden, opinion)
+    return model.conclude(cross(model.nli_hidden, premises.side, hypotheses.side))
 
 
 def tokens_at_once(model: "ModernBertNliModel") -> int:
@@ -268,8 +262,8 @@ def _judge_pair_by_pair(
     rows = torch.cartesian_prod(*(torch.arange(count) for count in counts)).unbind(dim=1)
     tokens, segments = [], []
     for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
-        tokens.append(torch.cat([side.tokens for side in known.sides], dim=-1)[some])
-        segments.append((known.sides[0].share[some] > 0) * number)
+        tokens.append(known.side.tokens[some])
+        segments.append((known.side.share[some] > 0) * number)
     output = model.judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1))
     return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
 

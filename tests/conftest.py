@@ -72,7 +72,7 @@ CORPUS = [
     "this example is about sports , politics and science",
     "The cat sleeps .",
 ]
-# The last: alignment, encoding texts alone unless told otherwise, with an opinion as its abstention head.
+# The last: alignment, encoding texts alone unless told otherwise.
 HEADS = ("cls", "alignment", "separate")
 PAIRS = [
     ("A man is eating food.", "Somebody eats."),
@@ -168,7 +168,7 @@ def _spread(model: torch.nn.Module) -> None:
 def head_arguments(heads: str) -> dict[str, str]:
     """Arguments of the configuration for one of `HEADS`."""
     if heads == "separate":
-        return {"head_type": "alignment", "encoding": "separate", "abstention_type": "opinion"}
+        return {"head_type": "alignment", "encoding": "separate"}
     return {"head_type": heads}
 
 

@@ -290,7 +290,7 @@ def test_the_sample_is_of_these_heads_alone(start, tiny_modernbert, tmp_path):
 def test_a_sample_that_cannot_be_read_is_named(start, tmp_path):
     """Truncated, or of another format."""
     whole = Home.load(f"{start}/{FILE}")
-    assert set(whole.summaries["joint"]) == {"nli", "opinion"}
+    assert whole.summaries["joint"].shape[0] == len(whole.labels["joint"])
     broken = tmp_path / FILE
     broken.write_bytes((tmp_path.parent / start / FILE).read_bytes()[:500])
     with pytest.raises(OSError, match="truncated"):

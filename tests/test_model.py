@@ -26,7 +26,7 @@ from transformers import (
 
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
-from modernbert_nli.training.on_states import heads_alone, judge_states
+from modernbert_nli.training.on_states import heads_alone
 
 MAX_ALIGNMENT_PARAMETERS = 600_000
 PUBLISHED_KEYS = {
@@ -172,8 +172,7 @@ def test_modes(model, batch):
 def test_no_mode_returns_everything(model, batch):
     """Without a mode, one pass returns states, both logits and uncertainty, in this order as a tuple."""
     output = model(**batch)
-    opinion = ["opinion_logits"] if model.config.abstention_type == "opinion" else []
-    assert list(output) == ["last_hidden_state", "logits", "abstention_logits", "uncertainty", *opinion]
+    assert list(output) == ["last_hidden_state", "logits", "abstention_logits", "uncertainty"]
     assert torch.equal(output[0], model(**batch, mode="late_interaction"))
     logits, abstention_logits = model(**batch, mode="abstention")
     assert_close(output.logits, logits)
@@ -198,53 +197,30 @@ def test_uncertainty_mixes_with_maxprob(model, batch, weight):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("abstention_type", ["error", "opinion"])
-def test_autocast_leaves_uncertainties_apart(tiny_modernbert, batch, abstention_type):
+def test_autocast_leaves_uncertainties_apart(tiny_modernbert, batch):
     """In full precision where heads compute in bfloat16, whose eight bits make many of them equal."""
-    model = make_model(tiny_modernbert, abstention_type=abstention_type)
+    model = make_model(tiny_modernbert)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(**batch)
     assert output.logits.dtype == output.uncertainty.dtype == torch.float32
     assert not torch.equal(output.uncertainty, output.uncertainty.bfloat16().float())
 
 
-@torch.no_grad()
-def test_an_opinion_doubts_what_it_does_not_share(tiny_modernbert, batch):
-    """How likely the answers given are right and wrong to it, and a loss of the labels that is its own."""
-    model = make_model(tiny_modernbert, "separate")
-    output = model(**batch)
-    rows, answers = torch.arange(3), output.logits.argmax(-1)
-    shared = output.opinion_logits.softmax(-1)[rows, answers]
-    assert_close(output.abstention_logits.exp(), torch.stack([shared, 1 - shared], dim=-1))
-    assert_close(output.uncertainty, 1 - shared)
-    # A layer of its own: what the NLI head says changes whom it doubts, and not what it thinks.
-    model.nli_output.bias[(answers + 1) % 3] += 100
-    other = model(**batch)
-    assert_close(other.opinion_logits, output.opinion_logits)
-    labels = torch.tensor([2, 0, 1])
-    joint = model(**batch, encoding="joint")
-    expected = torch.nn.functional.cross_entropy(joint.opinion_logits, labels)
-    assert_close(on_states(model, batch, abstention_labels={"joint": labels}).loss, expected)
-
-
-def test_an_opinion_needs_aligned_tokens():
-    """The CLS head has none; and there are two types."""
-    with pytest.raises(ValueError, match="needs `head_type='alignment'`"):
+def test_heads_of_an_auxiliary_classifier_are_those_of_an_older_version():
+    """Version 0.2 had a second kind of abstention head; its name for the other one is still read."""
+    with pytest.raises(ValueError, match="load them with"):
         ModernBertNliConfig(abstention_type="opinion")
-    with pytest.raises(ValueError, match="'error' or 'opinion', got 'guess'"):
-        ModernBertNliConfig(abstention_type="guess")
+    assert "abstention_type" not in ModernBertNliConfig(abstention_type="error").to_dict()
 
 
 def test_losses(model, batch):
     """Labels give the loss of the classes, abstention labels, also soft ones, that of the abstention head."""
-    output = model(**batch)
+    output = model(**batch, encoding="joint")
     labels, hard = torch.tensor([2, 0, 1]), torch.tensor([1, 0, 1])
     expected = torch.nn.functional.cross_entropy(output.logits, labels)
-    first = model(**batch, labels=labels)
+    first = model(**batch, labels=labels, encoding="joint")
     assert_close(first.loss, expected)
     assert_close(first["loss"], first[0])
-    if model.config.abstention_type == "opinion":
-        return  # whose labels are classes
 
     def loss(targets):
         return on_states(model, batch, labels=labels, abstention_labels={"joint": targets}).loss
@@ -306,27 +282,6 @@ def test_kept_states(model, batch):
     assert_close(output.uncertainty, expected.uncertainty)
 
 
-def test_a_stage_asks_only_the_head_that_it_trains(tiny_modernbert, batch):
-    """In training two heads that share nothing give the losses that they give together, each alone."""
-    model = make_model(tiny_modernbert, "separate", head_dropout=0.0, abstention_type="opinion")
-    states = {"joint": model.encoder_states(batch, "joint")}
-    segments = {"joint": torch.ones(states["joint"].shape[0], states["joint"].shape[2], dtype=torch.long)}
-    segments["joint"][:, 5:] = 2
-    labels = torch.tensor([2, 0, 1])
-    for targets, trained in (({"joint": labels}, "abstention_head"), (None, "nli_")):
-        given = {"encoder_states": states, "segments": segments, "abstention_labels": targets}
-        model.nli_hidden.requires_grad_(targets is None)
-        model.abstention_head.requires_grad_(targets is not None)
-        expected = judge_states(model.eval(), **given, labels=labels).loss
-        loss = judge_states(model.train(), **given, labels=labels).loss
-        assert_close(loss, expected)
-        model.zero_grad()
-        loss.backward()
-        reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-        assert reached
-        assert all(name.startswith(trained) for name in reached)
-
-
 def test_published_geometry(tmp_path):
     """The default has 593,925 parameters in 2.4 MB, under the names that the published task_heads.pt has."""
     model = ModernBertNliModel(ModernBertNliConfig(), _without_encoder=True)
@@ -336,16 +291,14 @@ def test_published_geometry(tmp_path):
     assert set(load_file(tmp_path / "model.safetensors")) == PUBLISHED_KEYS == set(model.state_dict())
 
 
-@pytest.mark.parametrize("abstention_type", ["error", "opinion"])
 @pytest.mark.parametrize("base", ["ModernBERT-large", "MiniLM"])
-def test_alignment_geometry(base, abstention_type, request):
+def test_alignment_geometry(base, request):
     """The alignment head in its default size is no larger than the published one, about."""
-    heads = {"head_type": "alignment", "abstention_type": abstention_type}
     if base == "MiniLM":
         encoder_config = AutoConfig.from_pretrained(request.getfixturevalue("minilm"))
-        config = ModernBertNliConfig("tester/minilm", None, encoder_config, sep_token_id=102, **heads)
+        config = ModernBertNliConfig("tester/minilm", None, encoder_config, "alignment", sep_token_id=102)
     else:
-        config = ModernBertNliConfig(**heads)
+        config = ModernBertNliConfig(head_type="alignment")
     model = ModernBertNliModel(config, _without_encoder=True)
     assert sum(parameter.numel() for parameter in model.parameters()) <= MAX_ALIGNMENT_PARAMETERS
 

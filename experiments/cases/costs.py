@@ -29,7 +29,6 @@ _JOINT, _BF16 = ("--encodings", "joint"), ("--bf16", "true")
 TRAINING = {  # by name, options of train.py
     "joint": _JOINT,
     "joint, heads in bfloat16": (*_JOINT, *_BF16),
-    "joint, heads in bfloat16, abstention from errors": (*_JOINT, *_BF16, "--abstention_type", "error"),
     "one head on both encodings": ("--encodings", "separate", "joint"),
 }
 

@@ -26,7 +26,7 @@ from ..training.mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files
 from ..training.quickstart import HOME_SEED, LEARNING_RATE
 from ..training.start import new_model, trained_model
 from ..training.states import PairStates
-from ..training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, opinion, predict
+from ..training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, predict
 
 MOST = 1000  # pairs of a file that are judged, at random
 TESTED = 0.2  # of the premises of a domain, on which it is measured also where the rest of it is learnt
@@ -149,8 +149,6 @@ def train(recipe: Recipe, left_out: int | None, seed: int, data: Data, work: Pat
     if model.config.abstention_weight:
         trainer = trainer_of(AbstentionTrainer, model, learnt, num_train_epochs=recipe.epochs, **options)
         trainer.train()
-        opinions = [opinion(trainer, unseen.only(encoding)) for encoding in unseen.encoded]
-        calibrated(model.abstention_head.output, opinions, unseen.labels)
     return trainer
 
 

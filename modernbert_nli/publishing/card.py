@@ -149,7 +149,6 @@ def render(
         window=config["encoder_config"].get("max_position_embeddings"),
         labels=[config["id2label"][key] for key in sorted(config["id2label"], key=int)],
         head_type=config["head_type"],
-        abstention_type=config.get("abstention_type", "error"),
         by_max_prob=config.get("abstention_weight") == 0,
         threshold=config["abstention_threshold"],
         examples=examples,

@@ -134,14 +134,6 @@ class HeadArguments:
     comparison_size: int | None = field(default=None, metadata={"help": "Width of a token's comparison."})
     nli_hidden_size: int | None = field(default=None, metadata={"help": "Width of the hidden vector."})
     head_dropout: float = field(default=0.2, metadata={"help": "Dropout of the heads."})
-    abstention_type: str = field(
-        default="opinion",
-        metadata={
-            "help": "What the abstention head learns: the labels, as an auxiliary classifier with an opinion "
-            "of its own, from all pairs; or the NLI head's errors, from held-out pairs, as for a CLS head.",
-            "choices": ["error", "opinion"],
-        },
-    )
     abstention_weight: float = field(
         default=0.5,
         metadata={"help": "Share of the abstention head in the uncertainty; the rest is 1 - MaxProb."},

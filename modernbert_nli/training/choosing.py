@@ -55,7 +55,7 @@ def choose_pairs(
     encoding = model.config.encoding
     summaries = summaries_of_states(model, states.only(encoding), encoding, np.arange(len(pairs)))
     with torch.no_grad():
-        vectors = model.nli_hidden.conclude(summaries["nli"])
+        vectors = model.nli_hidden.conclude(summaries)
     chosen = representatives(vectors, count, seed)
     folder.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f"{TO_LABEL}.new")

@@ -54,7 +54,6 @@ from .trainers import (
     StageTrainer,
     TrainingDiverged,
     calibrated,
-    opinion,
     predict,
 )
 
@@ -103,12 +102,8 @@ def main(argv: list[str] | None = None) -> None:
     logits = [figures["logits"] for figures in judged.values()]
     temperature = calibrated(model.nli_output, logits, held_out.labels)
     with _timed(seconds, "stage 2"):
-        learnt = fitted if model.config.abstention_type == "opinion" else held_out
-        learnt = PairStates.concatenate([PairStates(learnt.encoded, learnt.labels), *others])
+        learnt = PairStates.concatenate([PairStates(held_out.encoded, held_out.labels), *others])
         trainer = _train(AbstentionTrainer, model, learnt, unseen, args, memory)
-        if model.config.abstention_type == "opinion":
-            opinions = [opinion(trainer, held_out.only(encoding)) for encoding in held_out.encoded]
-            calibrated(model.abstention_head.output, opinions, held_out.labels)
     model.home = home_of(model, fitted, args.seed)
     model.config.adaptation = None  # of a start that was adapted: these heads are others
     judged = _judged(trainer, unseen)

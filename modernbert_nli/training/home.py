@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..modeling_modernbert_nli import ModernBertNliModel
-from ..replay import MOST_BYTES, Home, Summaries, summariser
+from ..replay import MOST_BYTES, Home, summariser
 from .states import PairStates, collate
 
 _BATCH = 64
@@ -21,17 +21,11 @@ def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
     """
     rows = np.random.default_rng(seed).permutation(len(fitted))
     encodings = list(fitted.encoded)
-    found: dict[str, Summaries] = {}
+    found: dict[str, torch.Tensor] = {}
     labels: dict[str, torch.Tensor] = {}
     for number, encoding in enumerate(encodings):
         part = fitted.only(encoding)
-        size = (
-            sum(
-                values.shape[1] + 4
-                for values in summaries_of_states(model, part, encoding, rows[:1]).values()
-            )
-            + 1
-        )
+        size = summaries_of_states(model, part, encoding, rows[:1]).shape[1] + 4 + 1  # a scale, and the label
         most = (MOST_BYTES - _ROOM_FOR_NAMES) // size // len(encodings)
         own = rows[number :: len(encodings)][:most]
         found[encoding] = summaries_of_states(model, part, encoding, own)
@@ -42,8 +36,8 @@ def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
 @torch.no_grad()
 def summaries_of_states(
     model: ModernBertNliModel, pairs: PairStates, encoding: str, rows: np.ndarray
-) -> Summaries:
-    """Some pairs in one encoding, as the heads of a model summarise them.
+) -> torch.Tensor:
+    """Some pairs in one encoding, as the heads of a model summarise them, (pairs, size).
 
     Args:
         model (`ModernBertNliModel`): Whose heads.
@@ -53,13 +47,12 @@ def summaries_of_states(
     """
     was_training = model.training
     model.eval()
-    parts: dict[str, list[torch.Tensor]] = {}
+    parts: list[torch.Tensor] = []
     for start in range(0, len(rows), _BATCH):
         batch = collate(pairs.__getitems__(rows[start : start + _BATCH].tolist()))
         layers = [layer.to(model.heads_device) for layer in batch["encoder_states"][encoding].unbind(dim=1)]
         segments = batch["segments"][encoding].to(model.heads_device)
-        heads = zip(("nli", "opinion"), model.parts(model.project(layers, encoding)), strict=False)
-        for name, (head, tokens) in heads:
-            parts.setdefault(name, []).append(head.summary(tokens, segments).float().cpu())
+        summaries = model.nli_hidden.summary(model.project(layers, encoding), segments)
+        parts.append(summaries.float().cpu())
     model.train(was_training)
-    return {name: torch.cat(values) for name, values in parts.items()}
+    return torch.cat(parts)

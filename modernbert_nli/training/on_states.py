@@ -4,7 +4,6 @@ A label may be `num_labels`, "any but entailment", which is for these trainers a
 """
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,31 +56,16 @@ def judge_states(
             hypothesis, 0 for padding.
         labels (`torch.LongTensor` of shape `(batch,)`, *optional*): Classes, see `label_loss`.
         abstention_labels (`dict[str, torch.Tensor]`, *optional*): By encoding what the abstention head is to
-            say, `(batch,)`, and the loss is then its own: 1 (or a probability) where the NLI head errs; for
-            an opinion, classes.
+            say, `(batch,)`, and the loss is then its own: 1 (or a probability) where the NLI head errs.
     """
     outputs = []
     for encoding, batch in encoder_states.items():
         layers, where = batch.unbind(dim=1), segments[encoding]
         targets = (abstention_labels or {}).get(encoding)
-        if model.training and model.has_opinion:
-            output = _in_part(model, layers, encoding, where, opinion=targets is not None)
-        else:
-            output = model.judge(model.project(layers, encoding), where)
+        output = model.judge(model.project(layers, encoding), where)
         outputs.append(ModernBertNliOutput(loss=_loss(model, output, labels, targets), **output))
     means = {key: sum(output[key] for output in outputs) / len(outputs) for key in outputs[0]}
     return ModernBertNliOutput(**means)
-
-
-def _in_part(
-    model: ModernBertNliModel, states: Sequence[torch.Tensor], encoding: str, where: Any, opinion: bool
-) -> ModernBertNliOutput:
-    """What one of two heads that share nothing learns from; the other is not asked."""
-    head = model.abstention_head if opinion else model.nli_hidden
-    result = head(head.project(states, encoding), where)
-    if opinion:
-        return ModernBertNliOutput(opinion_logits=result)
-    return ModernBertNliOutput(logits=model.nli_output(result))
 
 
 def _loss(
@@ -90,8 +74,6 @@ def _loss(
     entailment = model.config.label2id.get("entailment", 0)
     if abstention_labels is None:
         return None if labels is None else label_loss(output.logits, labels, entailment)
-    if output.opinion_logits is not None:
-        return label_loss(output.opinion_logits, abstention_labels, entailment)
     assert output.abstention_logits is not None
     if abstention_labels.is_floating_point():
         abstention_labels = torch.stack([1 - abstention_labels, abstention_labels], dim=-1)

@@ -51,7 +51,7 @@ COMMAND = "pilot.py"
 _RESULTS = {"scores.jsonl", "suspects.csv", "histogram.png", "histogram.svg", "kept"}
 _NOT_HERE = {"abstention_data", "held_out", "teacher", "resume"}  # options of train.py without a meaning here
 # Of stage 2, and of a teacher: they come with what pilot heads share with others, and change nothing here.
-_NOT_SHOWN = {"abstention_epochs", "abstention_type", "abstention_weight", "target_risk"}
+_NOT_SHOWN = {"abstention_epochs", "abstention_weight", "target_risk"}
 _NOT_SHOWN |= {"teacher_labels", "teacher_trust_remote_code", "alpha", "beta"}
 
 

@@ -35,7 +35,6 @@ def new_model(head: HeadArguments) -> ModernBertNliModel:
         head_type=head.head_type,
         encoding=encodings[0],
         head_dropout=head.head_dropout,
-        abstention_type="error" if head.head_type == "cls" else head.abstention_type,
         abstention_weight=head.abstention_weight,
         **chosen,
     )
@@ -69,7 +68,6 @@ def trained_model(head: HeadArguments) -> ModernBertNliModel:
         "encodings": [config.encoding, *(each for each in config.encoder_layers if each != config.encoding)],
         "joint_layers": config.encoder_layers.get("joint", []),
         "separate_layers": config.encoder_layers.get("separate", []),
-        "abstention_type": config.abstention_type,
         **{size: getattr(config, size) for size in _SIZES},
     }
     for item in fields(HeadArguments):

@@ -148,10 +148,9 @@ class NliTrainer(StageTrainer):
 
 
 class AbstentionTrainer(StageTrainer):
-    """Stage 2: cross-entropy of the label, for an opinion, or else of "the NLI head errs here".
+    """Stage 2: cross-entropy of "the NLI head errs here".
 
-    Errors are learnt on pairs that the NLI head was not fitted to: on its own training data it hardly makes
-    any. An opinion learns from any pairs.
+    Learnt on pairs that the NLI head was not fitted to: on its own training data it hardly errs.
     """
 
     parts = ("abstention_head",)
@@ -165,9 +164,6 @@ class AbstentionTrainer(StageTrainer):
         super().__init__(model=model, train_dataset=train_dataset, **kwargs)
         unseen = list((kwargs.get("eval_dataset") or {}).values())
         for pairs in (train_dataset, *unseen):
-            if model.config.abstention_type == "opinion":
-                pairs.abstention_labels = dict.fromkeys(pairs.encoded, pairs.labels)
-                continue
             errors = {}
             for encoding in pairs.encoded:
                 logits = predict(self, pairs.only(encoding))["logits"]
@@ -184,11 +180,6 @@ def predict(trainer: Trainer, dataset: PairStates) -> dict[str, np.ndarray]:
     """`logits` (n, 3), `labels` (n,) and `uncertainty` (n,) of a dataset in one encoding, in its order."""
     logits, _, uncertainty, *_ = _outputs(trainer, dataset)
     return {"logits": logits, "labels": dataset.labels, "uncertainty": uncertainty}
-
-
-def opinion(trainer: Trainer, dataset: PairStates) -> np.ndarray:
-    """Logits (n, 3) of an abstention head that has an opinion, of a dataset in one encoding, in its order."""
-    return _outputs(trainer, dataset)[3]
 
 
 def _outputs(trainer: Trainer, dataset: PairStates) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,10 @@ class Categories(NamedTuple):
         """SHA-256 of all of it, whatever the order of the categories."""
         rows = sorted(json.dumps(row, default=str) for row in zip(*self, strict=True))
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    def words(self) -> set[str]:
+        """Their own, by `words_of`."""
+        return words_of(" ".join([*map(str, self.names), *self.hypotheses, *chain(*self.examples)]))
 
 
 def as_categories(

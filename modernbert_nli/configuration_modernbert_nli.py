@@ -86,6 +86,9 @@ class ModernBertNliConfig(PretrainedConfig):
         abstention_weight (`float`, *optional*, defaults to 1.0):
             Share of the abstention head in `uncertainty`; the rest is 1 - the largest probability (MaxProb).
         abstention_threshold (`float`, *optional*, defaults to 0.5): Abstain where `uncertainty` reaches it.
+        familiarity (`dict`, *optional*):
+            The `layer` that tells which text the encoder reads, one that every encoding reads, and the
+            `threshold`: of a pair with a text that scores less nothing is decided. See `heads.py`.
         calibration (`dict`, *optional*):
             By encoding, what `calibrate.py` found on held-out pairs: see `calibration.py`. It is saved in a
             file beside config.json, and read from there when it is first asked for.
@@ -124,6 +127,7 @@ class ModernBertNliConfig(PretrainedConfig):
         head_dropout: float = 0.1,
         abstention_weight: float = 1.0,
         abstention_threshold: float = 0.5,
+        familiarity: dict[str, Any] | None = None,
         calibration: dict[str, dict[str, Any]] | None = None,
         calibrated_heads: str | None = None,
         evidence: dict[str, Any] | None = None,
@@ -174,6 +178,8 @@ class ModernBertNliConfig(PretrainedConfig):
         self.head_dropout = head_dropout
         self.abstention_weight = abstention_weight
         self.abstention_threshold = abstention_threshold
+        _check_familiarity(familiarity, self.encoder_layers)
+        self.familiarity = familiarity
         # Of a checkpoint (name or folder, and how to reach it), whose calibration has not been asked for.
         self._calibration_source: tuple[str, dict[str, Any]] | None = None
         if calibration is not None:
@@ -407,6 +413,18 @@ class ModernBertNliConfig(PretrainedConfig):
     @property
     def max_position_embeddings(self) -> int | None:
         return getattr(self.encoder_config, "max_position_embeddings", None)
+
+
+def _check_familiarity(familiarity: Any, layers: Mapping[str, Sequence[int]]) -> None:
+    """Raise a ValueError that says what is wrong with the `familiarity` of a configuration; None is fine."""
+    if familiarity is None:
+        return
+    if not isinstance(familiarity, Mapping) or set(familiarity) != {"layer", "threshold"}:
+        raise ValueError(f"`familiarity` has a `layer` and a `threshold`, or is None, got {familiarity!r}.")
+    if any(familiarity["layer"] not in read for read in layers.values()):
+        raise ValueError(f"`familiarity` needs a layer that all of {layers} have, got {familiarity!r}.")
+    if type(familiarity["threshold"]) not in (int, float) or not 0 <= familiarity["threshold"] <= 1:
+        raise ValueError(f"The threshold of `familiarity` lies between 0 and 1, got {familiarity!r}.")
 
 
 def _check_routing(routing: Any, encodings: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,7 +31,7 @@ from .coverage import (
     shared_words,
     uncovered,
 )
-from .guards import CONTRADICTION, ENTAILMENT, UNCERTAIN, level, statements, verbatim, veto
+from .guards import CONTRADICTION, ENTAILMENT, UNCERTAIN, UNREADABLE, level, statements, verbatim, veto
 from .passages import (
     Block,
     Read,
@@ -49,7 +49,6 @@ from .separate import judge_every, known_texts, prepare, tokens_at_once
 from .states import Text, TokenStates
 from .tokenization import PairError, check_text, max_pair_length
 
-VERDICTS = ("supported", "contradicted", "not supported", "uncertain", "no claim")
 # Why a sentence is left undecided, beside `guards.REASONS`.
 CONFLICT = "the sources contradict each other"
 ABSENT = "no passage shows what a source does not say"
@@ -110,6 +109,7 @@ class Passage:
         features (`list[float]`): As in `FEATURES`.
         verbatim (`bool`): Whether its source states the claim there, word for word.
         read_as (`str`, *optional*): What was judged, where it is not `text`.
+        unread (`bool`): Whether the encoder does not read it, or not the claim.
     """
 
     source: int
@@ -122,6 +122,7 @@ class Passage:
     uncertainty: float
     verbatim: bool = False
     read_as: str | None = None
+    unread: bool = False
 
     @property
     def said(self) -> str:
@@ -324,9 +325,10 @@ class Comparison:
             chosen = self._chosen(groups, nearness, part)
             if read is not None and some.states is not None:
                 said = known_texts(self.pipe.model, some.states)
-                probs, uncertainty = _judge_states(self.pipe.model, read, said, passages, chosen)
+                judged = _judge_states(self.pipe.model, read, said, passages, chosen)
             else:
-                probs, uncertainty = _judge_texts(self.pipe, some.texts, self._said(block, passages), chosen)
+                judged = _judge_texts(self.pipe, some.texts, self._said(block, passages), chosen)
+            probs = judged.probs
             label = self.pipe.model.config.label2id
             for column, name in enumerate(FEATURES[:2]):
                 if name in label:
@@ -337,7 +339,8 @@ class Comparison:
                 passage.nearness = float(nearness[claim, row])
                 passage.features = relevance[claim, row].tolist()
                 passage.probs = probs[claim, row].tolist()
-                passage.uncertainty = float(uncertainty[claim, row])
+                passage.uncertainty = float(judged.uncertainty[claim, row])
+                passage.unread = bool(judged.unread[claim, row])
                 self.found[key][first + claim].nearest[size].append(passage)
             for (key, size), rows in groups.items():
                 for claim, best in enumerate(self.found[key][part]):
@@ -416,6 +419,19 @@ def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tens
     return features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
 
 
+class Judged(NamedTuple):
+    """What the heads say of claims and passages, `(claims, passages, labels)` and `(claims, passages)`."""
+
+    probs: torch.Tensor
+    uncertainty: torch.Tensor
+    unread: torch.Tensor
+
+    @classmethod
+    def nothing(cls, chosen: torch.Tensor, labels: int) -> "Judged":
+        """Before they are asked."""
+        return cls(torch.zeros(*chosen.shape, labels), torch.zeros(chosen.shape), torch.zeros_like(chosen))
+
+
 @torch.no_grad()
 def _judge_states(
     model: Any,
@@ -423,11 +439,10 @@ def _judge_states(
     claims: Sequence[Text],
     passages: Sequence[Span],
     chosen: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Judged:
     """The chosen passages, those together that the same claims meet; the rest stays 0."""
     lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
-    probs = torch.zeros(*chosen.shape, model.config.num_labels)
-    uncertainty = torch.zeros(chosen.shape)
+    judged = Judged.nothing(chosen, model.config.num_labels)
     together: dict[tuple[int, ...], list[int]] = {}
     for row in chosen.any(dim=0).nonzero().flatten().tolist():
         together.setdefault(tuple(chosen[:, row].nonzero().flatten().tolist()), []).append(row)
@@ -445,27 +460,30 @@ def _judge_states(
             texts = []
             for row in rows:
                 inside = sentences[slice(*passages[row])]
-                texts.append(inside[0]._replace(tokens=torch.cat([text.tokens for text in inside])))
+                # A passage of which a sentence is read is read.
+                familiarity = torch.stack([text.familiarity for text in inside]).amax()
+                tokens = torch.cat([text.tokens for text in inside])
+                texts.append(Text(tokens, inside[0].vector, familiarity))
             output = judge_every(model, prepare(model, texts), some)
             pairs = torch.tensor(who)[:, None], torch.tensor(rows)
-            probs[pairs] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
-            uncertainty[pairs] = output.uncertainty.float().T.cpu()
-    return probs, uncertainty
+            judged.probs[pairs] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
+            judged.uncertainty[pairs] = output.uncertainty.float().T.cpu()
+            if output.familiarity is not None:
+                judged.unread[pairs] = model.unread(output.familiarity).any(dim=-1).T.cpu()
+    return judged
 
 
-def _judge_texts(
-    pipe: Any, claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _judge_texts(pipe: Any, claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor) -> Judged:
     """By pairs of texts, one pass of the encoder for each: for heads that read both texts together."""
     results = pipe(
         [(premises[row], claims[claim]) for claim, row in chosen.nonzero().tolist()], threshold=1.0
     )
-    probs = torch.zeros(*chosen.shape, pipe.model.config.num_labels)
-    uncertainty = torch.zeros(chosen.shape)
+    judged = Judged.nothing(chosen, pipe.model.config.num_labels)
     if results:
-        probs[chosen] = torch.tensor([list(result["probs"].values()) for result in results])
-        uncertainty[chosen] = torch.tensor([result["uncertainty"] for result in results])
-    return probs, uncertainty
+        judged.probs[chosen] = torch.tensor([list(result["probs"].values()) for result in results])
+        judged.uncertainty[chosen] = torch.tensor([result["uncertainty"] for result in results])
+        judged.unread[chosen] = torch.tensor([result["reason"] == UNREADABLE for result in results])
+    return judged
 
 
 def _fitting(
@@ -629,6 +647,8 @@ def decide(
     if conflict and not passages[pro].overlaps(passages[contra]):
         evidence = [(passages[pro], alone[pro][0]), (passages[contra], alone[contra][1])]
         reason, uncertainty = CONFLICT, 1.0
+    elif not same and deciding.unread:
+        reason, uncertainty = UNREADABLE, 1.0
     elif not same and (ground := veto(deciding.said, claim, label, tokenizer)) is not None:
         reason, uncertainty = ground, 1.0
     found = {

@@ -154,6 +154,8 @@ def same_base(known: Mapping[str, Any] | None, found: Mapping[str, Any] | None) 
 def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
     """What tells heads from all others: a SHA-256 of their tensors and of all else that makes `uncertainty`.
 
+    Which texts are judged at all (`Familiarity`) is no part of it: more undecided pairs end no guarantee.
+
     Args:
         heads (`Mapping[str, torch.Tensor]`): By name, as in `model.safetensors`.
         config (`ModernBertNliConfig`): Their configuration.
@@ -161,6 +163,8 @@ def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
     how = {"abstention_weight": float(config.abstention_weight), "encoder_layers": config.encoder_layers}
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
     for name, tensor in sorted(heads.items()):
+        if name.startswith("familiarity."):
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

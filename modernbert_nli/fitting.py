@@ -19,7 +19,7 @@ from .adapting import around, beside, check_risk
 from .categories import NOTHING, Categories, answers_of, as_categories
 from .configuration_modernbert_nli import BACKGROUND, UNFITTED
 from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
-from .routing import Decision, Evidence, decide, evidence_of, readable_texts
+from .routing import Decision, Evidence, decide, evidence_of, is_unread, readable_texts
 from .tokenization import items_of
 
 if TYPE_CHECKING:
@@ -103,11 +103,14 @@ def know(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> Known:
     """
     categories = as_categories(labelled.categories)
     answers = torch.tensor(answers_of(labelled.labels, categories))
-    found = [
-        evidence for evidence, _ in evidence_of(pipe, labelled.texts, categories, _NEUTRAL, pipe.encoding)
-    ]
+    found, unread = [], []
+    for evidence, judged in evidence_of(pipe, labelled.texts, categories, _NEUTRAL, pipe.encoding):
+        found.append(evidence)
+        unread += judged
+    own = categories.words()
+    strange = [is_unread(judged, text, own) for judged, text in zip(unread, labelled.texts, strict=True)]
     features = torch.cat([evidence.features() for evidence in found]).cpu().double()
-    read = readable_texts(pipe, labelled.texts, categories)
+    read = readable_texts(pipe, labelled.texts, own) & ~torch.tensor(strange, dtype=torch.bool)
     parts = [evidence.anything for evidence in found if evidence.anything is not None]
     near = found[0].near
     if near is None:

@@ -157,6 +157,8 @@ def overruled(
         abstain = threshold <= 0
         known = {"abstain": abstain, "reason": UNCERTAIN if abstain else None, "rule": "verbatim"}
         return {**result, **sure, **known}
+    if result.get("reason") == UNREADABLE:
+        return result
     reason = veto(premise, hypothesis, label, tokenizer)
     if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
         reason = CUT  # what was not read may say it

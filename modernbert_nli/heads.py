@@ -10,7 +10,7 @@ what is concluded from it. A few labelled pairs can teach no more than to conclu
 `adapting.py`.
 
 The linear layer to the labels is the same for all families, and so is the abstention head (`ErrorHead`),
-which reads the hidden vector and the logits.
+which reads the hidden vector and the logits. `Familiarity` tells of each text whether it may be judged.
 """
 
 from collections.abc import Sequence
@@ -24,21 +24,6 @@ from transformers import PretrainedConfig
 PREMISE, HYPOTHESIS = 1, 2
 
 
-class Dropout(nn.Dropout):
-    """`nn.Dropout`, drawn sooner on a CPU, where a random number for each element outlasts a matrix product.
-
-    Four elements share one: each goes by 16 of its 64 bits.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not self.training or input.device.type != "cpu" or not 0 < self.p < 1:
-            return super().forward(input)
-        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        draws = words.view(torch.int16)[: input.numel()].view(input.shape)  # -2^15 to 2^15 - 1
-        kept = draws >= round(self.p * 2**16) - 2**15
-        return input * (kept * (1 / (1 - self.p))).to(input.dtype)
-
-
 class ClsHead(nn.Sequential):
     """The published head: the last layer's [CLS] state through Linear, LayerNorm, GELU and Dropout."""
 
@@ -48,7 +33,7 @@ class ClsHead(nn.Sequential):
             nn.Linear(config.hidden_size, size),
             nn.LayerNorm(size),
             nn.GELU(),
-            Dropout(config.head_dropout),
+            nn.Dropout(config.head_dropout),
         )
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
@@ -111,16 +96,16 @@ class AlignmentHead(nn.Module):
         dropout = config.head_dropout
         alignment_size, comparison_size = config.alignment_size, config.comparison_size
         self.layer_weights = LayerMix(config.encoder_layers)
-        self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), Dropout(dropout))
+        self.projection = nn.Sequential(nn.Linear(config.hidden_size, alignment_size), nn.Dropout(dropout))
         self.sharpness = nn.Parameter(torch.zeros(()))  # of the alignment, as a logarithm
         self.comparison = nn.Sequential(
-            nn.Linear(4 * alignment_size, comparison_size), nn.GELU(), Dropout(dropout)
+            nn.Linear(4 * alignment_size, comparison_size), nn.GELU(), nn.Dropout(dropout)
         )
         self.aggregation = nn.Sequential(
             nn.Linear(4 * comparison_size, config.nli_hidden_size),
             nn.LayerNorm(config.nli_hidden_size),
             nn.GELU(),
-            Dropout(dropout),
+            nn.Dropout(dropout),
         )
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
@@ -198,9 +183,52 @@ class ErrorHead(nn.Sequential):
             nn.Linear(config.nli_hidden_size + config.num_labels, size),
             nn.LayerNorm(size),
             nn.GELU(),
-            Dropout(config.head_dropout),
+            nn.Dropout(config.head_dropout),
             nn.Linear(size, 2),
         )
+
+
+class Familiarity(nn.Module):
+    """How much a text is like text that the encoder reads: near 1 where it is, near 0 where it is not.
+
+    An encoder of English turns every text into states, other languages, code and noise too, and heads say of
+    such pairs what they please with any confidence. Low and middle layers still show it: a token that is part
+    of no known word stands elsewhere there than words do. The last layer, trained to be compared, tells
+    little. Mean and spread of a text's tokens decide, by one linear layer; each text counts alone.
+
+    Args:
+        hidden_size (`int`): Of the encoder.
+    """
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.output = nn.Linear(2 * hidden_size, 1)
+
+    def forward(self, states: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """States of one layer and where there are any, as for `statistics`, to a score (texts,)."""
+        return self.of_statistics(self.statistics(states, present))
+
+    @staticmethod
+    def statistics(states: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Mean and spread of each text's tokens, side by side, (texts, 2 * hidden_size) in float32.
+
+        Args:
+            states (`torch.Tensor` of shape `(texts, tokens, hidden_size)`): Of one layer, special tokens too.
+            present (`torch.Tensor` of shape `(texts, tokens)`): True where there is a token of the text.
+        """
+        tokens = functional.layer_norm(states.float(), states.shape[-1:])
+        weights = present.to(tokens).unsqueeze(-1)
+        count = weights.sum(dim=1).clamp(min=1)
+        mean = (tokens * weights).sum(dim=1) / count
+        apart = (tokens - mean.unsqueeze(1)) * weights
+        # What is under the root is never 0, where it has no slope.
+        spread = (apart.square().sum(dim=1) / count + 1e-6).sqrt()
+        return torch.cat([mean, spread], dim=-1)
+
+    def of_statistics(self, found: torch.Tensor) -> torch.Tensor:
+        """What `statistics` returned to a score (texts,), in float32 whatever surrounds it."""
+        with torch.autocast(found.device.type, enabled=False):
+            return self.output(found.to(self.output.weight)).squeeze(-1).sigmoid()
 
 
 def is_plain(linear: nn.Module) -> bool:

@@ -36,7 +36,7 @@ from .encoder import (
     runs_graphs,
 )
 from .fingerprint import HOW, changed_base, fingerprint_of, heads_digest, require_base, stale, tokens_of
-from .heads import HEADS, HYPOTHESIS, PREMISE, ErrorHead, first_tokens
+from .heads import HEADS, HYPOTHESIS, PREMISE, ErrorHead, Familiarity, first_tokens
 from .tokenization import TokenizerMismatch
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 logger = logging.get_logger(__name__)
 
 Encoding = Literal["joint", "separate"]
-Mode = Literal["embed", "late_interaction", "nli", "abstention"]
-MODES = ("embed", "late_interaction", "nli", "abstention")
+Mode = Literal["embed", "late_interaction", "nli", "abstention", "judgement"]
+MODES = ("embed", "late_interaction", "nli", "abstention", "judgement")
 # Small, and confidences are calibrated in float32.
-IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head")
+IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head", "familiarity")
 
 # Arguments of `from_pretrained` that concern base and heads, or the base alone.
 _PLACEMENT_ARGUMENTS = (
@@ -73,7 +73,10 @@ class ModernBertNliOutput(ModelOutput):
         last_hidden_state (`torch.FloatTensor` of shape `(batch, tokens, hidden_size)`): Of the base.
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`): Of entailment, neutral, contradiction.
         abstention_logits (`torch.FloatTensor` of shape `(batch, 2)`): Of confident, uncertain.
-        uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards.
+        uncertainty (`torch.FloatTensor` of shape `(batch,)`): 0 to 1; abstain from the threshold upwards. 1
+            where the encoder does not read one of the texts.
+        familiarity (`torch.FloatTensor` of shape `(batch, 2)`, *optional*): How much premise and hypothesis
+            are like text that the encoder reads, 0 to 1; of heads that tell.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The base's own, where asked for.
     """
 
@@ -82,6 +85,7 @@ class ModernBertNliOutput(ModelOutput):
     logits: Any = None
     abstention_logits: Any = None
     uncertainty: Any = None
+    familiarity: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -118,6 +122,7 @@ class ModernBertNliModel(PreTrainedModel):
         self.nli_hidden: Any = HEADS[config.head_type](config)
         self.nli_output = nn.Linear(config.nli_hidden_size, config.num_labels)
         self.abstention_head: Any = ErrorHead(config)
+        self.familiarity: Any = Familiarity(config.hidden_size) if config.familiarity else None
         self.adapter: Any = None
         if config.adapter:
             from .lora import LowRankAdapter
@@ -172,7 +177,8 @@ class ModernBertNliModel(PreTrainedModel):
             - `mode="late_interaction"`: the states of all tokens, `(batch, tokens, hidden_size)`
             - `mode="nli"`: logits, `(batch, num_labels)`
             - `mode="abstention"`: logits and abstention logits, `(batch, num_labels)` and `(batch, 2)`
-            - without a mode: [`ModernBertNliOutput`]
+            - `mode="judgement"`: [`ModernBertNliOutput`] of what the heads say
+            - without a mode: the same, with the base's last states
 
         Raises:
             ValueError: an unknown mode or encoding, a text without a second one, labels that are no classes,
@@ -200,14 +206,16 @@ class ModernBertNliModel(PreTrainedModel):
 
             output = judge_texts_of(self, input_ids, attention_mask)
         else:
-            tokens, where, last_hidden_state = self.read_joint(inputs, whole=mode is None)
-            output = self.judge(tokens, where)
+            last_hidden_state, tokens, where, familiarity = self.read_joint(inputs, whole=mode is None)
+            output = self.judge(tokens, where, familiarity)
         if mode is None and last_hidden_state is None and not runs_graphs(self.encoder):
             last_hidden_state = self._plain_pass(inputs)
         if mode == "nli":
             return output.logits
         if mode == "abstention":
             return output.logits, output.abstention_logits
+        if mode == "judgement":
+            return output
         # Made anew, because a field that is set later comes last, or is no item at all.
         loss = self._loss(output.logits, labels)
         inner = self._inner_states(inputs, output_hidden_states, output_attentions)
@@ -292,26 +300,26 @@ class ModernBertNliModel(PreTrainedModel):
         self._require_pairs(input_ids, attention_mask)
         where: torch.Tensor | None
         if self.chosen_encoding(encoding) == "separate":
-            from .separate import texts_of
+            from .separate import side_by_side, texts_of
 
-            tokens, where = texts_of(self, input_ids, attention_mask)
+            tokens, where, _ = side_by_side(self, texts_of(self, input_ids, attention_mask))
         else:
-            tokens, where, _ = self.read_joint(inputs, whole=False)
+            _, tokens, where, _ = self.read_joint(inputs, whole=False)
         return self.nli_hidden.summary(tokens, None if where is None else where.to(tokens.device))
 
     # States to judgements ---------------------------------------------------------------------------------
 
     def read_joint(
         self, inputs: dict[str, Any], whole: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Projected tokens of pairs, their segments, and the base's last states if all of its layers ran."""
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Of pairs: the base's last states if all of its layers ran, and what `judge` takes."""
         states, last_hidden_state = self.run_encoder(inputs, "joint", whole=whole)
-        where = None
         if self.config.head_type == "cls":
             states = [first_tokens(layer, inputs["attention_mask"])[:, None] for layer in states]
-        else:
-            where = self.segments(inputs["input_ids"], inputs["attention_mask"])
-        return self.project(states, "joint"), where, last_hidden_state
+            return last_hidden_state, self.project(states, "joint"), None, None
+        where = self.segments(inputs["input_ids"], inputs["attention_mask"])
+        familiarity = self.familiarity_of(states, "joint", where == PREMISE, where == HYPOTHESIS)
+        return last_hidden_state, self.project(states, "joint"), where, familiarity
 
     @torch.no_grad()
     def encoder_states(self, inputs: dict[str, Any], encoding: Encoding) -> torch.Tensor:
@@ -348,33 +356,59 @@ class ModernBertNliModel(PreTrainedModel):
 
     def _judge_by_graph(self, inputs: dict[str, Any]) -> ModernBertNliOutput:
         """Pairs in one sequence, through encoder and heads at once, where a graph has both."""
-        logits, abstention_logits = (part.to(self.heads_device) for part in self.encoder.judge_pairs(inputs))
-        uncertainty = self.uncertainty(logits, abstention_logits)
-        judged = {"logits": logits, "abstention_logits": abstention_logits, "uncertainty": uncertainty}
+        judged = {name: part.to(self.heads_device) for name, part in self.encoder.judge_pairs(inputs).items()}
         return ModernBertNliOutput(**judged)
 
     def project(self, states: Sequence[torch.Tensor], encoding: str) -> torch.Tensor:
         """States to what the NLI head makes of each token alone, (batch, tokens, size)."""
         return self.nli_hidden.project([layer.to(self.heads_device) for layer in states], encoding)
 
-    def judge(self, tokens: torch.Tensor, segments: torch.Tensor | None) -> ModernBertNliOutput:
-        """Projected tokens of pairs to logits and uncertainty."""
-        segments = None if segments is None else segments.to(tokens.device)
-        return self.conclude(self.nli_hidden(tokens, segments))
+    def familiarity_of(
+        self, states: Sequence[torch.Tensor], encoding: str, *present: torch.Tensor
+    ) -> torch.Tensor:
+        """Whether the encoder reads texts, `(batch, len(present))`; 1 of heads that cannot tell.
 
-    def conclude(self, hidden: torch.Tensor) -> ModernBertNliOutput:
-        """The NLI head's hidden vectors, `(batch, nli_hidden_size)`, to logits and uncertainty."""
+        Args:
+            states (`Sequence[torch.Tensor]`): By layer that is read, `(batch, tokens, hidden_size)`.
+            encoding (`str`): Which layers these are.
+            *present (`torch.Tensor` of shape `(batch, tokens)`): Where the tokens of each text are.
+        """
+        if self.familiarity is None:
+            return states[0].new_ones(states[0].shape[0], len(present), dtype=torch.float32)
+        layer = states[self.config.encoder_layers[encoding].index(self.config.familiarity["layer"])]
+        layer = layer.to(self.heads_device)
+        return torch.stack([self.familiarity(layer, where.to(layer.device)) for where in present], dim=-1)
+
+    def judge(
+        self, tokens: torch.Tensor, segments: torch.Tensor | None, familiarity: torch.Tensor | None = None
+    ) -> ModernBertNliOutput:
+        """Projected tokens of pairs, and whether the encoder reads them, to logits and uncertainty."""
+        segments = None if segments is None else segments.to(tokens.device)
+        return self.conclude(self.nli_hidden(tokens, segments), familiarity)
+
+    def conclude(self, hidden: torch.Tensor, familiarity: torch.Tensor | None = None) -> ModernBertNliOutput:
+        """Hidden vectors of the NLI head, `(batch, nli_hidden_size)`, to logits and uncertainty."""
         if torch.is_autocast_enabled(hidden.device.type):
             # In eight bits, many pairs would be equally uncertain.
             with torch.autocast(hidden.device.type, enabled=False):
-                return self.conclude(hidden.float())
+                return self.conclude(hidden.float(), familiarity)
         logits = self.nli_output(hidden)
         abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
+        uncertainty = self.uncertainty(logits, abstention_logits)
+        if self.familiarity is None:
+            familiarity = None
+        elif familiarity is not None:
+            uncertainty = uncertainty.masked_fill(self.unread(familiarity).any(dim=-1), 1.0)
         return ModernBertNliOutput(
             logits=logits,
             abstention_logits=abstention_logits,
-            uncertainty=self.uncertainty(logits, abstention_logits),
+            uncertainty=uncertainty,
+            familiarity=familiarity,
         )
+
+    def unread(self, familiarity: torch.Tensor) -> torch.Tensor:
+        """Which texts the encoder does not read, by what `familiarity_of` says of them."""
+        return familiarity < self.config.familiarity["threshold"]
 
     def chosen_encoding(self, encoding: str | None) -> str:
         """The encoding that the caller or the configuration chose; a ValueError where these heads lack it."""

@@ -24,6 +24,7 @@ from .encoder import Backend
 FOLDER = "onnx"
 METADATA = "modernbert_nli"  # the key under which a graph says what it belongs to, in JSON
 INT8_PROMISE = "int8.json"  # threshold and calibration of the int8 graphs, as `calibrate.py` writes them
+JUDGEMENT = ("logits", "abstention_logits", "uncertainty", "familiarity")  # the last of heads that tell
 PROMISE = ("calibration", "calibrated_heads", "abstention_threshold")
 
 _EXPORT = "python export.py --model CHECKPOINT --output FOLDER"
@@ -44,6 +45,7 @@ def graph_identity(config: PretrainedConfig, heads: str) -> dict[str, Any]:
         "heads": heads,
         "base": config.base_model_name_or_path,
         "revision": config.base_model_revision,
+        **({"familiarity": config.familiarity} if config.familiarity else {}),
     }
 
 
@@ -116,10 +118,9 @@ class OnnxEncoder(nn.Module):
             )
         return self._run("encoder", inputs)[0]
 
-    def judge_pairs(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits `(batch, num_labels)` and abstention logits `(batch, 2)` of pairs in one sequence."""
-        logits, abstention_logits, _ = self._run("pair", inputs)
-        return logits, abstention_logits
+    def judge_pairs(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Of pairs in one sequence what `ModernBertNliOutput` has of the heads, by its names there."""
+        return dict(zip(JUDGEMENT, self._run("pair", inputs), strict=False))
 
     def digest(self) -> str:
         """SHA-256 of the graph files that may be used: what their decisions depend on."""

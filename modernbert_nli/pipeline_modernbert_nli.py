@@ -18,7 +18,7 @@ import torch
 from transformers import Pipeline
 from transformers.utils import logging
 
-from .guards import UNCERTAIN, overruled
+from .guards import UNCERTAIN, UNREADABLE, overruled
 from .kept_texts import KeptTexts
 from .separate import Ids, judge_texts
 from .tokenization import (
@@ -452,8 +452,7 @@ class NliAbstentionPipeline(Pipeline):
                 known = self.texts.of(self.model).project(list(chain(*some)), 2 * batch_size)
                 for start in range(0, len(some), batch_size):
                     batch = [(known[one], known[other]) for one, other in some[start : start + batch_size]]
-                    output = judge_texts(self.model, batch)
-                    yield {"logits": output.logits.cpu(), "uncertainty": output.uncertainty.cpu()}
+                    yield {name: values.cpu() for name, values in judge_texts(self.model, batch).items()}
 
     def _sanitize_parameters(
         self,
@@ -495,23 +494,27 @@ class NliAbstentionPipeline(Pipeline):
         return tokens
 
     def _forward(self, batch: Any, encoding: Any = None, **kwargs: Any) -> dict[str, torch.Tensor]:
-        logits, abstention_logits = self.model(**batch, mode="abstention", encoding=encoding)
-        return {"logits": logits, "uncertainty": self.model.uncertainty(logits, abstention_logits)}
+        return dict(self.model(**batch, mode="judgement", encoding=encoding))
 
     def postprocess(
         self, outputs: Any, threshold: float | None = None, **kwargs: Any
     ) -> list[dict[str, Any]]:
         """Logits of a batch to one decision for each pair."""
-        return self.decide(outputs["logits"], outputs["uncertainty"], threshold)
+        return self.decide(outputs, threshold)
 
-    def decide(
-        self, logits: torch.Tensor, uncertainty: torch.Tensor, threshold: float | None
-    ) -> list[dict[str, Any]]:
+    def decide(self, judged: Mapping[str, torch.Tensor], threshold: float | None) -> list[dict[str, Any]]:
+        """What is said of pairs by what `ModernBertNliOutput` has of them."""
         if threshold is None:
             threshold = self.threshold
         names = self.model.config.id2label
+        doubts = judged["uncertainty"].tolist()
+        familiarity = judged.get("familiarity")
+        unread = [False] * len(doubts)
+        if familiarity is not None:
+            unread = self.model.unread(familiarity).any(dim=-1).tolist()
         results = []
-        for probs, doubt in zip(logits.softmax(dim=-1).tolist(), uncertainty.tolist(), strict=True):
+        chances = judged["logits"].softmax(dim=-1).tolist()
+        for probs, doubt, strange in zip(chances, doubts, unread, strict=True):
             best = max(range(len(probs)), key=probs.__getitem__)
             results.append(
                 {
@@ -520,7 +523,7 @@ class NliAbstentionPipeline(Pipeline):
                     "abstain": doubt >= threshold,
                     "uncertainty": doubt,
                     "probs": {names[index]: value for index, value in enumerate(probs)},
-                    "reason": UNCERTAIN if doubt >= threshold else None,
+                    "reason": UNREADABLE if strange else UNCERTAIN if doubt >= threshold else None,
                 }
             )
         return results

@@ -22,7 +22,6 @@ adds `calibration` (see `calibration.py`), with the digests of the `categories` 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -197,8 +196,15 @@ def is_read(text: str, own: set[str], tokenizer: Any) -> bool:
     )
 
 
+def is_unread(judged: Sequence[Mapping[str, Any]], text: str | None, own: set[str]) -> bool:
+    """The same by states: heads find no category's pair readable, and the text, if known, has no own word."""
+    return all(one["reason"] == UNREADABLE for one in judged) and (
+        text is None or own.isdisjoint(words_of(text))
+    )
+
+
 def no_route(names: Sequence[Any], several: bool) -> dict[str, Any]:
-    """What `route` returns of a text that the encoder does not read: the heads are not asked."""
+    """What `route` returns of a text that the encoder does not read."""
     return {
         "category": None,
         "confidence": None,
@@ -261,17 +267,21 @@ def route(
     entry = (pipe.model.config.routing or {}).get(encoding, UNFITTED)
     threshold = _threshold(pipe, entry, encoding, known, threshold, target_risk, several)
     texts = text if kept else [text] if isinstance(text, str) else list(items_of(text, _TEXTS))
-    asked = range(len(texts)) if kept else readable_texts(pipe, texts, known).nonzero()[:, 0].tolist()
+    own = known.words()
+    asked = range(len(texts)) if kept else readable_texts(pipe, texts, own).nonzero()[:, 0].tolist()
     results = [no_route(known.names, several) for _ in range(len(texts))]
     places = iter(asked)
     some = texts if kept else [texts[place] for place in asked]
     for evidence, judged in evidence_of(pipe, some, known, entry, encoding):
         found = routes(decide(evidence, entry), known.names, threshold, several)
         for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
+            place = next(places)
+            if is_unread(scores, None if kept else texts[place], own):
+                continue
             names = known.names
             if evidence.rows is not None:
                 names = tuple(names[place] for place in evidence.rows[row].tolist())
-            results[next(places)] = {**result, "scores": dict(zip(names, scores, strict=True))}
+            results[place] = {**result, "scores": dict(zip(names, scores, strict=True))}
     return results[0] if isinstance(text, str) else results
 
 
@@ -328,7 +338,7 @@ def evidence_of(
             rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
             others = prepared.some(rows[0])
         output = judge_every(pipe.model, premises, others)
-        flat = pipe.decide(output.logits.flatten(0, 1), output.uncertainty.flatten(), limit)
+        flat = pipe.decide({name: values.flatten(0, 1) for name, values in output.items()}, limit)
         step = output.logits.shape[1]
         judged = [flat[first : first + step] for first in range(0, len(flat), step)]
         yield evidence_from(output.logits, pipe.model.config.label2id, rows=rows, **cosines), judged
@@ -370,13 +380,12 @@ def _cosines(
     return {name: values.cpu() for name, values in found.items()}
 
 
-def readable_texts(pipe: "NliAbstentionPipeline", texts: Sequence[str], known: Categories) -> torch.Tensor:
-    """Which texts the encoder reads, or name a category by a word that only its user knows, `(texts,)`.
+def readable_texts(pipe: "NliAbstentionPipeline", texts: Sequence[str], own: set[str]) -> torch.Tensor:
+    """Which texts have words for the tokenizer, or one that only the user of a category knows, `(texts,)`.
 
     Raises:
         PairError: something that is no text.
     """
-    own = words_of(" ".join([*map(str, known.names), *known.hypotheses, *chain(*known.examples)]))
     for row, text in enumerate(texts):
         check_text(text, "text", row)
     return torch.tensor([is_read(text, own, pipe.tokenizer) for text in texts], dtype=torch.bool)

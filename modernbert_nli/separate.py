@@ -26,14 +26,15 @@ Ids: TypeAlias = tuple[int, ...]  # the tokens of a text, special ones included
 
 
 class Known(NamedTuple):
-    """Texts that are to meet many others: prepared for the NLI head, and the vector of each."""
+    """Texts that are to meet many others: prepared for the NLI head; vector and familiarity of each."""
 
     side: Side
     vectors: torch.Tensor
+    familiarity: torch.Tensor
 
     def some(self, rows: torch.Tensor) -> "Known":
         """Some of the texts, by number."""
-        return Known(self.side.some(rows), self.vectors[rows])
+        return Known(self.side.some(rows), self.vectors[rows], self.familiarity[rows])
 
     @property
     def nbytes(self) -> int:
@@ -110,13 +111,20 @@ def read(
 @torch.no_grad()
 def project_ids(model: "ModernBertNliModel", texts: Sequence[Ids], batch_size: int = 32) -> dict[Ids, Text]:
     """Each distinct text as the heads know it."""
-    known = {}
+    known: dict[Ids, Text] = {}
     for batch in _batches(list(dict.fromkeys(texts)), batch_size, _most_padding(model)):
         states = dict(_encoded(model, batch))
-        tokens, _ = _padded(model, list(states.values()))
-        for (ids, text), row in zip(states.items(), tokens, strict=True):
-            known[ids] = Text(row[: len(ids)].clone(), mean_vector(text).to(row.device))
+        known |= zip(states, _as_known(model, list(states.values())), strict=True)
     return known
+
+
+def _as_known(model: "ModernBertNliModel", states: Sequence[torch.Tensor]) -> Iterator[Text]:
+    """Texts as the heads know them, of the states of each, `(tokens, layers, hidden_size)`."""
+    layers = list(nn.utils.rnn.pad_sequence(list(states), batch_first=True).unbind(dim=2))
+    tokens = model.project(layers, "separate")
+    familiarity = model.familiarity_of(layers, "separate", _present(states, tokens))
+    for text, row, score in zip(states, tokens, familiarity, strict=True):
+        yield Text(row[: len(text)].clone(), mean_vector(text).to(row.device), score[0])
 
 
 @torch.no_grad()
@@ -130,12 +138,21 @@ def known_texts(model: "ModernBertNliModel", states: TokenStates) -> list[Text]:
     if len(states) == 0:
         return []
     if states.vectors is None:
+        texts = [states.text(row) for row in range(len(states))]
         flat = model.project([layer[None] for layer in states.states.unbind(dim=1)], "separate")[0]
-        vectors = torch.stack([mean_vector(states.text(row)) for row in range(len(states))])
+        vectors = torch.stack([mean_vector(text) for text in texts])
+        familiarity = torch.cat([_familiarity(model, text) for text in texts])
     else:
         flat, vectors = states.states.to(model.heads_device, model.heads_dtype), states.vectors
+        familiarity = torch.ones(len(states)) if states.familiarity is None else states.familiarity
     vectors = nn.functional.normalize(vectors.to(flat), dim=-1)
-    return [Text(*text) for text in zip(flat.split(states.lengths.tolist()), vectors, strict=True)]
+    tokens = flat.split(states.lengths.tolist())
+    return [Text(*text) for text in zip(tokens, vectors, familiarity.to(flat.device), strict=True)]
+
+
+def _familiarity(model: "ModernBertNliModel", states: torch.Tensor) -> torch.Tensor:
+    """Of one text alone, `(1,)`."""
+    return model.familiarity_of(states[None].unbind(dim=2), "separate", torch.ones(1, len(states)))[0]
 
 
 @torch.no_grad()
@@ -146,12 +163,13 @@ def project_states(model: "ModernBertNliModel", states: TokenStates, batch_size:
     texts = []  # off the heads' device, batch by batch
     for start in range(0, len(states), batch_size):
         for text in known_texts(model, states[start : start + batch_size]):
-            texts.append(Text(half(text.tokens).cpu(), half(text.vector).cpu()))
+            texts.append(text._replace(tokens=half(text.tokens).cpu(), vector=half(text.vector).cpu()))
     source = {**states_source(model), "heads": _projection_digest(model)}
     if not texts:
         raise ValueError("There are no texts to project.")
     projected = TokenStates.gather([text.tokens for text in texts], source)
     projected.vectors = torch.stack([text.vector for text in texts])
+    projected.familiarity = _scores(texts) if model.familiarity is not None else None
     return projected
 
 
@@ -177,31 +195,24 @@ def classify(
         sides = []
         for side, column in zip((premises, hypotheses), batch.unbind(dim=1), strict=True):
             distinct, place = column.unique(return_inverse=True)
-            sides.append(([side.text(row) for row in distinct.tolist()], place))
-        parts.append(model.judge(*_side_by_side(model, *sides)))
+            known = known_texts(model, side[distinct])
+            sides.append([known[row] for row in place.tolist()])
+        parts.append(judge_texts(model, list(zip(*sides, strict=True))))
     place = order.argsort().to(parts[0].logits.device)
     output: Any = type(parts[0])
     return output(**{key: torch.cat([part[key] for part in parts])[place] for key in parts[0]})
 
 
-@torch.no_grad()
 def judge_texts(model: "ModernBertNliModel", pairs: Sequence[tuple[Text, Text]]) -> "ModernBertNliOutput":
     """Pairs of texts as `read` and `project_ids` made them, `[ModernBertNliOutput]`."""
-    sides = []
-    for texts in zip(*pairs, strict=True):
-        distinct = {id(text): text for text in texts}
-        place = {key: row for row, key in enumerate(distinct)}
-        rows = torch.tensor([place[id(text)] for text in texts])
-        sides.append(([text.tokens for text in distinct.values()], rows))
-    return model.judge(*_side_by_side(model, *sides))
+    return model.judge(*side_by_side(model, pairs))
 
 
 @torch.no_grad()
 def prepare(model: "ModernBertNliModel", texts: Sequence[Text]) -> Known:
     """Texts that are to meet many others, for `judge_every`."""
-    padded, present = _padded(model, [text.tokens for text in texts])
-    side = prepare_side(model.nli_hidden, padded, present)
-    return Known(side, torch.stack([text.vector for text in texts]))
+    side = prepare_side(model.nli_hidden, *_padded(model, texts))
+    return Known(side, torch.stack([text.vector for text in texts]), _scores(texts))
 
 
 @torch.no_grad()
@@ -213,7 +224,8 @@ def judge_every(model: "ModernBertNliModel", premises: Known, hypotheses: Known)
     """
     if not shares(model.nli_hidden):
         return _judge_pair_by_pair(model, premises, hypotheses)
-    return model.conclude(cross(model.nli_hidden, premises.side, hypotheses.side))
+    familiarity = _of_every_pair(premises, hypotheses)
+    return model.conclude(cross(model.nli_hidden, premises.side, hypotheses.side), familiarity)
 
 
 def tokens_at_once(model: "ModernBertNliModel") -> int:
@@ -226,13 +238,13 @@ def judge_texts_of(
     model: "ModernBertNliModel", input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
 ) -> "ModernBertNliOutput":
     """Pairs in one sequence, judged by their texts, each encoded alone."""
-    return model.judge(*texts_of(model, input_ids, attention_mask))
+    return judge_texts(model, texts_of(model, input_ids, attention_mask))
 
 
 def texts_of(
     model: "ModernBertNliModel", input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pairs in one sequence to the projected tokens and segments of their texts, encoded alone."""
+) -> list[tuple[Text, Text]]:
+    """Pairs in one sequence to their texts, encoded alone."""
     if torch.jit.is_tracing() or torch.compiler.is_exporting():
         raise ValueError(
             "Separate encoding tells texts apart by their tokens, which no exported graph can: export "
@@ -242,17 +254,11 @@ def texts_of(
         raise ValueError("Texts are told apart in `input_ids`: give them too.")
     sides = split_pairs(input_ids, attention_mask, model.config.sep_token_id)
     distinct = list(dict.fromkeys([*sides[0], *sides[1]]))
-    states = {
-        ids: text
-        for batch in _batches(distinct, len(input_ids), _most_padding(model))
-        for ids, text in _encoded(model, batch)
-    }
-    distinct_sides = []
-    for texts in sides:
-        place = {ids: row for row, ids in enumerate(dict.fromkeys(texts))}
-        rows = torch.tensor([place[ids] for ids in texts])
-        distinct_sides.append(([states[ids] for ids in place], rows))
-    return _side_by_side(model, *distinct_sides)
+    known: dict[Ids, Text] = {}
+    for batch in _batches(distinct, len(input_ids), _most_padding(model)):
+        states = dict(_encoded(model, batch))
+        known |= zip(states, _as_known(model, list(states.values())), strict=True)
+    return [(known[premise], known[hypothesis]) for premise, hypothesis in zip(*sides, strict=True)]
 
 
 def _judge_pair_by_pair(
@@ -264,32 +270,48 @@ def _judge_pair_by_pair(
     for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
         tokens.append(known.side.tokens[some])
         segments.append((known.side.share[some] > 0) * number)
-    output = model.judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1))
+    familiarity = _of_every_pair(premises, hypotheses)
+    output = model.judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1), familiarity.flatten(0, 1))
     return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
 
 
-def _side_by_side(
-    model: "ModernBertNliModel", *sides: tuple[list[torch.Tensor], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """By side, distinct texts and which of them each pair has, to projected tokens and segments."""
-    tokens, segments = [], []
-    for (texts, rows), number in zip(sides, (PREMISE, HYPOTHESIS), strict=True):
-        projected, present = _padded(model, texts)
-        rows = rows.to(projected.device)
+def _of_every_pair(premises: Known, hypotheses: Known) -> torch.Tensor:
+    """Familiarity of every premise beside that of every hypothesis, `(premises, hypotheses, 2)`."""
+    sides = torch.broadcast_tensors(premises.familiarity[:, None], hypotheses.familiarity)
+    return torch.stack(sides, dim=-1)
+
+
+def side_by_side(
+    model: "ModernBertNliModel", pairs: Sequence[tuple[Text, Text]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pairs of texts to projected tokens, segments and familiarity, as `model.judge` takes them."""
+    tokens, segments, familiarity = [], [], []
+    for texts, number in zip(zip(*pairs, strict=True), (PREMISE, HYPOTHESIS), strict=True):
+        distinct = {id(text): text for text in texts}
+        place = {key: row for row, key in enumerate(distinct)}
+        projected, present = _padded(model, list(distinct.values()))
+        rows = torch.tensor([place[id(text)] for text in texts], device=projected.device)
         tokens.append(projected[rows])
         segments.append(present[rows] * number)
-    return torch.cat(tokens, dim=1), torch.cat(segments, dim=1)
+        familiarity.append(_scores(texts).to(projected.device))
+    return torch.cat(tokens, dim=1), torch.cat(segments, dim=1), torch.stack(familiarity, dim=-1)
 
 
-def _padded(model: "ModernBertNliModel", texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """States of texts, or what was projected of them, to projected tokens and where there are any."""
-    padded = nn.utils.rnn.pad_sequence(list(texts), batch_first=True)
-    if padded.ndim == 4:
-        tokens = model.project(list(padded.unbind(dim=2)), "separate")
-    else:
-        tokens = padded.to(model.heads_device, model.heads_dtype)
-    lengths = torch.tensor([len(text) for text in texts], device=tokens.device)
-    return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+def _padded(model: "ModernBertNliModel", texts: Sequence[Text]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Projected tokens of texts, and where there are any."""
+    parts = [text.tokens for text in texts]
+    padded = nn.utils.rnn.pad_sequence(parts, batch_first=True).to(model.heads_device, model.heads_dtype)
+    return padded, _present(parts, padded)
+
+
+def _present(texts: Sequence[torch.Tensor], padded: torch.Tensor) -> torch.Tensor:
+    lengths = torch.tensor([len(text) for text in texts], device=padded.device)
+    return torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+
+
+def _scores(texts: Sequence[Text]) -> torch.Tensor:
+    """Familiarity of texts, `(texts,)`."""
+    return torch.stack([text.familiarity for text in texts])
 
 
 def _require(model: "ModernBertNliModel", states: TokenStates) -> None:

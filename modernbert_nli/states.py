@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from .fingerprint import same_base
 
 _FORMAT = "modernbert_nli.token_states"
+_OF_TEXTS = ("vectors", "familiarity")  # what projected texts have beside their tokens
 
 
 def half(states: torch.Tensor) -> torch.Tensor:
@@ -45,10 +46,12 @@ class Text(NamedTuple):
     Args:
         tokens (`torch.Tensor` of shape `(tokens, size)`): As the heads project them.
         vector (`torch.Tensor` of shape `(hidden_size,)`): See `mean_vector`.
+        familiarity (`torch.Tensor` of shape `()`): See `ModernBertNliModel.familiarity_of`.
     """
 
     tokens: torch.Tensor
     vector: torch.Tensor
+    familiarity: torch.Tensor
 
     @property
     def nbytes(self) -> int:
@@ -70,12 +73,14 @@ class TokenStates:
         offsets (`torch.LongTensor` of shape `(texts + 1,)`): Where each text begins, and the last one ends.
         source (`dict`): What made them: `base`, `revision` and `layers`; of projected texts also `heads`.
         vectors (`torch.Tensor` of shape `(texts, hidden_size)`, *optional*): Of projected texts, in float16.
+        familiarity (`torch.Tensor` of shape `(texts,)`, *optional*): Of projected texts.
     """
 
     states: torch.Tensor
     offsets: torch.Tensor
     source: dict[str, Any]
     vectors: torch.Tensor | None = None
+    familiarity: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -86,16 +91,20 @@ class TokenStates:
         if isinstance(which, slice) and every[which].step == 1:
             start, stop = every[which].start, max(every[which].start, every[which].stop)
             offsets = self.offsets[start : stop + 1]
-            vectors = None if self.vectors is None else self.vectors[start:stop]
             states = self.states[offsets[0] : offsets[-1]]
-            return TokenStates(states, offsets - offsets[0], self.source, vectors)
+            some = TokenStates(states, offsets - offsets[0], self.source)
+            return self._with_texts(some, slice(start, stop))
         if isinstance(which, slice):
             rows = list(every[which])
         else:
             one = isinstance(which, int) or getattr(which, "ndim", 1) == 0  # also a number of NumPy or torch
             rows = [every[row] for row in ([which] if one else which)]
         some = self.gather([self.text(row) for row in rows] or [self.states[:0]], self.source)[: len(rows)]
-        return some if self.vectors is None else replace(some, vectors=self.vectors[rows])
+        return self._with_texts(some, rows)
+
+    def _with_texts(self, some: "TokenStates", rows: Any) -> "TokenStates":
+        parts = {name: getattr(self, name) for name in _OF_TEXTS}
+        return replace(some, **{name: part[rows] for name, part in parts.items() if part is not None})
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -119,8 +128,8 @@ class TokenStates:
         aside = path.with_name(path.name + ".partial")
         metadata = {"format": _FORMAT, "source": json.dumps(self.source)}
         tensors = {"states": self.states.contiguous(), "offsets": self.offsets}
-        if self.vectors is not None:
-            tensors["vectors"] = self.vectors.contiguous()
+        parts = {name: getattr(self, name) for name in _OF_TEXTS}
+        tensors |= {name: part.contiguous() for name, part in parts.items() if part is not None}
         save_file(tensors, aside, metadata)
         aside.replace(path)
 
@@ -138,9 +147,9 @@ class TokenStates:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise OSError(f"{path} holds no token states: write them with `TokenStates.save`.")
-                vectors = file.get_tensor("vectors") if "vectors" in file.keys() else None  # noqa: SIM118
+                parts = {name: file.get_tensor(name) for name in _OF_TEXTS if name in file.keys()}  # noqa: SIM118
                 source = json.loads(metadata["source"])
-                return cls(file.get_tensor("states"), file.get_tensor("offsets"), source, vectors)
+                return cls(file.get_tensor("states"), file.get_tensor("offsets"), source, **parts)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be read, it is truncated or of another format: {error}") from error
 

@@ -1,7 +1,9 @@
 """Text that the encoder reads, and text that it does not, told by states; and the text that teaches it."""
 
+import copy
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,18 +11,21 @@ import torch
 from conftest import ROOT, make_model
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
+from transformers import AutoModel
 
-from modernbert_nli.familiarity import Familiarity, checked, shared_layer, statistics
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
+from modernbert_nli.guards import UNREADABLE
+from modernbert_nli.heads import Familiarity
+from modernbert_nli.loading import load_pipeline
+from modernbert_nli.states import TokenStates
 from modernbert_nli.training.familiarity import (
-    FILE,
     Kind,
     cross_validated,
     encoded,
     fit,
     main,
+    shared_layer,
     threshold_of,
-    write,
 )
 from modernbert_nli.training.readable import paired, readable
 from modernbert_nli.training.unreadable import NOISE, english, group_of, messages, unreadable
@@ -31,6 +36,7 @@ ENGLISH = (
 FOREIGN = (
     "mies syö ruokaa|koira juoksee puistossa|ulkona ei ole ketään|kaksi ihmistä puhuu|kissa nukkuu|se on puu"
 )
+LAYERS = {"joint": [1, 2], "separate": [1, 3]}
 
 
 @st.composite
@@ -47,28 +53,16 @@ def test_what_is_found_is_of_the_tokens_alone(drawn, scale, padding):
     """Neither what stands in the padding, nor how much of it there is, nor scale nor order change it."""
     states, lengths = drawn
     present = torch.arange(states.shape[1]) < lengths[:, None]
-    found = statistics(states, present)
+    found = Familiarity.statistics(states, present)
     assert found.shape == (len(states), 2 * states.shape[2])
     assert found.isfinite().all()
     more = torch.full((len(states), padding, states.shape[2]), 1e6)
     wide = torch.cat([torch.where(present[..., None], states, 7.0), more], dim=1)
     where = torch.cat([present, torch.zeros(len(states), padding, dtype=torch.bool)], dim=1)
-    torch.testing.assert_close(statistics(wide * scale, where), found, atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(statistics(states.flip(1), present.flip(1)), found, atol=1e-5, rtol=1e-5)
-
-
-@given(texts(), texts())
-def test_each_side_counts_alone(one, other):
-    """A premise scores beside a hypothesis as its states do alone."""
-    size = min(one[0].shape[2], other[0].shape[2])
-    premise, hypothesis = one[0][:1, : one[1][0], :size], other[0][:1, : other[1][0], :size]
-    head = Familiarity(size)
-    segments = torch.tensor([[1] * premise.shape[1] + [2] * hypothesis.shape[1] + [0]])
-    beside = torch.cat([premise, hypothesis, torch.zeros(1, 1, size)], dim=1)
-    sides = head.of_sides(beside, segments)
-    alone = [head(side, torch.ones(side.shape[:2])) for side in (premise, hypothesis)]
-    torch.testing.assert_close(sides[0], torch.cat(alone))
-    assert ((sides >= 0) & (sides <= 1)).all()
+    torch.testing.assert_close(Familiarity.statistics(wide * scale, where), found, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(
+        Familiarity.statistics(states.flip(1), present.flip(1)), found, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_scores_are_exact_also_where_all_else_is_rounded():
@@ -84,23 +78,21 @@ def test_layers():
     """One that all encodings read, and not the last."""
     assert shared_layer({"joint": [3, 4], "separate": [2, 4, 6]}, 6) == 4
     assert shared_layer({"joint": [6]}, 6) is None
-    assert checked(None, {"joint": [3, 4]}) is None
-    assert checked({"layer": 4, "threshold": 0.1}, {"joint": [3, 4]}) == {"layer": 4, "threshold": 0.1}
 
 
 @pytest.mark.parametrize(
     "entry",
     [
-        {"layer": 2, "threshold": 0.1},
-        {"layer": 4, "threshold": 2},
-        {"layer": 4},
-        {"layer": 4, "threshold": True},
+        {"layer": 3, "threshold": 0.1},
+        {"layer": 1, "threshold": 2},
+        {"layer": 1},
+        {"layer": 1, "threshold": True},
         4,
     ],
 )
 def test_what_no_configuration_can_mean(entry):
     with pytest.raises(ValueError, match="familiarity"):
-        checked(entry, {"joint": [3, 4], "separate": [2, 4]})
+        ModernBertNliConfig(head_type="alignment", encoder_layers=LAYERS, familiarity=entry)
 
 
 def _kinds(pipe, **texts: str) -> list[Kind]:
@@ -119,7 +111,7 @@ def _share_read(head: Familiarity, kind: Kind) -> float:
 
 @pytest.fixture(scope="module")
 def pipe(tiny_modernbert):
-    model = make_model(tiny_modernbert, "separate", encoder_layers={"joint": [1, 2], "separate": [1, 3]})
+    model = make_model(tiny_modernbert, "separate", encoder_layers=LAYERS)
     return model.as_pipeline(device="cpu")
 
 
@@ -259,14 +251,6 @@ def test_readable_text(tmp_path):
     assert all(one.startswith("A ferry") and len(one) < 400 for one, _ in found["sources"])
 
 
-def test_what_is_written_is_what_was_fitted(tmp_path):
-    head = Familiarity(4)
-    write(tmp_path, head, layer=2, threshold=0.25)
-    with safe_open(tmp_path / FILE, "pt") as file:
-        assert json.loads(file.metadata()["familiarity"]) == {"layer": 2, "threshold": 0.25}
-        assert torch.equal(file.get_tensor("familiarity.output.weight"), head.output.weight)
-
-
 def test_the_command(pipe, tiny_modernbert, catalogues, tmp_path, capsys):
     """Fits, measures each kind and writes, also where a language is one that the base reads."""
     model, data, measured = (tmp_path / name for name in ("model", "data", "measured"))
@@ -276,7 +260,6 @@ def test_the_command(pipe, tiny_modernbert, catalogues, tmp_path, capsys):
         lines = "".join(json.dumps({"text": line}) + "\n" for line in text.split("|"))
         (folder / f"{folder.name}.jsonl").write_text(lines)
     output = tmp_path / "results" / "familiarity.json"
-    before = (model / "model.safetensors").read_bytes()
     main(
         [
             *(
@@ -298,11 +281,12 @@ def test_the_command(pipe, tiny_modernbert, catalogues, tmp_path, capsys):
     assert {"measured", "noise:hex"} <= set(results["measured"])
     assert results["layer"] == 1
     assert set(results["kinds"]) == {*results["learnt"], *results["measured"]}
+    assert "other languages" in (output.parent / "familiarity-summary.md").read_text()
     assert output.with_suffix(".md").read_text().strip() == capsys.readouterr().out.strip()
-    assert (model / "model.safetensors").read_bytes() == before
-    with safe_open(model / FILE, "pt") as file:
-        entry = json.loads(file.metadata()["familiarity"])
-    assert entry == {"layer": 1, "threshold": results["threshold"]}
+    told = load_pipeline(str(model), tiny_modernbert, device="cpu")
+    assert told.model.config.familiarity == {"layer": 1, "threshold": results["threshold"]}
+    assert told.model.heads_digest() == pipe.model.heads_digest()  # what was calibrated stays so
+    assert told.model.familiarity.output.weight.abs().sum() > 0
 
 
 @pytest.fixture(scope="module")
@@ -325,23 +309,95 @@ def quick():
         ("qwx plfgh zzrt vbnk mmqp", False),
     ],
 )
-def test_the_quick_start_knows_what_its_base_reads(quick, text, is_read):
-    with safe_open(ROOT / "experiments" / "results" / FILE, "pt") as file:
-        entry = json.loads(file.metadata()["familiarity"])
-        head = Familiarity(quick.model.config.hidden_size)
-        head.load_state_dict({name.partition(".")[2]: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    layers = quick.model.config.encoder_layers
-    assert checked(entry, layers) == entry
-    states = quick.model.encode(text).text(0)[None, :, layers["separate"].index(entry["layer"])]
-    assert (head(states, torch.ones(states.shape[:2])) >= entry["threshold"]).item() is is_read
+@pytest.mark.parametrize("encoding", ["separate", "joint"])
+def test_the_quick_start_knows_what_its_base_reads(quick, text, is_read, encoding):
+    """On either side of a pair, and in the place of a text that is routed."""
+    for pair in ((text, "The ferry is late."), ("The ferry is late.", text)):
+        assert (quick(*pair, encoding=encoding)["reason"] != UNREADABLE) is is_read
+    assert (quick.route(text, ["ferry", "sport"])["reason"] != UNREADABLE) is is_read
 
 
-def test_results_are_of_these_weights():
+def test_results_are_of_the_quick_start(quick):
     results = json.loads((ROOT / "experiments" / "results" / "familiarity.json").read_text())
-    with safe_open(ROOT / "experiments" / "results" / FILE, "pt") as file:
-        entry = json.loads(file.metadata()["familiarity"])
-    assert entry == {key: results[key] for key in ("layer", "threshold")}
+    assert quick.model.config.familiarity == {key: results[key] for key in ("layer", "threshold")}
     assert len(results["seeds"]) >= 3
     for name, row in results["kinds"].items():
         if name.startswith("language:"):
             assert min(row[one]["undecided"]["mean"] for one in ("separate", "joint")) >= 0.95, name
+
+
+# In everything that decides -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(pipe):
+    """A pipeline of heads that tell `ENGLISH` from `FOREIGN`."""
+    model = copy.deepcopy(pipe.model)
+    model.familiarity = fit(_kinds(pipe, own=ENGLISH, language_fi=FOREIGN))
+    model.config.familiarity = {"layer": 1, "threshold": 0.5}
+    return model.as_pipeline(device="cpu", encoding="separate")
+
+
+ALIEN, PLAIN = FOREIGN.split("|")[0], ENGLISH.split("|")
+OTHER = "somebody is in the park"
+
+
+@pytest.mark.parametrize("encoding", ["separate", "joint"])
+def test_pairs(told, pipe, encoding):
+    """One text that is not read is enough, whatever the threshold; else nothing changes."""
+    pairs = [(ALIEN, OTHER), (OTHER, ALIEN), (ALIEN, FOREIGN.split("|")[1]), (PLAIN[0], OTHER)]
+    results, before = (
+        told(pairs, encoding=encoding, threshold=1.0),
+        pipe(pairs, encoding=encoding, threshold=1.0),
+    )
+    assert [one["reason"] for one in results] == [UNREADABLE] * 3 + [None]
+    assert [one["uncertainty"] for one in results[:3]] == [1.0] * 3
+    assert all(one["abstain"] for one in results[:3])
+    assert results[3] == before[3]
+    assert told(ALIEN, ALIEN, encoding=encoding)["rule"] == "verbatim"  # which needs no reader
+
+
+def test_an_answer_and_its_sources(told):
+    """A claim or a passage that is not read; one that is beside it is judged."""
+    sentences = told.check(f"{OTHER}. {ALIEN}.", f"{PLAIN[0]}. {PLAIN[1]}.", threshold=1.0)["sentences"]
+    assert [one["reason"] for one in sentences] == [None, UNREADABLE]
+    (sentence,) = told.check(OTHER, f"{ALIEN}.", threshold=1.0)["sentences"]
+    assert (sentence["verdict"], sentence["reason"]) == ("uncertain", UNREADABLE)
+
+
+@pytest.mark.parametrize("encoding", ["separate", "joint"])
+def test_a_route(told, encoding):
+    """None, unless the text has a word that its user gave to a category."""
+    model = told.model.as_pipeline(device="cpu", encoding=encoding)
+    categories = {"park": "this is about the park", "food": "this is about food"}
+    declined = model.route(ALIEN, categories, threshold=1.0)
+    assert (declined["category"], declined["reason"]) == (None, UNREADABLE)
+    assert model.route(PLAIN[0], categories, threshold=1.0)["category"]
+    assert model.route(ALIEN, {**categories, "ruokaa": "this is about food"}, threshold=1.0)["category"]
+    kept = model.model.encode([ALIEN, PLAIN[0]])
+    assert [one["reason"] for one in model.route(kept, categories, threshold=1.0)] == [UNREADABLE, None]
+
+
+def test_kept_states(told, tmp_path):
+    """Raw and projected, saved and some of them; those projected by heads that could not tell are judged."""
+    model, texts = told.model, [ALIEN, PLAIN[0], PLAIN[1]]
+    raw, claim = model.encode(texts), model.encode(OTHER)
+    projected = model.project_states(raw)
+    projected.save(tmp_path / "texts.safetensors")
+    for states in (raw, projected, TokenStates.load(tmp_path / "texts.safetensors")):
+        told_of = model.classify(states, claim)
+        assert (told_of.uncertainty == 1).tolist() == [True, False, False]
+        assert (model.classify(states[[2, 0]], claim).uncertainty == 1).tolist() == [False, True]
+    assert not (model.classify(replace(projected, familiarity=None), claim).uncertainty == 1).any()
+
+
+def test_heads_are_saved_and_loaded_with_it(told, tiny_modernbert, tmp_path):
+    """As a part of the checkpoint, and of what is adapted from it."""
+    told.model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(
+        str(tmp_path), trust_remote_code=True, base_model_name_or_path=tiny_modernbert
+    ).as_pipeline(device="cpu")
+    assert again(ALIEN, OTHER)["reason"] == UNREADABLE
+    pairs = [(f"{PLAIN[row % 5]} {row}", OTHER) for row in range(24)]
+    mine = again.adapt(pairs, ["entailment", "neutral", "contradiction"] * 8)
+    assert mine(ALIEN, OTHER)["reason"] == UNREADABLE

@@ -8,7 +8,8 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
-from modernbert_nli.heads import HYPOTHESIS, PREMISE, AlignmentHead, Dropout, label_loss
+from modernbert_nli.heads import HYPOTHESIS, PREMISE, AlignmentHead, label_loss
+from modernbert_nli.training.on_states import QuickDropout
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_pooling_is_of_one_side(head):
 def test_dropout_of_any_shape(shape, rate, dtype):
     """What is kept is scaled, and the gradient is that of the same mask."""
     tokens = torch.ones(shape, dtype=dtype, requires_grad=True)
-    dropped = Dropout(rate).train()(tokens)
+    dropped = QuickDropout(rate).train()(tokens)
     assert dropped.shape == tokens.shape
     assert dropped.dtype == dtype
     dropped.sum().backward()
@@ -82,7 +83,7 @@ def test_dropout_drops_its_share_everywhere(rate):
     """Of each of the elements that share a random number, and independently of its neighbour."""
     torch.manual_seed(0)
     ones = torch.ones(100_000, 4)
-    zeros = (Dropout(rate).train()(ones) == 0).double()
+    zeros = (QuickDropout(rate).train()(ones) == 0).double()
     error = 5 * (rate * (1 - rate) / len(ones)) ** 0.5
     assert_close(zeros.mean(dim=0), torch.full((4,), rate, dtype=torch.float64), atol=error, rtol=0)
     both = (zeros[:, 0] * zeros[:, 1]).mean()
@@ -91,7 +92,7 @@ def test_dropout_drops_its_share_everywhere(rate):
 
 def test_dropout_repeats_with_its_seed_and_rests_in_evaluation():
     """The random numbers are torch's own."""
-    layer, tokens = Dropout(0.5), torch.randn(33, 7)
+    layer, tokens = QuickDropout(0.5), torch.randn(33, 7)
     runs = []
     for _ in range(2):
         torch.manual_seed(3)

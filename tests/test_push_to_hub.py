@@ -356,7 +356,7 @@ def test_the_quick_start_is_verified_with_its_embedded_base(own_hub, tmp_path, c
     dry_run[-1] = str(tmp_path / "page")
     status, said = run(capsys, *dry_run)
     assert status == 0
-    assert "592,875 parameters" in (tmp_path / "page" / "README.md").read_text()
+    assert "593,644 parameters" in (tmp_path / "page" / "README.md").read_text()
 
     (push,) = [command for command in commands if "--tag" in command]
     push[push.index("--model") + 1] = str(embedded.CHECKPOINT)

@@ -66,7 +66,8 @@ def _fresh_cache():
 def test_the_checkpoint_holds_the_heads_alone():
     """At most 600,000 parameters and 3 MB, a pinned base, no path of any machine, this repository's code."""
     with safe_open(CHECKPOINT / "model.safetensors", "pt") as file:
-        assert {key.split(".")[0] for key in file.keys()} == {"nli_hidden", "nli_output", "abstention_head"}  # noqa: SIM118
+        parts = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118
+        assert parts == {"nli_hidden", "nli_output", "abstention_head", "familiarity"}
         assert sum(file.get_tensor(key).numel() for key in file.keys()) <= 600_000  # noqa: SIM118
     files = list(CHECKPOINT.iterdir())
     assert not any(path.is_symlink() for path in files)

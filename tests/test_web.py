@@ -326,6 +326,7 @@ def test_an_answer_is_read_and_decided_by_the_package_itself(asks):
                         "features": {},
                         "probs": [0.8, 0.1, 0.1],
                         "uncertainty": 0.1,
+                        "unread": False,
                     }
                     for row in range(len(value["passages"]))
                     if row not in silent
@@ -343,20 +344,24 @@ def test_an_answer_is_read_and_decided_by_the_package_itself(asks):
 
 
 def test_pairs_are_overruled_by_the_package_itself(asks):
-    """Word for word, signs that the tokenizer does not know, a number; else what the heads say."""
+    """Word for word, text that is not read, unknown signs, a number; else what the heads say."""
     pairs = [
         ("It is here. It rains.", "it rains"),
         ("It is ✅ here.", "It is ❌ here."),
         ("The rain is in at 7 a.m. here.", "The rain is in at 7 p.m. here."),
         ("The rain is here.", "It is no rain."),
     ]
-    said = {"probs": [0.9, 0.06, 0.04], "uncertainty": 0.1, "truncated": False}
+    said = {"probs": [0.9, 0.06, 0.04], "uncertainty": 0.1, "unread": False, "truncated": False}
     found = [one["value"] for one in asks(*(("decide_pair", (*pair, said, 0.4)) for pair in pairs))[:-1]]
     assert [one.get("rule") for one in found] == ["verbatim", None, None, None]
     assert [one["reason"] for one in found] == [None, guards.SIGNS, guards.QUANTITY, None]
     assert [one["abstain"] for one in found] == [False, True, True, False]
     unsure, _ = asks(("decide_pair", (*pairs[3], {**said, "uncertainty": 0.4}, 0.4)))
     assert (unsure["value"]["abstain"], unsure["value"]["reason"]) == (True, guards.UNCERTAIN)
+    strange = {**said, "uncertainty": 1.0, "unread": True}
+    same, other, _ = asks(*(("decide_pair", (*pair, strange, 0.4)) for pair in (pairs[0], pairs[3])))
+    assert (same["value"]["abstain"], same["value"]["rule"]) == (False, "verbatim")
+    assert (other["value"]["abstain"], other["value"]["reason"]) == (True, guards.UNREADABLE)
 
 
 def test_what_has_no_word_is_told(asks):
@@ -369,7 +374,7 @@ def test_what_has_no_word_is_told(asks):
     assert "no words" in error["error"]
     assert route["value"]["declined"]["category"] is None
     assert route["value"]["words"] == ["refund request"]
-    assert other["value"]["declined"] is None
+    assert [one["value"]["readable"] for one in (route, other)] == [False, True]
     assert other["value"]["ANY_TEXT"] == list(routing.ANY_TEXT)
 
 

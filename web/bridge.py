@@ -139,7 +139,7 @@ def call(name: str, values: str) -> str:
 
 
 def decide_pair(premise: str, hypothesis: str, said: dict[str, Any], threshold: float) -> dict[str, Any]:
-    """What is decided of a pair. `said`: `probs`, `uncertainty`, and whether the premise was `truncated`."""
+    """What is decided of a pair. `said`: `probs`, `uncertainty`, `unread`, and whether it was `truncated`."""
     probs, uncertainty = said["probs"], said["uncertainty"]
     best = max(range(len(probs)), key=probs.__getitem__)
     abstain = uncertainty >= threshold
@@ -149,7 +149,7 @@ def decide_pair(premise: str, hypothesis: str, said: dict[str, Any], threshold: 
         "abstain": abstain,
         "uncertainty": uncertainty,
         "probs": {_model.config.id2label[row]: value for row, value in enumerate(probs)},
-        "reason": guards.UNCERTAIN if abstain else None,
+        "reason": guards.UNREADABLE if said["unread"] else guards.UNCERTAIN if abstain else None,
         "truncated": said["truncated"],
     }
     return guards.overruled(premise, hypothesis, result, threshold, _model.tokenizer)
@@ -192,7 +192,7 @@ def decide_answer(said: list[dict[str, Any]], threshold: float | None) -> dict[s
 
     Args:
         said: Of each claim `matches`, by layer the best match of each token, and `passages`, the nearest of
-            each size: its number (`row`), `nearness`, `features` by name, `probs` and `uncertainty`.
+            each size: its number (`row`), `nearness`, `features` by name, `probs`, `uncertainty`, `unread`.
     """
     asked, label = _question, _model.config.label2id
     pipe = SimpleNamespace(
@@ -208,6 +208,7 @@ def decide_answer(said: list[dict[str, Any]], threshold: float | None) -> dict[s
             known |= met["features"]
             passage = comparison.passage(asked.block, asked.passages[row], asked.sizes[row], text)
             passage.nearness, passage.uncertainty, passage.probs = met["nearness"], met["uncertainty"], probs
+            passage.unread = met["unread"]
             passage.features = [known.get(name, 0.0) for name in documents.FEATURES]
             candidates.nearest[asked.sizes[row]].append(passage)
         found.append(candidates)
@@ -232,13 +233,15 @@ def read_categories(text: str, names: list[str], hypotheses: list[str]) -> dict[
     """What routes are decided by, beside the configuration.
 
     Returns:
-        `dict`: `words`, the names as words; values of `routing.py` by their names; `declined`, the result
-        of a text that is not read, else `None`.
+        `dict`: `words`, the names as words; values of `routing.py` by their names; whether the text is
+        `readable` by its words, and has one of the categories' own (`named`); `declined`, the result of one
+        that is not read.
     """
     own = categories.words_of(" ".join([*names, *hypotheses]))
-    read = routing.is_read(text, own, _model.tokenizer)
     return {
         "words": [categories.readable(name) for name in names],
-        "declined": None if read else routing.no_route(names, several=False),
+        "readable": routing.is_read(text, own, _model.tokenizer),
+        "named": not own.isdisjoint(categories.words_of(text)),
+        "declined": routing.no_route(names, several=False),
         **{name: getattr(routing, name) for name in _ROUTING},
     }

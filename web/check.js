@@ -19,8 +19,8 @@ export async function check(model, answer, document, threshold = null, onProgres
     const met = nearest(claim, number, sentences, sums, asked);
     const pairs = met.passages.map(({ row }) => [sentences.slice(...asked.passages[row]), claim]);
     const outputs = await model.judge(pairs);
-    outputs.forEach(({ logits, uncertainty }, at) =>
-      Object.assign(met.passages[at], { probs: softmax(logits), uncertainty }),
+    outputs.forEach(({ logits, ...known }, at) =>
+      Object.assign(met.passages[at], { probs: softmax(logits), ...known }),
     );
     said.push(met);
     onProgress((1 + (number + 1) / claims.length) / 2);

@@ -127,8 +127,8 @@ class Model {
     return found;
   }
 
-  // Logits (by pair) and uncertainty of pairs of a premise, given as its parts side by side, and a hypothesis.
-  // Long ones meet long ones.
+  // Logits and uncertainty of pairs of a premise, given as its parts side by side, and a hypothesis, and whether
+  // the encoder does not read one of the two (`unread`). Long ones meet long ones.
   async judge(pairs, onProgress = () => {}) {
     const labels = Object.keys(this.config.id2label).length;
     const found = new Array(pairs.length);
@@ -144,10 +144,12 @@ class Model {
         inputs[`${side}_states`] = states;
         inputs[`${side}_mask`] = mask;
       });
-      const { logits, uncertainty } = await this.heads.run(inputs);
+      const { logits, uncertainty, familiarity } = await this.heads.run(inputs);
       rows.forEach((row, at) => {
         const values = Array.from(logits.data.subarray(at * labels, (at + 1) * labels));
-        found[row] = { logits: values, uncertainty: uncertainty.data[at] };
+        const sides = familiarity?.data.subarray(2 * at, 2 * at + 2) ?? [];
+        const unread = sides.some((score) => score < this.config.familiarity.threshold);
+        found[row] = { logits: values, uncertainty: uncertainty.data[at], unread };
       });
       start = end;
       onProgress(start / order.length);

@@ -7,8 +7,8 @@ export async function judgePairs(model, pairs, threshold = model.config.abstenti
   const premises = await model.read(pairs.map(([premise]) => premise), "premise", true);
   const hypotheses = await model.read(pairs.map(([, hypothesis]) => hypothesis), "hypothesis", false);
   const outputs = await model.judge(pairs.map((_, row) => [[premises[row]], hypotheses[row]]));
-  return outputs.map(({ logits, uncertainty }, row) => {
-    const said = { probs: softmax(logits), uncertainty, truncated: premises.truncated[row] };
+  return outputs.map(({ logits, ...known }, row) => {
+    const said = { probs: softmax(logits), ...known, truncated: premises.truncated[row] };
     return model.python("decide_pair", ...pairs[row], said, threshold);
   });
 }

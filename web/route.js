@@ -7,7 +7,7 @@ import { dot, logSumExp, mean, normalized, ranked, sigmoid, softmax } from "./nu
 export async function route(model, text, categories, threshold) {
   const names = [...categories.keys()];
   const known = model.python("read_categories", text, names, [...categories.values()]);
-  if (known.declined) return { ...known.declined, truncated: false };
+  if (!known.readable) return { ...known.declined, truncated: false };
   const entry = model.config.routing?.separate ?? known.UNFITTED;
   const hypotheses = await model.read([...categories.values()], "hypothesis", false);
   const texts = await model.read([text], "text", true);
@@ -23,9 +23,11 @@ export async function route(model, text, categories, threshold) {
     if (names.length > known.JUDGED) rows = ranked(similarity).slice(0, known.JUDGED).sort((one, other) => one - other);
   }
   const judged = await model.judge(rows.map((row) => [texts, hypotheses[row]]));
+  const truncated = texts.truncated[0];
+  if (!known.named && judged.every(({ unread }) => unread)) return { ...known.declined, truncated };
   const scores = scoresOf(similarity, rows, judged, model.config.label2id, entry);
   const limit = threshold ?? entry.threshold;
-  return { ...decided(scores, background, names, entry, limit, known), truncated: texts.truncated[0] };
+  return { ...decided(scores, background, names, entry, limit, known), truncated };
 }
 
 // How near a text is to those that belong to no desk: `background` of `routing.py`.

@@ -40,6 +40,7 @@ WRITTEN = {
     "documents": "documents",
     "windows": "windows/documents",
     "check_cost": "check",
+    "familiarity": "familiarity-summary",
     "onnx": "decisions",
     "onnx_speed": "graphs",
     "onnx_speed_modernbert": "graphs-base",

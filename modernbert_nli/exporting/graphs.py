@@ -3,9 +3,10 @@
     encoder   input_ids, attention_mask (batch, tokens)
               -> states (batch, layers, tokens, hidden_size), float16: what separate encoding reads
     heads     premise_states, premise_mask, hypothesis_states, hypothesis_mask: of texts encoded alone
-              -> logits (batch, num_labels), abstention_logits (batch, 2), uncertainty (batch,)
+              -> logits (batch, num_labels), abstention_logits (batch, 2), uncertainty (batch,) and, of heads
+                 that tell, familiarity (batch, 2)
     pair      input_ids, attention_mask, token_type_ids where the base takes them: of pairs in one sequence
-              -> the same three
+              -> the same
 
 Which of them there are follows from the encodings that the heads know. States are float16 because that is
 how texts are kept (`modernbert_nli.states.half`): the graphs then round as PyTorch does.
@@ -25,12 +26,11 @@ from torch import nn
 
 from ..heads import HYPOTHESIS, PREMISE
 from ..modeling_modernbert_nli import ModernBertNliModel
-from ..onnx_backend import METADATA, graph_identity
+from ..onnx_backend import JUDGEMENT, METADATA, graph_identity
 from ..states import half
 
 OPSET = 18  # the least that knows all operators; every runtime of the last years reads it
 MODULES = "namespace"  # under which the exporter notes of each node the modules that it is in
-JUDGEMENT = ("logits", "abstention_logits", "uncertainty")
 
 
 class Graph(NamedTuple):
@@ -75,13 +75,15 @@ class HeadsGraph(nn.Module):
         hypothesis_states: torch.Tensor,
         hypothesis_mask: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        sides = [
-            self.model.project(list(states.unbind(dim=1)), "separate")
-            for states in (premise_states, hypothesis_states)
-        ]
+        model = self.model
+        sides = (
+            (premise_states.unbind(dim=1), premise_mask),
+            (hypothesis_states.unbind(dim=1), hypothesis_mask),
+        )
+        tokens = torch.cat([model.project(states, "separate") for states, _ in sides], dim=1)
         segments = torch.cat([premise_mask * PREMISE, hypothesis_mask * HYPOTHESIS], dim=1)
-        output = self.model.judge(torch.cat(sides, dim=1), segments)
-        return tuple(output[name] for name in JUDGEMENT)
+        familiarity = [model.familiarity_of(states, "separate", mask) for states, mask in sides]
+        return model.judge(tokens, segments, torch.cat(familiarity, dim=-1)).to_tuple()
 
 
 class PairGraph(nn.Module):
@@ -98,14 +100,14 @@ class PairGraph(nn.Module):
         token_type_ids: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         inputs = self.model.base_inputs(input_ids, attention_mask, token_type_ids, None)
-        tokens, where, _ = self.model.read_joint(inputs, whole=False)
-        output = self.model.judge(tokens, where)
-        return tuple(output[name] for name in JUDGEMENT)
+        _, tokens, where, familiarity = self.model.read_joint(inputs, whole=False)
+        return self.model.judge(tokens, where, familiarity).to_tuple()
 
 
 def graphs_of(model: ModernBertNliModel) -> dict[str, Graph]:
     """The graphs of a model, by the names of their files."""
     graphs = {}
+    judgement = JUDGEMENT if model.familiarity is not None else JUDGEMENT[:-1]
     ids, mask = _example(model, tokens=8), torch.ones(2, 8, dtype=torch.long)
     axes = {0: "batch", 1: "tokens"}
     if "separate" in model.config.encoder_layers:
@@ -119,12 +121,12 @@ def graphs_of(model: ModernBertNliModel) -> dict[str, Graph]:
             inputs[f"{side}_mask"] = mask[:, :tokens]
             where[f"{side}_states"] = {0: "batch", 2: f"{side}_tokens"}
             where[f"{side}_mask"] = {0: "batch", 1: f"{side}_tokens"}
-        graphs["heads"] = Graph(HeadsGraph(model), inputs, where, JUDGEMENT)
+        graphs["heads"] = Graph(HeadsGraph(model), inputs, where, judgement)
     if "joint" in model.config.encoder_layers:
         inputs = {"input_ids": ids, "attention_mask": mask}
         if model.takes_token_types and "token_type_ids" in model.tokenizer.model_input_names:
             inputs["token_type_ids"] = torch.zeros_like(ids)
-        graphs["pair"] = Graph(PairGraph(model), inputs, dict.fromkeys(inputs, axes), JUDGEMENT)
+        graphs["pair"] = Graph(PairGraph(model), inputs, dict.fromkeys(inputs, axes), judgement)
     return graphs
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..files import InputError
-from ..guards import UNCERTAIN, overruled
+from ..guards import overruled
 from ..separate import judge_every, known_texts, prepare, tokens_at_once
 from ..states import Text, TokenStates
 from .store import PassageIndex
@@ -31,8 +31,7 @@ class Found(NamedTuple):
 
     score: float
     row: int
-    probs: dict[str, float]
-    uncertainty: float
+    judged: dict[str, Any]
 
 
 def ask(
@@ -58,7 +57,7 @@ def ask(
     (known,) = pipe.texts.of(pipe.model).read([claim])
     hypothesis = prepare(pipe.model, [known])
     best: dict[str, list[Found]] = {"entailment": [], "contradiction": []}
-    ids = pipe.model.config.label2id
+    ids, limit = pipe.model.config.label2id, pipe.threshold
     for rows, texts in _texts(pipe, index, known, shortlist):
         prepared = prepare(pipe.model, texts)
         output = judge_every(pipe.model, prepared, hypothesis)
@@ -72,8 +71,8 @@ def ask(
                 places = places[about & (probs.argmax(dim=-1) == ids[label])]
             best_places = places[probs[places, ids[label]].topk(min(top, len(places))).indices]
             for place in best_places.tolist():
-                said = {name: float(probs[place, at]) for name, at in ids.items()}
-                found = Found(said[label], rows[place], said, float(output.uncertainty[place, 0]))
+                (judged,) = pipe.decide({name: values[place] for name, values in output.items()}, limit)
+                found = Found(judged["probs"][label], rows[place], judged)
                 (heapq.heappush if len(heap) < top else heapq.heappushpop)(heap, found)
     contradicting = _shown(pipe, index, claim, sorted(best["contradiction"], reverse=True))
     return {
@@ -87,17 +86,8 @@ def _shown(pipe: Any, index: PassageIndex, claim: str, found: Sequence[Found]) -
     limit = pipe.threshold
     shown = []
     for passage, one in zip(index.passages([one.row for one in found]), found, strict=True):
-        label = max(one.probs, key=one.probs.__getitem__)
-        abstain = one.uncertainty >= limit
-        result = {
-            "label": label,
-            "confidence": one.probs[label],
-            "abstain": abstain,
-            "uncertainty": one.uncertainty,
-            "probs": one.probs,
-            "reason": UNCERTAIN if abstain else None,
-        }
-        shown.append({**passage, **overruled(passage["text"], claim, result, limit, pipe.tokenizer)})
+        result = overruled(passage["text"], claim, one.judged, limit, pipe.tokenizer)
+        shown.append({**passage, **result})
     return shown
 
 

@@ -88,6 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
     if head.adapter:
         with _timed(seconds, "adapter"):
+            model.familiarity = model.config.familiarity = None  # of states without the adapter
             train_adapter(model, [_not_held_out(pairs, data, args) for pairs in train], head, args, work)
     with _timed(seconds, "states"):
         states_of = state_maker(model, [*train, *further, *evaluation], data, args)

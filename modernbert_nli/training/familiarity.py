@@ -10,8 +10,8 @@ alone. Of a base that reads other languages too, name them: `--reads de fr` coun
 encoded by the frozen base alone and in pairs, as the checkpoint's encodings ask for.
 
 What is reported of a kind comes from weights and a threshold that saw neither it nor, of a language, its
-relatives: kinds are dealt into folds anew for each seed. Writes `familiarity.safetensors` into the
-checkpoint, and the table to `experiments/results/familiarity.json` and `.md`.
+relatives: kinds are dealt into folds anew for each seed. Writes the weights and the threshold into
+the checkpoint, and what was measured to `experiments/results/familiarity.json`, `.md` and `-summary.md`.
 """
 
 import argparse
@@ -26,23 +26,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from ..familiarity import Familiarity, shared_layer
-from ..familiarity import statistics as statistics_of
 from ..files import write_aside
 from ..guards import readable as has_words
 from ..guards import verbatim, veto
-from ..heads import HYPOTHESIS, PREMISE
+from ..heads import HYPOTHESIS, PREMISE, Familiarity
 from ..repository import ROOT
 from ..tokenization import max_pair_length
 from .readable import Pair, paired, readable
 from .unreadable import english, group_of, installed, unreadable
 
 RESULTS = ROOT / "experiments" / "results"
-FILE = "familiarity.safetensors"
 FOLDS = 5
 ALLOWED = 0.005  # share of readable text, a mean over kinds left out, that the threshold calls unreadable
 DECAY = 1e-2  # of the weights of what is normalised: less fits kinds of English that it has seen too closely
@@ -122,6 +120,7 @@ def main(argv: list[str] | None = None) -> None:
 
     pipe = load_pipeline(str(args.model), args.base, device="cpu")
     config = pipe.model.config
+    pipe.model.familiarity = config.familiarity = None  # what is left undecided without
     layer = args.layer or shared_layer(config.encoder_layers, config.encoder_config.num_hidden_layers)
     if layer is None:
         raise SystemExit(
@@ -148,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_aside(args.output, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     write_aside(args.output.with_suffix(".md"), table(results))
+    write_aside(args.output.with_name(f"{args.output.stem}-summary.md"), summary(results))
     print(table(results))
 
 
@@ -198,7 +198,7 @@ def encoded(pipe: Any, pairs: Sequence[Pair], layer: int) -> tuple[dict[str, tor
 
 def _alone(states: Any, place: int) -> torch.Tensor:
     texts = (states.text(row)[None, :, place] for row in range(len(states)))
-    return torch.cat([statistics_of(text, torch.ones(text.shape[:2])) for text in texts])
+    return torch.cat([Familiarity.statistics(text, torch.ones(text.shape[:2])) for text in texts])
 
 
 def _in_one_sequence(model: Any, pairs: Sequence[Pair], place: int) -> torch.Tensor:
@@ -218,7 +218,7 @@ def _in_one_sequence(model: Any, pairs: Sequence[Pair], place: int) -> torch.Ten
         )
         states = model.encoder_states(dict(inputs), "joint")[:, place]
         segments = model.segments(inputs["input_ids"], inputs["attention_mask"])
-        sides = [statistics_of(states, segments == side) for side in (PREMISE, HYPOTHESIS)]
+        sides = [Familiarity.statistics(states, segments == side) for side in (PREMISE, HYPOTHESIS)]
         parts |= dict(zip(rows, torch.stack(sides, dim=1), strict=True))
     return torch.stack([parts[row] for row in range(len(pairs))])
 
@@ -353,12 +353,21 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def write(folder: Path, head: Familiarity, layer: int, threshold: float) -> None:
-    """Put the weights beside the heads, with what else a configuration needs to know of them."""
-    tensors = {f"familiarity.{name}": value.contiguous() for name, value in head.state_dict().items()}
-    metadata = {"format": "pt", "familiarity": json.dumps({"layer": layer, "threshold": threshold})}
-    aside = folder / f"{FILE}.new"
-    save_file(tensors, aside, metadata)
-    aside.replace(folder / FILE)
+    """Put it into a checkpoint, and nothing else: weights first, which the configuration then asks for."""
+    path = folder / SAFE_WEIGHTS_NAME
+    aside = path.with_name(f"{path.name}.new")
+    own = {f"familiarity.{name}": value.contiguous() for name, value in head.state_dict().items()}
+    save_file({**load_file(path), **own}, aside, {"format": "pt"})
+    aside.replace(path)
+    config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    config["familiarity"] = {"layer": layer, "threshold": threshold}
+    write_aside(folder / CONFIG_NAME, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def shared_layer(layers: dict[str, list[int]], depth: int) -> int | None:
+    """The deepest layer below the last one that every encoding reads, or `None` where there is none."""
+    shared = set.intersection(*map(set, layers.values()))
+    return max((layer for layer in shared if layer < depth), default=None)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -390,6 +399,44 @@ def table(results: dict[str, Any]) -> str:
 
     rows = sorted(results["kinds"].items(), key=order)
     return "\n".join([*lines, *(line(name, row) for name, row in rows)]) + "\n"
+
+
+_FAMILIES = {"language": "other languages", "code": "source code", "noise": "noise", "readable": "English"}
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Markdown: shares left undecided by family, a mean over kinds, and the worst kind."""
+    encodings = [name for name in next(iter(results["kinds"].values())) if name in ("separate", "joint")]
+    heads = ["Text", "Kinds", "Undecided before", *(f"Undecided, {name}" for name in encodings), "Worst kind"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for family, title in _FAMILIES.items():
+        rows = {name: row for name, row in results["kinds"].items() if family_of(name) == family}
+        if not rows:
+            continue
+        before = statistics.mean(row["undecided before"] for row in rows.values())
+        cells = [title, str(len(rows)), f"{before:.1%}"]
+        for one in encodings:
+            after = statistics.mean(row[one]["undecided"]["mean"] for row in rows.values())
+            cells.append(f"{after:.1%}")
+
+        def gain(name: str, rows: dict[str, Any] = rows) -> float:
+            row = rows[name]
+            return max(row[one]["undecided"]["mean"] for one in encodings) - row["undecided before"]
+
+        def least(name: str, rows: dict[str, Any] = rows) -> float:
+            return min(rows[name][one]["undecided"]["mean"] for one in encodings)
+
+        worst = max(rows, key=gain) if family == "readable" else min(rows, key=least)
+        told = f"+{100 * gain(worst):.1f} points" if family == "readable" else f"{least(worst):.1%}"
+        lines.append("| " + " | ".join([*cells, f"{worst.partition(':')[2] or worst}, {told}"]) + " |")
+    pairs, seeds = sum(row["pairs"] for row in results["kinds"].values()), len(results["seeds"])
+    lines += [
+        "",
+        f"{pairs:,} pairs of {len(results['kinds'])} kinds, each left out of what judges it; {seeds} seeds, ",
+    ]
+    lines[-1] += f"base `{results['base']['name']}`, layer {results['layer']}, {results['date']}, "
+    lines[-1] += f"`{results['command']}`."
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ def test_the_command(pipe, tiny_modernbert, catalogues, tmp_path, capsys):
     assert {"measured", "noise:hex"} <= set(results["measured"])
     assert results["layer"] == 1
     assert set(results["kinds"]) == {*results["learnt"], *results["measured"]}
-    assert "other languages" in (output.parent / "familiarity-summary.md").read_text()
+    assert "source code" in (output.parent / "familiarity-summary.md").read_text()
     assert output.with_suffix(".md").read_text().strip() == capsys.readouterr().out.strip()
     told = load_pipeline(str(model), tiny_modernbert, device="cpu")
     assert told.model.config.familiarity == {"layer": 1, "threshold": results["threshold"]}

@@ -443,11 +443,12 @@ def _judge_states(
     """The chosen passages, those together that the same claims meet; the rest stays 0."""
     lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
     judged = Judged.nothing(chosen, model.config.num_labels)
+    everyone = prepare(model, claims)
     together: dict[tuple[int, ...], list[int]] = {}
     for row in chosen.any(dim=0).nonzero().flatten().tolist():
         together.setdefault(tuple(chosen[:, row].nonzero().flatten().tolist()), []).append(row)
     for who, order in together.items():
-        some = prepare(model, [claims[claim] for claim in who])
+        some = everyone.some(torch.tensor(who))
         longest, most = max(len(claims[claim].tokens) for claim in who), tokens_at_once(model)
         order.sort(key=lengths.__getitem__)
         at = 0

@@ -32,8 +32,9 @@ class Side(NamedTuple):
     offered: torch.Tensor
 
     def some(self, rows: torch.Tensor) -> "Side":
-        """Some of the texts, by number."""
-        return Side(*(part[rows] for part in self))
+        """Some of the texts, by number, as far as the longest of them reaches."""
+        longest = int((self.share[rows] > 0).sum(dim=1).amax())
+        return Side(*(part[rows, :longest] for part in self))
 
 
 def shares(head: AlignmentHead) -> bool:

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from .heads import label_loss
 from .replay import Home
-from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
+from .risk_control import DELTA, MIN_PAIRS, entry_of, guarantee_table, pairs_needed
 from .tokenization import as_pair, items_of, plain
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def adapted(model: Any, pairs: Pairs, home: Home | None, target_risk: float, see
         if strength:
             heads = _between(start, _learnt(start, pairs, home, seed), strength)
     result = beside(model, heads)
-    promises = _calibrate(result, crossed, strength, target_risk, seed)
-    report = crossed.report(strength) | promises
+    guarantees = _calibrate(result, crossed, strength, target_risk, seed)
+    report = crossed.report(strength) | guarantees
     report["message"] = message(report)
     result.config.adaptation = report
     return Adaptation(result, report)
@@ -165,11 +165,11 @@ def message(report: dict[str, Any]) -> str:
         text += f" On text like that of training, {home['after']:.1%}, before {home['before']:.1%}."
     risk, more = f"{report['target_risk']:.0%}", report["more_pairs"]
     if more == 0:
-        text += f" A risk of {risk} is promised."
+        text += f" A risk of {risk} is guaranteed."
     elif more is None:
-        text += f" A risk of {risk} cannot be promised: at no threshold do they err clearly less often here."
+        text += f" A risk of {risk} cannot be guaranteed: no threshold has clearly fewer errors here."
     else:
-        text += f" A risk of {risk} cannot be promised yet: about {more:,} more pairs would do."
+        text += f" A risk of {risk} cannot be guaranteed yet: about {more:,} more pairs would do."
     return text
 
 
@@ -397,13 +397,13 @@ def _fold_of_home(home: Any, encoding: str) -> torch.Tensor:
     return torch.arange(len(home.labels[encoding])) % FOLDS
 
 
-# The promise ------------------------------------------------------------------------------------------------
+# The guarantee ----------------------------------------------------------------------------------------------
 
 
 def _calibrate(
     model: Any, crossed: _Crossed, strength: float, target_risk: float, seed: int
 ) -> dict[str, Any]:
-    """Give the heads threshold and promise; what the report says of them."""
+    """Give the heads threshold and guarantee; what the report says of them."""
     names, labels = model.config.id2label, crossed.pairs.labels
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     calibration, found = {}, {}
@@ -412,7 +412,7 @@ def _calibrate(
         found[encoding] = errors, said["uncertainty"]
         if len(labels) < MIN_PAIRS:
             continue
-        table = promise_table(*found[encoding], order)
+        table = guarantee_table(*found[encoding], order)
         answers = [names[number] for number in said["logits"].argmax(dim=-1).tolist()]
         calibration[encoding] = entry_of(said["uncertainty"], answers, ["pairs of one's own"], DELTA, table)
     errors, uncertainty = found[model.config.encoding]
@@ -426,14 +426,14 @@ def _calibrate(
         needed = pairs_needed(errors, uncertainty, target_risk)
         # Never none: as many as there are have just failed.
         more = None if needed is None else max(needed - len(labels), MIN_PAIRS - len(labels), 10)
-    promised = any(row["threshold"] is not None for entry in calibration.values() for row in entry["table"])
-    model.set_calibration(calibration if promised else None, threshold)
+    guaranteed = any(row["threshold"] is not None for entry in calibration.values() for row in entry["table"])
+    model.set_calibration(calibration if guaranteed else None, threshold)
     two_way = bool((labels == len(names)).any())
     return {"target_risk": target_risk, "threshold": threshold, "more_pairs": more, "two_way": two_way}
 
 
 def estimated_threshold(errors: torch.Tensor, uncertainty: torch.Tensor, target_risk: float) -> float:
-    """The greatest threshold at which the accepted of *these* answers err at most so often: no promise."""
+    """The greatest threshold at which the accepted of *these* answers err at most so often: no guarantee."""
     ordered, order = uncertainty.double().sort()
     risks = errors[order].double().cumsum(dim=0) / torch.arange(1, len(errors) + 1)
     allowed = torch.nonzero(risks <= target_risk)[:, 0]

@@ -1,4 +1,4 @@
-"""What a checkpoint promises: a threshold for each target risk, and if new text differs from calibration's.
+"""What a checkpoint guarantees: a threshold for each target risk, and if new text differs from calibration's.
 
 `config.calibration` is what `training/calibration.py` measured on held-out pairs, by encoding:
 
@@ -6,13 +6,13 @@
                   "table": [{"target_risk": 0.05, "threshold": 0.21, "coverage": 0.48, "risk": 0.04}, …],
                   "quantiles": [0.01, …, 0.69], "labels": {"entailment": 0.34, …}}}
 
-A row promises, as a selective risk guarantee, that of the answers accepted below its threshold at most the
+A row guarantees, as in selective risk control, that of the answers accepted below its threshold at most the
 share `target_risk` is wrong in the long run, with probability 1 - `delta` over the draw of the calibration
-pairs. Its threshold is null where that could not be promised; `coverage` and `risk` are what was measured
+pairs. Its threshold is null where that could not be guaranteed; `coverage` and `risk` are what was measured
 there. `quantiles` are 101 of the uncertainty, from the least to the greatest; `labels` are the shares of the
 labels that were answered.
 
-That is for pairs drawn as those were. Two more promises may stand beside it:
+That is for pairs drawn as those were. Two more guarantees may stand beside it:
 
     "groups": {"snli": {"n": 900, "table": […]}, …}     for pairs drawn as those of a group, with `delta`
     "domains": {"method": …, "delta": 0.1, "n": 20, "date": "2026-11-24",
@@ -21,18 +21,18 @@ That is for pairs drawn as those were. Two more promises may stand beside it:
                 "at": 0.2, "each": [{"name": "climate", "pairs": 900, "error": 0.4, "coverage": 0.2,
                                      "risk": 0.1}, …]}
 
-The latter is for text of a kind never seen: a row promises that the risk is at most `target_risk` in a new
+The latter is for text of a kind never seen: a row guarantees that the risk is at most `target_risk` in a new
 domain, with probability 1 - `delta` over its draw, by `n` domains that the heads were left ignorant of (see
 `calibrating/over_domains.py`). `coverage` is the mean over these, `risk` the median, `worst_risk` the
 greatest, `broken` the share of them whose risk was greater than the target; `each` has them one by one at the
 target `at`, beside `error`, the risk of answering everything. It is what a target risk means, where there is
 one.
 
-A promise belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
+A guarantee belongs to the heads that it was measured of, which `calibrated_heads` in the configuration tells
 by their digest: `model.set_calibration` writes both, and `model.calibration` is that of these heads or none.
 
 All of it lies in a file of its own, `calibration.json`, which is read when it is first asked for: tables by
-column, without the rows that promise nothing, `targets` being all that were tried, and with its own
+column, without the rows that guarantee nothing, `targets` being all that were tried, and with its own
 `calibrated_heads`. Earlier versions have it in config.json, where it is still read.
 """
 
@@ -50,7 +50,7 @@ logger = logging.get_logger(__name__)
 
 FILE = "calibration.json"
 QUANTILES = 101
-CALIBRATION = "calibration"  # `like`: the promise for pairs drawn as calibration's
+CALIBRATION = "calibration"  # `like`: the guarantee for pairs drawn as calibration's
 
 _ROW = {"target_risk", "threshold", "coverage", "risk"}
 _EXACT = ("target_risk", "targets", "threshold", "delta")  # of what is stored; other figures have six digits
@@ -147,11 +147,12 @@ def expanded(calibration: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _by_column(promise: Mapping[str, Any], parent: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A promise with its table by column, without what it has in common with that of its `parent`."""
-    rows, above = promise["table"], parent["table"] if parent else []
+def _by_column(guarantee: Mapping[str, Any], parent: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A guarantee with its table by column, without what it has in common with that of its `parent`."""
+    rows, above = guarantee["table"], parent["table"] if parent else []
     kept = [row for row in rows if row["threshold"] is not None]
-    packed = {**promise, "table": _columns(kept, list(rows[0]) if rows else []) if kept or not parent else {}}
+    columns = _columns(kept, list(rows[0]) if rows else []) if kept or not parent else {}
+    packed = {**guarantee, "table": columns}
     targets = [row["target_risk"] for row in rows]
     if not parent or targets != [row["target_risk"] for row in above]:
         packed["targets"] = targets
@@ -190,14 +191,14 @@ def calibrated(calibration: Mapping[str, Any] | None, encoding: str) -> Mapping[
     if not calibration or encoding not in calibration:
         known = f" (for {' and '.join(calibration)} it is)" if calibration else ""
         raise ValueError(
-            f"This checkpoint is not calibrated for {encoding} encoding{known}, so that it promises nothing. "
-            f"Calibrate it: {HOW}"
+            f"This checkpoint is not calibrated for {encoding} encoding{known}, so that it guarantees "
+            f"nothing. Calibrate it: {HOW}"
         )
     return calibration[encoding]
 
 
-def promise_of(entry: Mapping[str, Any], like: str | None = None) -> Mapping[str, Any]:
-    """The `table`, `delta` and `n` of one promise: see `promised_threshold` for `like`.
+def guarantee_of(entry: Mapping[str, Any], like: str | None = None) -> Mapping[str, Any]:
+    """The `table`, `delta` and `n` of one guarantee: see `guaranteed_threshold` for `like`.
 
     Raises:
         ValueError: calibration has no such group.
@@ -215,55 +216,55 @@ def promise_of(entry: Mapping[str, Any], like: str | None = None) -> Mapping[str
     return {"delta": entry["delta"], **groups[like]}
 
 
-def promised_threshold(
+def guaranteed_threshold(
     calibration: Mapping[str, Any] | None, encoding: str, target_risk: float, like: str | None = None
 ) -> float:
-    """The threshold that keeps a risk: that of the greatest target that is no greater and could be promised.
+    """The threshold that keeps a risk: that of the greatest target no greater that could be guaranteed.
 
     Args:
         calibration (`Mapping`, *optional*): Of a configuration.
         encoding (`"joint"` or `"separate"`): How the pairs are encoded.
         target_risk (`float`): Share of wrong answers among those accepted, between 0 and 1.
         like (`str`, *optional*): What the pairs are like: `"calibration"`, or a group of calibration's pairs,
-            such as `"snli"`. By default text of a kind never seen, where there is a promise for that, else
+            such as `"snli"`. By default text of a kind never seen, where there is a guarantee for that, else
             calibration's.
 
     Raises:
-        ValueError: there is no calibration for this encoding, or none of its promises is as strict.
+        ValueError: there is no calibration for this encoding, or none of its guarantees is as strict.
     """
     if not _is_share(target_risk) or target_risk == 0:
         raise ValueError(f"`target_risk` is a share of wrong answers, such as 0.1, got {target_risk!r}.")
     entry = calibrated(calibration, encoding)
-    promise = promise_of(entry, like)
-    strict = _kept(promise, target_risk)
+    guarantee = guarantee_of(entry, like)
+    strict = _kept(guarantee, target_risk)
     if strict:
         return strict[-1]["threshold"]
-    kept = _kept(promise)
+    kept = _kept(guarantee)
     best = f"the lowest is {kept[0]['target_risk']:.1%}" if kept else "nor can any other of its targets"
-    what, source = "", f"{promise['n']:,} calibration pairs. More pairs, or better heads, promise more"
+    what, source = "", f"{guarantee['n']:,} calibration pairs. More pairs, or better heads, guarantee more"
     if like not in (None, CALIBRATION):
         what = f" for pairs like those of {like!r}"
-    elif promise is not entry:
+    elif guarantee is not entry:
         what = " for text of a kind never seen"
-        source = f"{promise['n']} kinds of text, each judged by heads that had not seen it"
-    if promise is not entry and _kept(entry, target_risk):
+        source = f"{guarantee['n']} kinds of text, each judged by heads that had not seen it"
+    if guarantee is not entry and _kept(entry, target_risk):
         source += f". It can for pairs drawn as calibration's: `like={CALIBRATION!r}`"
     raise ValueError(
-        f"A risk of {target_risk:.1%} cannot be promised with {encoding} encoding{what}: {best}, from "
+        f"A risk of {target_risk:.1%} cannot be guaranteed with {encoding} encoding{what}: {best}, from "
         f"{source}."
     )
 
 
-def _kept(promise: Mapping[str, Any], target_risk: float = 1.0) -> list[Mapping[str, Any]]:
-    """The rows that could be promised and are as strict, from the strictest."""
-    rows = [row for row in promise["table"] if row["threshold"] is not None]
+def _kept(guarantee: Mapping[str, Any], target_risk: float = 1.0) -> list[Mapping[str, Any]]:
+    """The rows that could be guaranteed and are as strict, from the strictest."""
+    rows = [row for row in guarantee["table"] if row["threshold"] is not None]
     return [row for row in rows if row["target_risk"] <= target_risk + 1e-9]
 
 
 def _problem(entry: Any) -> str | None:
     if problem := _lacks(entry, {"method", "delta", "n", "data", "date", "table", "quantiles", "labels"}):
         return problem
-    if problem := _problem_of_promise(entry, _ROW):
+    if problem := _problem_of_guarantee(entry, _ROW):
         return problem
     scores = entry["quantiles"]
     if not isinstance(scores, Sequence) or len(scores) != QUANTILES or not all(map(_is_share, scores)):
@@ -279,9 +280,9 @@ def _problem(entry: Any) -> str | None:
 
 def _problem_of_groups(groups: Any, delta: float) -> str | None:
     if not isinstance(groups, Mapping) or CALIBRATION in groups:
-        return f"`groups` are promises by name, none of which is {CALIBRATION!r}"
+        return f"`groups` are guarantees by name, none of which is {CALIBRATION!r}"
     for name, group in groups.items():
-        problem = _lacks(group, {"n", "table"}) or _problem_of_promise({"delta": delta, **group}, _ROW)
+        problem = _lacks(group, {"n", "table"}) or _problem_of_guarantee({"delta": delta, **group}, _ROW)
         if problem:
             return f"in `groups[{name!r}]`, {problem}"
     return None
@@ -292,7 +293,7 @@ def _problem_of_domains(domains: Any) -> str | None:
         return None
     if problem := _lacks(domains, {"method", "delta", "n", "date", "table", "at", "each"}):
         return f"in `domains`, {problem}"
-    if problem := _problem_of_promise(domains, _ROW | {"worst_risk", "broken"}):
+    if problem := _problem_of_guarantee(domains, _ROW | {"worst_risk", "broken"}):
         return f"in `domains`, {problem}"
     each, needed = domains["each"], {"name", "pairs", "error", "coverage", "risk"}
     if (
@@ -310,13 +311,13 @@ def _lacks(entry: Any, needed: set[str]) -> str | None:
     return f"it needs {', '.join(sorted(needed))}"
 
 
-def _problem_of_promise(promise: Mapping[str, Any], keys: set[str]) -> str | None:
+def _problem_of_guarantee(guarantee: Mapping[str, Any], keys: set[str]) -> str | None:
     """Of `delta`, `n` and `table`."""
-    if not _is_share(promise["delta"]) or promise["delta"] in (0, 1):
-        return f"`delta` lies between 0 and 1, got {promise['delta']!r}"
-    if isinstance(promise["n"], bool) or not isinstance(promise["n"], int) or promise["n"] < 1:
-        return f"`n` is a number, 1 or more, got {promise['n']!r}"
-    rows = promise["table"]
+    if not _is_share(guarantee["delta"]) or guarantee["delta"] in (0, 1):
+        return f"`delta` lies between 0 and 1, got {guarantee['delta']!r}"
+    if isinstance(guarantee["n"], bool) or not isinstance(guarantee["n"], int) or guarantee["n"] < 1:
+        return f"`n` is a number, 1 or more, got {guarantee['n']!r}"
+    rows = guarantee["table"]
     if not isinstance(rows, Sequence) or any(_lacks(row, keys) for row in rows):
         return f"each row of `table` needs {', '.join(sorted(keys))}"
     thresholds = [row["threshold"] for row in rows if row["threshold"] is not None]

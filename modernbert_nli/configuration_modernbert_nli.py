@@ -94,7 +94,7 @@ class ModernBertNliConfig(PretrainedConfig):
             file beside config.json, and read from there when it is first asked for.
         calibrated_heads (`str`, *optional*):
             Digest of the heads that `abstention_threshold` and `calibration` were made for; those of other
-            heads promise nothing. `model.set_calibration` writes all three.
+            heads guarantee nothing. `model.set_calibration` writes all three.
         evidence (`dict`, *optional*):
             How `check` weighs passages, as fitted for these heads: `RULES` of `documents.py`.
         routing (`dict`, *optional*):

@@ -32,7 +32,7 @@ def drift(pipe: "NliAbstentionPipeline", results: Iterable[Any], encoding: str) 
 def drift_from(
     entry: Mapping[str, Any], uncertainty: Sequence[float], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Whether results differ from calibration's: what its promise was made on is then another kind of text.
+    """Whether results differ from calibration's: what its guarantee was made on is then another kind of text.
 
     No more can be told without labels. A difference does not show that the risk is broken; and where none is
     found, the risk may be any: heads that are sure and wrong give the same uncertainties and labels.
@@ -77,13 +77,13 @@ def drift_from(
     elif drifted:
         message = (
             f"These {len(here):,} results differ from calibration's beyond chance ({figures}): what it "
-            f"promises for pairs like its own is not for these. What their risk is, {_MEASURE}"
+            f"guarantees for pairs like its own is not for these. What their risk is, {_MEASURE}"
         )
     else:
         message = (
             f"No difference from calibration's results was found in these {len(here):,} ({figures}). That "
-            "does not show that their risk is the promised one: where the heads are sure and wrong, nothing "
-            f"differs. What it is, {_MEASURE}"
+            "does not show that their risk is the guaranteed one: where the heads are sure and wrong, "
+            f"nothing differs. What it is, {_MEASURE}"
         )
     return {
         "drifted": drifted,

@@ -173,10 +173,10 @@ def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
 def stale(config: Any, digest: str) -> str | None:
     """What is wrong with the `calibration` and threshold of a configuration for the heads of this digest."""
     if config.calibrated_heads is None and config.calibration:
-        return f"does not say which heads it was made for, so that it promises nothing. Calibrate: {HOW}"
+        return f"does not say which heads it was made for, so that it guarantees nothing. Calibrate: {HOW}"
     if config.calibrated_heads not in (None, digest):
         return (
-            "was made for other heads: these were trained or changed since, so that it promises nothing. "
+            "was made for other heads: these were trained or changed since, so that it guarantees nothing. "
             f"Calibrate them: {HOW}"
         )
     return None

@@ -18,7 +18,7 @@ import torch
 from .adapting import around, beside, check_risk
 from .categories import NOTHING, Categories, answers_of, as_categories
 from .configuration_modernbert_nli import BACKGROUND, UNFITTED
-from .risk_control import DELTA, MIN_PAIRS, entry_of, pairs_needed, promise_table
+from .risk_control import DELTA, MIN_PAIRS, entry_of, guarantee_table, pairs_needed
 from .routing import Decision, Evidence, decide, evidence_of, is_unread, readable_texts
 from .tokenization import items_of
 
@@ -210,7 +210,7 @@ def adapted_routing(
     Args:
         known (`Known`): From `know`.
         before (`Mapping`): The entry that the weights are now from.
-        categories (`Categories`): Which the promise is for.
+        categories (`Categories`): Which the guarantee is for.
         heads (`str`): The digest of the heads that it is for.
         target_risk (`float`): Share of wrong routes that the threshold is to keep to.
         seed (`int`): Of the folds.
@@ -244,13 +244,13 @@ def adapted_routing(
     more: int | None = 0
     rows: list[dict[str, Any]] = []
     if count >= MIN_PAIRS:
-        table = promise_table(errors, doubt, order)
+        table = guarantee_table(errors, doubt, order)
         answers = [str(categories.names[place]) for place in best.tolist()]
-        promise = entry_of(doubt, answers, ["texts of one's own"], DELTA, table)
+        guarantee = entry_of(doubt, answers, ["texts of one's own"], DELTA, table)
         rows = [row for row in table if row["threshold"] is not None]
         if rows:
             about = {"categories": categories.digest(), "of": len(categories.names), "heads": heads}
-            fitted["calibration"] = {**promise, **about}
+            fitted["calibration"] = {**guarantee, **about}
     if kept := [row for row in rows if row["target_risk"] <= target_risk + 1e-9]:
         fitted["threshold"] = kept[-1]["threshold"]
     else:

@@ -598,14 +598,14 @@ class ModernBertNliModel(PreTrainedModel):
     def require_base(self) -> None:
         """Raise `EncoderMismatch` where the base is another than the one that these heads belong to.
 
-        A base that was quantised on loading may be as far off: its heads can be asked, and promise nothing.
+        A base that was quantised on loading may be as far off: its heads can be asked, and guarantee nothing.
         """
         require_base(self)
 
-    # What the heads promise --------------------------------------------------------------------------------
+    # What the heads guarantee -------------------------------------------------------------------------------
 
     def set_calibration(self, calibration: Mapping[str, Any] | None, threshold: float) -> None:
-        """Give these heads a promise and a threshold, which hold for them alone: see `calibration`.
+        """Give these heads a guarantee and a threshold, which hold for them alone: see `calibration`.
 
         Args:
             calibration (`Mapping`, *optional*): By encoding, see `calibration.py`.
@@ -772,12 +772,12 @@ class ModernBertNliModel(PreTrainedModel):
         here = {key: value for key, value in location.items() if key != "force_download"}
         model.config.found_in(str(pretrained_model_name_or_path), here)
         if graphs:
-            from .onnx_backend import OnnxEncoder, int8_promise
+            from .onnx_backend import OnnxEncoder, int8_guarantee
 
             name = str(pretrained_model_name_or_path)
             run_by: Any = backend
             encoder = OnnxEncoder(model.config, model.heads_digest(), name, run_by, **location)
-            for key, value in int8_promise(name, **location).items() if encoder.int8 else ():
+            for key, value in int8_guarantee(name, **location).items() if encoder.int8 else ():
                 setattr(model.config, key, value)
         model._place_beside(encoder)
         model.require_base()

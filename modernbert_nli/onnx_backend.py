@@ -23,9 +23,9 @@ from .encoder import Backend
 
 FOLDER = "onnx"
 METADATA = "modernbert_nli"  # the key under which a graph says what it belongs to, in JSON
-INT8_PROMISE = "int8.json"  # threshold and calibration of the int8 graphs, as `calibrate.py` writes them
+INT8_GUARANTEE = "int8.json"  # threshold and calibration of the int8 graphs, as `calibrate.py` writes them
 JUDGEMENT = ("logits", "abstention_logits", "uncertainty", "familiarity")  # the last of heads that tell
-PROMISE = ("calibration", "calibrated_heads", "abstention_threshold")
+GUARANTEE = ("calibration", "calibrated_heads", "abstention_threshold")
 
 _EXPORT = "python export.py --model CHECKPOINT --output FOLDER"
 
@@ -171,14 +171,15 @@ class OnnxEncoder(nn.Module):
             )
 
 
-def int8_promise(name: str, **location: Any) -> dict[str, Any]:
-    """What the int8 graphs of a checkpoint promise, of `PROMISE`; what float32 promises is not theirs."""
-    path = _file_of(name, INT8_PROMISE, **location)
+def int8_guarantee(name: str, **location: Any) -> dict[str, Any]:
+    """What the int8 graphs of a checkpoint guarantee, of `GUARANTEE`; what float32 guarantees is not "
+    "theirs."""
+    path = _file_of(name, INT8_GUARANTEE, **location)
     if path is None:
         return {"calibration": None, "calibrated_heads": None}
     stored = json.loads(Path(path).read_text(encoding="utf-8"))
     calibration = expanded(stored.get("calibration") or {}) or None
-    return {**{key: stored.get(key) for key in PROMISE}, "calibration": calibration}
+    return {**{key: stored.get(key) for key in GUARANTEE}, "calibration": calibration}
 
 
 def _opened_again(

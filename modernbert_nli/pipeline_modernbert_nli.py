@@ -49,7 +49,7 @@ class NliAbstentionPipeline(Pipeline):
         threshold (`float`, *optional*): Abstain from this uncertainty upwards; defaults to the checkpoint's.
         target_risk (`float`, *optional*): Instead of it, the share of wrong answers to be allowed among those
             given, which the calibration of the checkpoint turns into a threshold: see `threshold_for`.
-        like (`str`, *optional*): What the pairs are like that the risk is promised for: see there too.
+        like (`str`, *optional*): What the pairs are like that the risk is guaranteed for: see there too.
         encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
     """
 
@@ -85,7 +85,7 @@ class NliAbstentionPipeline(Pipeline):
             raise ValueError(
                 f"The labels must have 'entailment' among them, got {self.model.config.label2id}."
             )
-        self.own_threshold()  # a risk that cannot be promised is told now
+        self.own_threshold()  # a risk that cannot be guaranteed is told now
         if not self._postprocess_params and (problem := self.model.stale_calibration()):
             logger.warning_once(
                 f"{problem} Until then it abstains from an uncertainty of {self.threshold:.3g} upwards, as "
@@ -111,7 +111,7 @@ class NliAbstentionPipeline(Pipeline):
 
         Raises:
             ValueError: something that is not a pair of texts; its position is named. Or a `target_risk` that
-                cannot be promised.
+                cannot be guaranteed.
         """
         batch_size = kwargs.pop("batch_size", None) or self.batch_size
         kwargs.pop("num_workers", None)  # tokenising in threads is the tokenizer's own work
@@ -171,7 +171,7 @@ class NliAbstentionPipeline(Pipeline):
             than 32. A list of them for more than a text.
 
         Raises:
-            ValueError: categories or examples that cannot be meant, or a risk that cannot be promised.
+            ValueError: categories or examples that cannot be meant, or a risk that cannot be guaranteed.
         """
         from .routing import route
 
@@ -250,7 +250,7 @@ class NliAbstentionPipeline(Pipeline):
             source (`str`, `list[str]` or `TokenStates`): A text, texts, or what `model.encode` made of them.
             claim (`str`): What is to be checked.
             threshold (`float`, *optional*): Abstain from this uncertainty upwards.
-            target_risk, like (*optional*): Instead of it: see `threshold_for`. It is promised of judgements
+            target_risk, like (*optional*): Instead of it: see `threshold_for`. It is guaranteed of judgements
                 on pairs, not of the best of many passages.
             texts (`Sequence[str]`, *optional*): Those of `TokenStates`.
 
@@ -277,15 +277,15 @@ class NliAbstentionPipeline(Pipeline):
             encoding (`"joint"` or `"separate"`, *optional*): Defaults to this pipeline's.
             like (`str`, *optional*): What the pairs are like: `"calibration"` for pairs drawn as the
                 calibration pairs were, or a group of these, such as `"snli"`. By default text of a kind never
-                seen, where the checkpoint has a promise for that, else `"calibration"`.
+                seen, where the checkpoint has a guarantee for that, else `"calibration"`.
 
         Raises:
             ValueError: the checkpoint is not calibrated, or for other heads than these, or its calibration
-                does not promise such a risk.
+                does not guarantee such a risk.
         """
-        from .calibration import promised_threshold
+        from .calibration import guaranteed_threshold
 
-        return promised_threshold(self.model.calibration, encoding or self.encoding, target_risk, like)
+        return guaranteed_threshold(self.model.calibration, encoding or self.encoding, target_risk, like)
 
     def drift(self, results: Iterable[Any], encoding: str | None = None) -> dict[str, Any]:
         """Whether results can be told from calibration's, which says nothing about the risk if they cannot.
@@ -311,16 +311,16 @@ class NliAbstentionPipeline(Pipeline):
     ) -> Any:
         """A pipeline for a kind of text, from some 50 to 1,000 labelled pairs of it; this one stays as it is.
 
-        Heads of all encodings are adapted, and calibrated for these pairs: what the checkpoint promised is no
-        longer promised. Where adapting does not pay, beyond noise and on pairs that it had not seen, the new
-        pipeline has the heads of this one, and says so. How: `adapting.py`.
+        Heads of all encodings are adapted, and calibrated for these pairs: what the checkpoint guaranteed is
+        no longer guaranteed. Where adapting does not pay, beyond noise and on pairs that it had not seen, the
+        new pipeline has the heads of this one, and says so. How: `adapting.py`.
 
         Args:
             pairs (`Iterable`): Pairs, as a call takes them. Several of one premise are no problem.
             labels (`Iterable`): A label for each: a name; "non-entailment"; or, where nobody said more, true
                 for "is entailed" (supported) and false for "is not".
             target_risk (`float`, *optional*, defaults to 0.1): Share of wrong answers among those given that
-                the threshold of the new pipeline keeps to: promised, if there are pairs enough.
+                the threshold of the new pipeline keeps to: guaranteed, if there are pairs enough.
             seed (`int`, *optional*, defaults to 0): Of what is drawn at random.
 
         Returns:
@@ -328,8 +328,8 @@ class NliAbstentionPipeline(Pipeline):
             sentences; `pairs`; `strength`, 0 where the heads are those of this pipeline, up to 1; accuracies
             by encoding `before` and `after`, in cross-validation, and the same at `home`, on a sample of what
             the heads had learnt from, if the checkpoint has one; `target_risk`, `threshold`, and
-            `more_pairs`, roughly how many more it takes to promise that risk: 0 where it is promised, `None`
-            where nothing in these pairs suggests that it could be.
+            `more_pairs`, roughly how many more it takes to guarantee that risk: 0 where it is guaranteed,
+            `None` where nothing in these pairs suggests that it could be.
 
         Raises:
             ValueError: fewer than 20 pairs, something that is not a pair of texts or no label (its position
@@ -358,7 +358,7 @@ class NliAbstentionPipeline(Pipeline):
                 so, means that none fits.
             categories (`Mapping[str, str]` or `Sequence[str]`): As for `route`.
             target_risk (`float`, *optional*, defaults to 0.1): Share of wrong routes among those given, which
-                the threshold keeps to, if it can be promised.
+                the threshold keeps to, if it can be guaranteed.
             seed (`int`, *optional*, defaults to 0): Of what is drawn at random.
 
         Returns:
@@ -470,14 +470,14 @@ class NliAbstentionPipeline(Pipeline):
         step = {} if encoding is None else {"encoding": encoding}
         if threshold is not None and target_risk is not None:
             raise ValueError("Give `threshold` or `target_risk`, not both: each says where to abstain.")
-        promise = {} if like is None else {"like": like}
+        guarantee = {} if like is None else {"like": like}
         if target_risk is not None:
-            return step, step, {"threshold": None, "target_risk": target_risk, **promise}
+            return step, step, {"threshold": None, "target_risk": target_risk, **guarantee}
         if threshold is None:
-            return step, step, promise
-        if promise:
+            return step, step, guarantee
+        if guarantee:
             raise ValueError(
-                "`like` says for which pairs a `target_risk` is promised: no `threshold` needs it."
+                "`like` says for which pairs a `target_risk` is guaranteed: no `threshold` needs it."
             )
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` is an uncertainty between 0 and 1, got {threshold!r}.")
@@ -508,10 +508,8 @@ class NliAbstentionPipeline(Pipeline):
             threshold = self.threshold
         names = self.model.config.id2label
         doubts = judged["uncertainty"].tolist()
-        familiarity = judged.get("familiarity")
-        unread = [False] * len(doubts)
-        if familiarity is not None:
-            unread = self.model.unread(familiarity).any(dim=-1).tolist()
+        told = judged.get("familiarity")
+        unread = [False] * len(doubts) if told is None else self.model.unread(told).any(dim=-1).tolist()
         results = []
         chances = judged["logits"].softmax(dim=-1).tolist()
         for probs, doubt, strange in zip(chances, doubts, unread, strict=True):
@@ -558,7 +556,7 @@ class NliAbstentionPipeline(Pipeline):
         if risk is not None:
             return self.threshold_for(risk, encoding, like)
         if like is not None:
-            raise ValueError("`like` says for which pairs a risk is promised: give `target_risk` too.")
+            raise ValueError("`like` says for which pairs a risk is guaranteed: give `target_risk` too.")
         return chosen.get("threshold")
 
     @property

@@ -1,10 +1,10 @@
-"""Thresholds that keep a promise: of the answers accepted, at most a target share is wrong.
+"""Thresholds that keep a guarantee: of the answers accepted, at most a target share is wrong.
 
 Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052) with a fixed sequence. Some of the calibration
 pairs place thresholds and choose the one to begin with. The others then test "the risk at this threshold is
 above the target" from there to ever looser thresholds, and stop where that cannot be rejected. Of the pairs
 that a threshold accepts, the number of errors is binomial, so that the p-value is exact. Each test may use
-all of `delta`: the promise breaks only if the first threshold that is too loose passes its own.
+all of `delta`: the guarantee breaks only if the first threshold that is too loose passes its own.
 
 To begin at the strictest threshold would end at once, where too few pairs are accepted to show anything; to
 split `delta` over several places to begin costs coverage. What the pairs that place say may be used freely
@@ -24,7 +24,7 @@ import torch
 from .calibration import QUANTILES
 
 METHOD = "Learn then Test, fixed sequence, binomial p-values"
-DELTA = 0.1  # probability that a promise does not hold, over the draw of the calibration pairs
+DELTA = 0.1  # probability that a guarantee does not hold, over the draw of the calibration pairs
 TARGETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3)
 MIN_PAIRS = 100
 PLACING = 0.2  # share of the pairs that places thresholds
@@ -46,8 +46,8 @@ def entry_of(
         uncertainty (`torch.Tensor` of shape `(n,)`): Of pairs that nothing was fitted to.
         labels (`Sequence[str]`): The labels that were answered.
         data (`Sequence[str]`): Names of the sets that the pairs are from.
-        delta (`float`): Probability that a promise fails.
-        table (`Sequence`): From `promise_table`.
+        delta (`float`): Probability that a guarantee fails.
+        table (`Sequence`): From `guarantee_table`.
     """
     counts = Counter(labels)
     return {
@@ -63,7 +63,7 @@ def entry_of(
 
 
 def nothing(targets: Sequence[float] = TARGETS) -> list[dict[str, float | None]]:
-    """A table that promises nothing."""
+    """A table that guarantees nothing."""
     unknown: dict[str, float | None] = dict.fromkeys(("threshold", "coverage", "risk"))
     return [{"target_risk": target, **unknown} for target in targets]
 
@@ -77,7 +77,7 @@ def binomial_tail(wrong: int, accepted: int, risk: float) -> float:
     return _terms(wrong, accepted, risk)
 
 
-def promise_table(
+def guarantee_table(
     errors: torch.Tensor,
     uncertainty: torch.Tensor,
     order: torch.Tensor,
@@ -116,14 +116,14 @@ def promise_table(
 def pairs_needed(
     errors: torch.Tensor, uncertainty: torch.Tensor, target: float, delta: float = DELTA
 ) -> int | None:
-    """Roughly how many pairs like these would do to promise a risk; `None` where more of them would not help.
+    """Roughly how many pairs like these would guarantee a risk; `None` where more of them would not help.
 
     For each threshold that a tenth of these pairs is below: as many as show, at the risk seen there, that the
     target is kept. That risk is seen with chance errors, so that one more error is counted than there was.
 
     Args:
-        errors, uncertainty (`torch.Tensor` of shape `(n,)`): As for `promise_table`.
-        target, delta (`float`): The risk, and the probability that the promise of it fails.
+        errors, uncertainty (`torch.Tensor` of shape `(n,)`): As for `guarantee_table`.
+        target, delta (`float`): The risk, and the probability that the guarantee of it fails.
     """
     thresholds = _quantiles(uncertainty.double(), torch.arange(1, 11, dtype=torch.float64) / 10)
     thresholds[-1] = 1.0
@@ -159,7 +159,7 @@ def _thresholds(errors: torch.Tensor, uncertainty: torch.Tensor, tested: int, de
     thresholds = torch.cat([inner, inner.new_ones(1)]).unique()
     wrong, accepted = (torch.tensor(count).double() for count in _counts(errors, uncertainty, thresholds))
     # Roughly the upper bound of the risk that the tests will find, with their errors as Poisson counts. It
-    # need not be exact: wherever they begin, the promise holds.
+    # need not be exact: wherever they begin, the guarantee holds.
     expected = wrong * tested / len(errors) + 1
     bound = (expected + NormalDist().inv_cdf(1 - delta) * expected.sqrt()) / accepted.clamp_min(1)
     return thresholds[bound.argmin() :].tolist()

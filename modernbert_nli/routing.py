@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from .calibration import StaleCalibration, promised_threshold
+from .calibration import StaleCalibration, guaranteed_threshold
 from .categories import TEMPLATE, Categories, as_categories, describe, readable, words_of
 from .configuration_modernbert_nli import UNFITTED
 from .guards import UNREADABLE
@@ -216,7 +216,7 @@ def no_route(names: Sequence[Any], several: bool) -> dict[str, Any]:
     }
 
 
-def promised(
+def guaranteed(
     entry: Mapping[str, Any], encoding: str, categories: Categories, heads: str, target_risk: float
 ) -> float:
     """The threshold that keeps a risk of wrong routes, for the categories that were calibrated.
@@ -230,21 +230,21 @@ def promised(
     calibration = entry.get("calibration")
     if calibration is None:
         raise ValueError(
-            "The routes of this checkpoint are not calibrated. Its `calibration`, if it has one, promises a "
-            "risk of judgements on pairs, and no such promise covers the best of several categories: "
-            f"`target_risk` cannot be kept. Calibrate on labelled texts of yours, {_HOW}, or give a "
-            "`threshold`, which promises nothing."
+            "The routes of this checkpoint are not calibrated. Its `calibration`, if it has one, "
+            "guarantees a risk of judgements on pairs, and no such guarantee covers the best of several "
+            f"categories: `target_risk` cannot be kept. Calibrate on labelled texts of yours, {_HOW}, or "
+            f"give a `threshold`, which guarantees nothing."
         )
     if calibration["categories"] != categories.digest():
         raise ValueError(
             f"The routes of this checkpoint are calibrated for {calibration['of']} other categories, "
-            f"hypotheses or examples: nothing is promised for these. Calibrate for them: {_HOW}"
+            f"hypotheses or examples: nothing is guaranteed for these. Calibrate for them: {_HOW}"
         )
     if calibration["heads"] != heads:
         raise ValueError(
             f"The routes of this checkpoint are calibrated for other heads than these. Calibrate anew: {_HOW}"
         )
-    return promised_threshold({encoding: calibration}, encoding, target_risk)
+    return guaranteed_threshold({encoding: calibration}, encoding, target_risk)
 
 
 # A pipeline's texts and categories to evidence ------------------------------------------------------------
@@ -305,8 +305,8 @@ def _threshold(
             "be more than one. Give a `threshold`."
         )
     if problem := pipe.model.changed_base():
-        raise StaleCalibration(f"No risk of routes can be promised, for the encoder {problem}.")
-    return promised(entry, encoding, known, pipe.model.heads_digest(), target_risk)
+        raise StaleCalibration(f"No risk of routes can be guaranteed, for the encoder {problem}.")
+    return guaranteed(entry, encoding, known, pipe.model.heads_digest(), target_risk)
 
 
 def evidence_of(

@@ -131,7 +131,7 @@ def test_only_what_is_concluded_from_a_summary_changes(nli, mine):
 
 
 def test_it_is_saved_like_any_other(mine, tiny_modernbert, tmp_path):
-    """Heads, promise, report and sample, loaded by `pipeline` with the code that was saved beside them."""
+    """Heads, guarantee, report and sample, loaded by `pipeline` with the code that was saved beside them."""
     mine.save_pretrained(tmp_path / "mine")
     assert (tmp_path / "mine" / FILE).stat().st_size <= MOST_BYTES
     loaded = pipeline(
@@ -193,7 +193,7 @@ def test_labels_that_say_only_whether_it_is_entailed(nli):
 
 
 def test_the_same_call_calibrates(mine, nli):
-    """The promise is of these heads and pairs, or it is said how many more pairs it takes."""
+    """The guarantee is of these heads and pairs, or it is said how many more pairs it takes."""
     config, report = mine.model.config, mine.model.config.adaptation
     assert mine.model.stale_calibration() is None
     assert mine.threshold == report["threshold"] == config.abstention_threshold
@@ -348,7 +348,8 @@ def by_risk(nli):
 
 
 def test_routes_are_fitted_and_calibrated(nli, by_risk):
-    """For one's own texts and categories, which alone a risk is promised for; pairs are judged as before."""
+    """For one's own texts and categories, which alone a risk is guaranteed for; pairs are judged as "
+    "before."""
     mine = by_risk[0.1, 0]
     report = mine.model.config.adaptation["routes"]
     assert (report["texts"], report["target_risk"], report["more_texts"]) == (400, 0.1, 0)
@@ -397,7 +398,7 @@ def test_the_risk_sets_the_threshold_of_routes_and_nothing_else(by_risk):
 
 
 def test_a_pipeline_with_routes_of_its_own_is_saved(by_risk, tiny_modernbert, tmp_path):
-    """With what was promised, for these heads and categories."""
+    """With what was guaranteed, for these heads and categories."""
     mine, (new, _) = by_risk[0.1, 0], routed(20, seed=2)
     mine.save_pretrained(tmp_path / "mine")
     assert load(tmp_path / "mine", tiny_modernbert).route(new, CATEGORIES, target_risk=0.1) == mine.route(

@@ -1,4 +1,5 @@
-"""The promise of a calibration: kept as often as it says, stored, used, and questioned where text differs."""
+"""The guarantee of a calibration: kept as often as it says, stored, used, and questioned where text "
+"differs."""
 
 import copy
 import json
@@ -12,9 +13,9 @@ import accelerate
 import numpy as np
 import pytest
 from conftest import PAIRS, fresh, make_model, rows, write
+from guarantees import answered, calibrated, calibrator, entry, judged_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promises import answered, calibrated, calibrator, entry, judged_rows
 from transformers import AutoModel, DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
 import modernbert_nli.pipeline_modernbert_nli
@@ -30,12 +31,12 @@ from modernbert_nli.configuration_modernbert_nli import ENCODINGS, LABELS, Moder
 from modernbert_nli.drift import ENOUGH, drift_from
 from modernbert_nli.loading import stored_config
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from modernbert_nli.page.promise import choice, limit
+from modernbert_nli.page.guarantee import choice, limit
 from modernbert_nli.prediction import command as predict
 from modernbert_nli.training.calibration import MIN_PAIRS, TARGETS, binomial_tail, calibration_of, risk_table
 from modernbert_nli.training.data import Pairs
 
-# The promise ------------------------------------------------------------------------------------------------
+# The guarantee ----------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 60), st.integers(0, 60), st.sampled_from(TARGETS))
@@ -77,7 +78,7 @@ def test_a_table_is_consistent(seed, count, steps, slope):
         assert [row[key] for row in kept] == sorted(row[key] for row in kept)
 
 
-def test_what_cannot_be_promised_is_not():
+def test_what_cannot_be_guaranteed_is_not():
     """All wrong: nothing. All right: everything down to what so many pairs can show."""
     scores = np.linspace(0, 0.7, 500)
     assert all(row["threshold"] is None for row in risk_table(np.ones(500), scores))
@@ -169,7 +170,7 @@ FIGURES = st.floats(0, 1)
 
 @st.composite
 def tables(draw, more: tuple[str, ...] = ()) -> list[dict]:
-    """Rows of a promise, some of which promise nothing."""
+    """Rows of a guarantee, some of which guarantee nothing."""
     targets = draw(RISKS)
     thresholds = sorted(draw(st.lists(FIGURES, min_size=len(targets), max_size=len(targets))))
     found = []
@@ -198,7 +199,7 @@ def entries(draw) -> dict:
 
 
 def near(found, expected, key: str = "") -> bool:
-    """Equal but for figures after the sixth digit; what promises and how is equal to the last one."""
+    """Equal but for figures after the sixth digit; what guarantees and how is equal to the last one."""
     if isinstance(expected, dict):
         return found.keys() == expected.keys() and all(near(found[k], expected[k], k) for k in expected)
     if isinstance(expected, list):
@@ -210,7 +211,7 @@ def near(found, expected, key: str = "") -> bool:
 
 @given(st.dictionaries(st.sampled_from(["joint", "separate"]), entries(), min_size=1))
 def test_a_stored_calibration_is_the_one_that_was(calibration):
-    """Rows and groups that promise nothing are there again; what is stored is stored the same next time."""
+    """Rows and groups that guarantee nothing are there again; what is stored is stored the same next time."""
     stored = json.loads(json.dumps(compact(calibration)))
     again = expanded(stored)
     assert near(again, calibration)
@@ -423,7 +424,7 @@ def test_a_target_risk_goes_through_every_method(nli):
         ({"target_risk": 0.2, "threshold": 0.5}, "not both"),
         (
             {"target_risk": 0.05},
-            r"A risk of 5.0% cannot be promised with separate encoding: the lowest is 10.0%",
+            r"A risk of 5.0% cannot be guaranteed with separate encoding: the lowest is 10.0%",
         ),
         ({"target_risk": 0.01, "encoding": "joint"}, "with joint encoding: the lowest is 10.0%, from 500"),
         ({"target_risk": 0}, "is a share of wrong answers"),
@@ -432,7 +433,7 @@ def test_a_target_risk_goes_through_every_method(nli):
         ({"target_risk": True}, "is a share of wrong answers"),
     ],
 )
-def test_a_risk_that_cannot_be_promised(nli, how, complaint):
+def test_a_risk_that_cannot_be_guaranteed(nli, how, complaint):
     """Refused at once, wherever it is given, with what can be."""
     calls = [
         lambda: nli(*PAIRS[0], **how),
@@ -446,7 +447,7 @@ def test_a_risk_that_cannot_be_promised(nli, how, complaint):
             call()
 
 
-def test_without_calibration_there_is_no_promise(nli, model):
+def test_without_calibration_there_is_no_guarantee(nli, model):
     """The error says which program makes one, and for which encoding there is one."""
     for call in (
         lambda: model.as_pipeline(target_risk=0.1),
@@ -515,7 +516,7 @@ def _without_digest(model, folder: Path):
         (_without_digest, "does not say which heads"),
     ],
 )
-def test_other_heads_promise_nothing(nli, change, reason, tiny_modernbert, tmp_path):
+def test_other_heads_guarantee_nothing(nli, change, reason, tiny_modernbert, tmp_path):
     """Whatever changed them: no risk, no drift, no table, until they are calibrated; and it is said."""
     model = copy.deepcopy(nli.model)
     where = {"base_model_name_or_path": tiny_modernbert}
@@ -531,7 +532,7 @@ def test_other_heads_promise_nothing(nli, change, reason, tiny_modernbert, tmp_p
         with pytest.raises(ValueError, match=reason):
             call()
     assert choice(pipe) is None
-    assert reason in limit(pipe, None).promise
+    assert reason in limit(pipe, None).guarantee
     # Where to abstain is still known, as a plain threshold.
     assert pipe.threshold == nli.model.config.abstention_threshold
     changed.set_calibration(nli.model.config.calibration, 0.5)
@@ -593,11 +594,11 @@ def test_a_drift_is_seen_and_its_absence_is_not():
     assert sum(alarms) <= 8  # 2 expected
     for found in (seen(draw.beta(2.6, 5, 400)), seen(draw.beta(2, 5, 400), (0.5, 0.3, 0.2))):
         assert found["drifted"] is True
-        assert "promises for pairs like its own is not for these" in found["message"]
+        assert "guarantees for pairs like its own is not for these" in found["message"]
         assert f"Kolmogorov-Smirnov {found['statistic']:.3f}" in found["message"]
     same = seen(draw.beta(2, 5, 400))
     assert same["drifted"] is None  # never false, which would read as an all-clear
-    assert "does not show that their risk is the promised one" in same["message"]
+    assert "does not show that their risk is the guaranteed one" in same["message"]
     assert "--measure" in same["message"]
     assert set(same["labels"]) == set(LABELS)
     assert same["labels"]["neutral"]["calibration"] == pytest.approx(1 / 3)
@@ -697,7 +698,7 @@ def test_a_checkpoint_is_calibrated_in_place(command, tiny_modernbert, capsys):
     assert 0.3 < kept[0]["coverage"] < 0.7
     assert "with probability 80%" in told.out
     assert "Not covered" in told.out
-    assert "cannot be promised" in told.out
+    assert "cannot be guaranteed" in told.out
     assert "Only 300 pairs" in told.err
 
     pair = ("--model", str(folder), "--base", tiny_modernbert, *PAIRS[0], "--device", "cpu")
@@ -725,7 +726,7 @@ def test_a_copy_is_calibrated(command, tmp_path):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"target_risk": 0.001}, "A risk of 0.1% cannot be promised with separate encoding: the lowest is"),
+        ({"target_risk": 0.001}, "A risk of 0.1% cannot be guaranteed with separate encoding: the lowest is"),
         ({"data": "few"}, "60 pairs are too few"),
         ({"data": "two-way"}, "entailment or not entailment"),
         ({"data": "nowhere.jsonl"}, "nowhere.jsonl"),

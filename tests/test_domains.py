@@ -1,4 +1,4 @@
-"""The promise for text of a kind never seen, and for each group: kept, stored, asked for, and shown."""
+"""The guarantee for text of a kind never seen, and for each group: kept, stored, asked for, and shown."""
 
 import json
 import shutil
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PAIRS, write
+from guarantees import answered, calibrated, calibrator, entry, judged_rows, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promises import answered, calibrated, calibrator, entry, judged_rows, table
 
 from modernbert_nli.calibrating import command as calibrate
 from modernbert_nli.calibrating.over_domains import (
     MIN_ACCEPTED,
     breaks,
-    domain_promise,
+    domain_guarantee,
+    guaranteed,
     left_out,
-    promised,
     score,
 )
 from modernbert_nli.configuration_modernbert_nli import LABELS, ModernBertNliConfig
@@ -47,7 +47,7 @@ def some_domains(seed: int, count: int, pairs: int, spread: float, steps: int | 
 def test_a_table_is_consistent(seed, count, pairs, spread, steps):
     """Thresholds grow with the target, and at each no more than a share delta of the domains is broken."""
     domains = some_domains(seed, count, pairs, spread, steps)
-    found = domain_promise(domains, 0.1, TARGETS)
+    found = domain_guarantee(domains, 0.1, TARGETS)
     kept = [row for row in found["table"] if row["threshold"] is not None]
     assert kept == found["table"][len(TARGETS) - len(kept) :]
     for key in ("threshold", "coverage"):
@@ -74,17 +74,17 @@ def test_no_threshold_up_to_the_score_breaks_the_target(seed, pairs, spread, ste
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.sampled_from([0.05, 0.1, 0.3]))
-def test_left_out_in_turn_at_most_a_share_delta_is_below_what_the_others_promise(scores, delta):
+def test_left_out_in_turn_at_most_a_share_delta_is_below_what_the_others_guarantee(scores, delta):
     """Whatever the scores are, ties among them: the theorem, by counting."""
     below = 0
     for row, own in enumerate(scores):
-        threshold = promised(scores[:row] + scores[row + 1 :], delta)
+        threshold = guaranteed(scores[:row] + scores[row + 1 :], delta)
         below += threshold is not None and own < threshold
     assert below <= delta * len(scores) + 1e-9
 
 
-def test_left_out_domains_beside_the_promise_for_pairs():
-    """One hopeless domain breaks what pairs of the others promise; who broke it is named."""
+def test_left_out_domains_beside_the_guarantee_for_pairs():
+    """One hopeless domain breaks what pairs of the others guarantee; who broke it is named."""
     domains = some_domains(0, 20, 400, 0.2)
     draw = np.random.default_rng(1)
     domains["hopeless"] = (draw.random(400) < 0.8, draw.random(400))
@@ -96,21 +96,21 @@ def test_left_out_domains_beside_the_promise_for_pairs():
     assert found["pairs"][-1]["worst_risk"] == pytest.approx(0.8, abs=0.1)
 
 
-def test_what_cannot_be_promised_over_domains():
+def test_what_cannot_be_guaranteed_over_domains():
     """Too few domains, values that cannot be meant; a risk that no threshold keeps gives a row of nulls."""
     right = (np.zeros(100), np.linspace(0, 0.9, 100))
     with pytest.raises(ValueError, match=r"8 domains are too few .* delta of 0\.1: give 9 or more"):
-        domain_promise({str(number): right for number in range(8)})
+        domain_guarantee({str(number): right for number in range(8)})
     with pytest.raises(ValueError, match="7: an uncertainty lies between"):
-        domain_promise({**{str(number): right for number in range(9)}, "7": (right[0], right[1] + 1)})
+        domain_guarantee({**{str(number): right for number in range(9)}, "7": (right[0], right[1] + 1)})
     with pytest.raises(ValueError, match="are no pairs of one domain"):
-        domain_promise({**{str(number): right for number in range(9)}, "7": (right[0], right[1][1:])})
-    nothing = domain_promise({str(number): (np.ones(100), right[1]) for number in range(9)})
+        domain_guarantee({**{str(number): right for number in range(9)}, "7": (right[0], right[1][1:])})
+    nothing = domain_guarantee({str(number): (np.ones(100), right[1]) for number in range(9)})
     assert {row["threshold"] for row in nothing["table"]} == {None}
     assert nothing["at"] is None
     few = (np.zeros(MIN_ACCEPTED - 1), np.linspace(0, 0.9, MIN_ACCEPTED - 1))
     assert score(*few, 0.1) == 0
-    everything = domain_promise({str(number): right for number in range(9)})
+    everything = domain_guarantee({str(number): right for number in range(9)})
     assert {row["threshold"] for row in everything["table"]} == {1.0}
     assert everything["at"] == 0.1
 
@@ -119,8 +119,8 @@ def test_what_cannot_be_promised_over_domains():
 
 
 def domains_entry(thresholds: dict[float, float | None]) -> dict:
-    """A promise over nine domains with these thresholds by target."""
-    found = domain_promise(some_domains(0, 9, 100, 0))
+    """A guarantee over nine domains with these thresholds by target."""
+    found = domain_guarantee(some_domains(0, 9, 100, 0))
     return {**found, "table": table(thresholds, worst_risk=0.2, broken=0.0)}
 
 
@@ -169,7 +169,7 @@ def test_every_method_takes_what_the_pairs_are_like(nli):
     [
         (
             {"target_risk": 0.05},
-            r"5\.0% cannot be promised with separate encoding for text of a kind never seen: the lowest is "
+            r"5\.0% cannot be guaranteed with separate encoding for text of a kind never seen: the lowest is "
             r"10\.0%, from 9 kinds of text.* It can for pairs drawn as calibration's: `like='calibration'`",
         ),
         ({"target_risk": 0.01}, r"kind never seen: the lowest is 10\.0%, from 9 kinds of text[^`]*$"),
@@ -187,7 +187,7 @@ def test_every_method_takes_what_the_pairs_are_like(nli):
         ({"threshold": 0.2, "like": "news"}, "no `threshold` needs it"),
     ],
 )
-def test_what_is_not_promised_is_told_with_what_is(nli, how, complaint):
+def test_what_is_not_guaranteed_is_told_with_what_is(nli, how, complaint):
     """At once, for a call, a pipeline and a fact."""
     for call in (
         lambda: nli(*PAIRS[0], **how),
@@ -210,7 +210,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("changed", "complaint"), BROKEN, ids=[complaint for _, complaint in BROKEN])
-def test_a_broken_promise_is_refused_on_loading(changed, complaint):
+def test_a_broken_guarantee_is_refused_on_loading(changed, complaint):
     """What is wrong with it is said."""
     with pytest.raises(ValueError, match=complaint):
         ModernBertNliConfig(calibration={"separate": {**entry(), **changed}})
@@ -219,7 +219,7 @@ def test_a_broken_promise_is_refused_on_loading(changed, complaint):
 # Groups -----------------------------------------------------------------------------------------------------
 
 
-def test_each_group_has_a_promise_of_its_own():
+def test_each_group_has_a_guarantee_of_its_own():
     """A good and a bad one, and one that is too small; a single group has none; no name hides all pairs."""
     draw = np.random.default_rng(0)
     uncertainty = draw.random(1050)
@@ -256,18 +256,20 @@ def test_the_interval_is_that_of_clopper_and_pearson():
 
 @pytest.fixture(scope="module")
 def held_out(checkpoints, tiny_modernbert, tmp_path_factory) -> str:
-    """400 pairs: those of the genre "easy" are labelled as the checkpoint judges them, others by chance."""
+    """400 pairs: "easy" ones labelled as the checkpoint judges them, the least certain, "hard", by chance."""
     judged = judged_rows(checkpoints["separate"], tiny_modernbert, 400)
     draw = np.random.default_rng(0)
-    for number, (row, result) in enumerate(judged):
-        row["genre"] = "easy" if number % 4 else "hard"
-        row["label"] = result["label"] if number % 4 else str(draw.choice(LABELS))
+    certain = sorted(result["uncertainty"] for _, result in judged)[299]
+    for row, result in judged:
+        easy = result["uncertainty"] <= certain
+        row["genre"] = "easy" if easy else "hard"
+        row["label"] = result["label"] if easy else str(draw.choice(LABELS))
     return write(tmp_path_factory.mktemp("held-out") / "held_out.jsonl", [row for row, _ in judged])
 
 
 @pytest.fixture
 def command(checkpoints, tiny_modernbert, held_out, tmp_path):
-    """A copy of the checkpoint that has a promise over domains, and a function that calibrates it."""
+    """A copy of the checkpoint that has a guarantee over domains, and a function that calibrates it."""
     folder = Path(shutil.copytree(checkpoints["separate"], tmp_path / "checkpoint"))
     config = json.loads((folder / "config.json").read_text())
     before = {**entry(), "domains": domains_entry({0.1: 0.3})}
@@ -282,7 +284,7 @@ def test_a_checkpoint_is_calibrated_by_group(command, tiny_modernbert, capsys):
     assert run(group_by="genre", target_risk=0.3) == 0
     told = capsys.readouterr().out
     assert "separate encoding, easy, 300 pairs" in told
-    assert "separate encoding, hard, 100 pairs\nnothing can be promised" in told
+    assert "separate encoding, hard, 100 pairs\nnothing can be guaranteed" in told
     assert "text of a kind never seen is given up" in told
     base = {"base_model_name_or_path": tiny_modernbert}
     nli = ModernBertNliModel.from_pretrained(str(folder), **base).as_pipeline()

@@ -10,7 +10,7 @@ from experiments.figures import Judged
 from experiments.run import Spec, figures, text
 from experiments.timing import compared, markdown
 from modernbert_nli.calibrating import domains, left_out
-from modernbert_nli.calibrating.over_domains import domain_promise
+from modernbert_nli.calibrating.over_domains import domain_guarantee
 from modernbert_nli.training.arguments import HeadArguments
 from modernbert_nli.training.mix import EVALUATION, FOLDS, MIXES
 
@@ -84,15 +84,15 @@ def test_rows_to_a_table():
     assert lines[3] == "| more |  |  |  | 2,000 |"
 
 
-def test_what_is_promised_for_new_kinds_of_text_is_reported(tmp_path, monkeypatch):
-    """For each kind that was left out, with what pairs alone would promise."""
+def test_what_is_guaranteed_for_new_kinds_of_text_is_reported(tmp_path, monkeypatch):
+    """For each kind that was left out, with what pairs alone would guarantee."""
     monkeypatch.setattr(domains, "RESULTS", tmp_path)
     random = np.random.default_rng(0)
     judged = {f"kind {row}": (random.random(200) < 0.02, random.random(200)) for row in range(12)}
-    domains.report(judged, domain_promise(judged), "joint")
-    written = (tmp_path / "promise-domains-further-joint.md").read_text()
+    domains.report(judged, domain_guarantee(judged), "joint")
+    written = (tmp_path / "guarantee-domains-further-joint.md").read_text()
     assert "| kind 11 | 200 |" in written
-    assert "12 domains left out; 10% may break a promise." in written
+    assert "12 domains left out; 10% may break a guarantee." in written
     errors, uncertainty = domains.sample(
         [{"a": {"joint": said(1, 0.5)}, "b": {"joint": said(2, 0.5)}}], ["a", "b"], "joint"
     )

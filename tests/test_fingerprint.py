@@ -127,7 +127,7 @@ def test_nor_does_bfloat16_hide_it(minilm, name):
 
 
 def test_an_adapter_in_the_base_ends_every_guarantee(minilm):
-    """On, it is said and nothing is promised, no states are kept; off again, all is as it was."""
+    """On, it is said and nothing is guaranteed, no states are kept; off again, all is as it was."""
     peft = pytest.importorskip("peft", reason="peft is not installed")
     nli = quickstart(minilm).as_pipeline()
     before = nli.threshold_for(0.1, like="calibration")

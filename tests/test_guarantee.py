@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from modernbert_nli.calibrating.over_domains import promised, score
+from modernbert_nli.calibrating.over_domains import guaranteed, score
 from modernbert_nli.training.calibration import DELTA, binomial_tail, risk_table
 
 # For pairs --------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_the_risk_for_new_kinds_of_text_is_kept(spread, hopeless):
         samples = [kind.sample(400, random) for kind in kinds(20, spread, hopeless, random)]
         unseen = kinds(new, spread, hopeless, random)
         for target, broken in over_domains.items():
-            threshold = promised([score(*sample, target) for sample in samples], DELTA)
+            threshold = guaranteed([score(*sample, target) for sample in samples], DELTA)
             broken.append(float(np.mean([kind.risk(threshold) > target for kind in unseen])))
         errors, uncertainty = (np.concatenate(arrays) for arrays in zip(*samples, strict=True))
         (row,) = risk_table(errors, uncertainty, DELTA, [0.1])

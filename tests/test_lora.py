@@ -84,7 +84,7 @@ def test_states_of_base_and_adapter_are_not_mixed(tiny_modernbert):
     assert states_source(model) != states_source(with_adapter(tiny_modernbert, size=0.2))
 
 
-def test_it_is_part_of_the_heads_that_a_promise_is_bound_to(tiny_modernbert):
+def test_it_is_part_of_the_heads_that_a_guarantee_is_bound_to(tiny_modernbert):
     """Another adapter, other heads."""
     model = with_adapter(tiny_modernbert)
     model.set_calibration(None, 0.3)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from modernbert_nli.calibrating.over_domains import domain_promise
+from modernbert_nli.calibrating.over_domains import domain_guarantee
 from modernbert_nli.loading import stored_config
 from modernbert_nli.publishing.card import Evaluation, Page, render, training_data
 from modernbert_nli.training.sources import KNOWN_SETS
@@ -89,7 +89,7 @@ def test_metadata(folder):
 
 
 def test_the_body_keeps_its_order(folder):
-    """The snippet first, then picture, peers, promise, modes, data, reproduction, code, citation."""
+    """The snippet first, then picture, peers, guarantee, modes, data, reproduction, code, citation."""
     text = page(folder, evaluation(BASE), "0123abc").text
     places = [
         text.index(part)
@@ -97,7 +97,7 @@ def test_the_body_keeps_its_order(folder):
             'pipeline(model="tester/nli", revision="0123abc", trust_remote_code=True)',
             "](risk_coverage.png)",
             "| **this model**",
-            "## The promise, and its limits",
+            "## The guarantee, and its limits",
             "## Four modes",
             "## Training data and licences",
             "## How to reproduce",
@@ -142,15 +142,15 @@ def test_a_checkpoint_that_abstains_by_its_largest_probability_says_so(folder, t
     assert said in page(tmp_path, evaluation(BASE)).text
 
 
-def test_the_promise_is_that_of_the_configuration(folder):
-    """Every row of the calibration, those that cannot be promised among them."""
+def test_the_guarantee_is_that_of_the_configuration(folder):
+    """Every row of the calibration, those that cannot be guaranteed among them."""
     text = page(folder, evaluation(BASE)).text
     table = rows(text, "Target risk |")[1:]
     entry = calibration()["separate"]["table"]
     assert len(table) == len(entry)
     for cells, row in zip(table, entry, strict=True):
         assert cells[0] == f"{row['target_risk']:.1%}"
-        assert cells[1] == ("cannot be promised" if row["threshold"] is None else f"{row['threshold']:.3f}")
+        assert cells[1] == ("cannot be guaranteed" if row["threshold"] is None else f"{row['threshold']:.3f}")
     assert any(row["threshold"] is None for row in entry)
     assert "with probability 90% over the draw of the 4,000 held-out pairs" in text
 
@@ -162,7 +162,7 @@ def test_kinds_of_text_and_groups_are_shown(folder, tmp_path):
     draw = np.random.default_rng(0)
     uncertainty = [draw.uniform(0, 0.5, 300) for _ in range(12)]
     domains = {f"kind {number}": (draw.random(300) < 0.5 * u, u) for number, u in enumerate(uncertainty)}
-    found, entry = domain_promise(domains), config["calibration"]["separate"]
+    found, entry = domain_guarantee(domains), config["calibration"]["separate"]
     entry["domains"], entry["groups"] = found, {"snli": {"n": 900, "table": entry["table"]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     text = page(tmp_path, evaluation(BASE)).text
@@ -180,7 +180,7 @@ def test_kinds_of_text_and_groups_are_shown(folder, tmp_path):
     by_target = {row["target_risk"]: row["coverage"] for row in entry["table"]}
     assert by_target[0.05] is None
     coverages = [f"{by_target[target]:.1%}" for target in (0.1, 0.2)]
-    assert group == ["snli", "900", "cannot be promised", *coverages]
+    assert group == ["snli", "900", "cannot be guaranteed", *coverages]
     example = kept[len(kept) // 2][1]["target_risk"]
     assert f"`nli(pairs, target_risk={example})` abstains" in text
     assert 'like="calibration")`:' in text
@@ -190,7 +190,7 @@ def test_kinds_of_text_and_groups_are_shown(folder, tmp_path):
     found["at"] = None
     (tmp_path / "config.json").write_text(json.dumps(config))
     text = page(tmp_path, evaluation(BASE)).text
-    assert "no risk can be promised" in text
+    assert "no risk can be guaranteed" in text
     assert "| Kind of text |" not in text
 
 
@@ -231,7 +231,7 @@ def test_gaps_are_seen(folder, tmp_path, remove, results, gap):
     ModelCard(found.text)
 
 
-def test_a_checkpoint_that_promises_nothing(folder, tmp_path):
+def test_a_checkpoint_that_guarantees_nothing(folder, tmp_path):
     """An uncalibrated one is a gap, not an empty table."""
     for path in folder.iterdir():
         if path.name != "calibration.json":
@@ -239,7 +239,7 @@ def test_a_checkpoint_that_promises_nothing(folder, tmp_path):
     assert any("not calibrated" in gap for gap in page(tmp_path, evaluation(BASE)).gaps)
 
 
-def test_a_promise_of_other_heads_is_not_published(folder, tmp_path):
+def test_a_guarantee_of_other_heads_is_not_published(folder, tmp_path):
     """It is a gap, which says why."""
     for path in folder.iterdir():
         if path.name != "model.safetensors":
@@ -250,7 +250,7 @@ def test_a_promise_of_other_heads_is_not_published(folder, tmp_path):
     assert "target_risk" in own.text
     assert not any("other heads" in gap for gap in own.gaps)
     assert any(
-        "the promise of a risk: its calibration was made for other heads" in gap for gap in others.gaps
+        "the guarantee of a risk: its calibration was made for other heads" in gap for gap in others.gaps
     )
     assert "target risk" not in others.text.lower()
 

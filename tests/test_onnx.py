@@ -248,8 +248,8 @@ def test_copies(exported, backend):
     assert pickle.loads(pickle.dumps(model)).as_pipeline()(*PAIRS[0]) == expected
 
 
-def test_a_promise_of_their_own(with_int8, tmp_path, capsys):
-    """What float32 promises is not that of int8, whose calibration lies beside the graphs, and is taken."""
+def test_a_guarantee_of_their_own(with_int8, tmp_path, capsys):
+    """What float32 guarantees is not that of int8, whose calibration lies beside the graphs, and is taken."""
     data = write(tmp_path / "pairs.jsonl", rows(300))
     folder = str(with_int8)
     assert (

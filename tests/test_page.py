@@ -16,8 +16,8 @@ from modernbert_nli.page.about import about
 from modernbert_nli.page.answers import check_answer, choose_category, judge_pair, parse_categories
 from modernbert_nli.page.documents import checked, document, summary
 from modernbert_nli.page.drawing import quote, scale, share
+from modernbert_nli.page.guarantee import choice, limit, percent
 from modernbert_nli.page.offline import POLICY, Offline
-from modernbert_nli.page.promise import choice, limit, percent
 
 
 @pytest.fixture(scope="module")
@@ -176,22 +176,22 @@ def test_a_risk_says_what_it_costs_as_the_checkpoint_stores_it(quick):
             continue
         said = limit(quick, row["target_risk"])
         assert said.threshold == row["threshold"]
-        assert f"At most {percent(row['target_risk'])} of the answers" in said.promise
-        assert f"about {row['coverage']:.0%} of pairs" in said.promise
+        assert f"At most {percent(row['target_risk'])} of the answers" in said.guarantee
+        assert f"about {row['coverage']:.0%} of pairs" in said.guarantee
         assert "not for other kinds of text" in said.detail
 
 
-def test_a_risk_between_two_keeps_the_stricter_promise(quick):
+def test_a_risk_between_two_keeps_the_stricter_guarantee(quick):
     """And says so."""
     assert limit(quick, 0.12).threshold == limit(quick, 0.1).threshold
-    assert limit(quick, 0.12).promise.startswith(
-        "Nothing was measured for 12%; the next stricter promise: At"
+    assert limit(quick, 0.12).guarantee.startswith(
+        "Nothing was measured for 12%; the next stricter guarantee: At"
     )
 
 
-def test_a_risk_that_cannot_be_promised_is_told_by_the_pipeline(quick):
+def test_a_risk_that_cannot_be_guaranteed_is_told_by_the_pipeline(quick):
     """Its own sentence beside the choice; in the place of an answer, what to do."""
-    with pytest.raises(ValueError, match=r"A risk of 1\.0% cannot be promised") as caught:
+    with pytest.raises(ValueError, match=r"A risk of 1\.0% cannot be guaranteed") as caught:
         quick.threshold_for(0.01, like="calibration")
     with pytest.raises(ValueError, match=re.escape(str(caught.value))):
         limit(quick, 0.01)
@@ -200,26 +200,26 @@ def test_a_risk_that_cannot_be_promised_is_told_by_the_pipeline(quick):
     assert "<h2>" not in html
 
 
-def test_without_a_calibration_nothing_is_promised(plain):
+def test_without_a_calibration_nothing_is_guaranteed(plain):
     """There is no choice, the checkpoint's own threshold counts, and a sentence says so."""
     assert choice(plain) is None
     said = limit(plain, None)
     assert said.threshold == plain.threshold
-    assert "is not calibrated for joint encoding" in said.promise
+    assert "is not calibrated for joint encoding" in said.guarantee
     assert f"<b>{plain.threshold:.2f}</b>" in judge_pair(plain, "the cat sleeps", "nobody is outside", None)
 
 
-def test_nothing_is_promised_where_no_target_could_be(quick, monkeypatch):
+def test_nothing_is_guaranteed_where_no_target_could_be(quick, monkeypatch):
     """A calibration of nulls offers no choice either."""
     entry = dict(quick.model.config.calibration[quick.encoding])
     entry["table"] = [{"target_risk": 0.1, "threshold": None, "coverage": None, "risk": None}]
     monkeypatch.setattr(quick.model.config, "calibration", {quick.encoding: entry})
     assert choice(quick) is None
-    assert limit(quick, None).promise.startswith("None of the risks")
+    assert limit(quick, None).guarantee.startswith("None of the risks")
 
 
-def test_text_of_a_kind_never_seen_is_promised_where_it_can_be(quick, monkeypatch):
-    """Else the promise for pairs like calibration's is offered, which says what it is for."""
+def test_text_of_a_kind_never_seen_is_guaranteed_where_it_can_be(quick, monkeypatch):
+    """Else the guarantee for pairs like calibration's is offered, which says what it is for."""
     entry = dict(quick.model.config.calibration[quick.encoding])
     row = {"target_risk": 0.2, "threshold": 0.125, "coverage": 0.25, "risk": 0.1}
     entry["domains"] = {"table": [row], "delta": 0.1, "n": 20}
@@ -228,7 +228,8 @@ def test_text_of_a_kind_never_seen_is_promised_where_it_can_be(quick, monkeypatc
     said = limit(quick, 0.2)
     assert said.threshold == 0.125
     assert (
-        "wrong, also in a kind of text that the model has never seen, and about 25% of pairs" in said.promise
+        "wrong, also in a kind of text that the model has never seen, and about 25% of pairs"
+        in said.guarantee
     )
     assert "for 90% of kinds of text, by 20 of them" in said.detail
     entry["domains"] = {"table": [{**row, "threshold": None}], "delta": 0.1, "n": 20}

@@ -249,9 +249,9 @@ def test_names_with_a_template(pipe):
         pipe.route(PAIRS[0][0], ["food"], examples={"food": ["a man eats"]})
 
 
-def test_no_risk_is_promised_without_a_calibration_of_routes(pipe):
-    """What is promised of pairs says nothing of the best of many."""
-    with pytest.raises(ValueError, match="no such promise covers the best of several categories"):
+def test_no_risk_is_guaranteed_without_a_calibration_of_routes(pipe):
+    """What is guaranteed of pairs says nothing of the best of many."""
+    with pytest.raises(ValueError, match="no such guarantee covers the best of several categories"):
         pipe.route(PAIRS[0][0], CATEGORIES, target_risk=0.1)
 
 

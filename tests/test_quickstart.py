@@ -181,10 +181,10 @@ def test_the_overview_is_that_of_the_checkpoint():
     rows = config["calibration"][config["encoding"]]["table"]
     (row,) = [row for row in rows if row["target_risk"] == 0.1]
     assert f">{row['coverage']:.0%}<" in picture
-    promised = {"table": rows, "n": 9, "delta": 0.1}
+    guaranteed = {"table": rows, "n": 9, "delta": 0.1}
     domains = {"delta": 0.2, "table": [{"target_risk": 0.3, "threshold": 0.1, "coverage": 0.04}]}
     assert "at most 30% wrong, 4% answered, in 80%" in overview.drawn(
-        {**promised, "domains": domains}, "joint"
+        {**guaranteed, "domains": domains}, "joint"
     )
 
 

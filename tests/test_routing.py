@@ -1,4 +1,4 @@
-"""Routes: the best of all categories, whether it is declined and why, and what is promised of it."""
+"""Routes: the best of all categories, whether it is declined and why, and what is guaranteed of it."""
 
 import csv
 import json
@@ -298,7 +298,7 @@ def test_a_text_that_is_near_what_belongs_to_no_desk_fits_less():
     assert fits[2] > 0.1 * fits[0]
 
 
-# The promise ------------------------------------------------------------------------------------------------
+# The guarantee ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_risk_of_pairs_is_looked_up_once_for_all_texts(quick, monkeypatch):
     assert calls == [(0.1, "separate", None)]
 
 
-def test_a_risk_of_wrong_routes_is_promised(labelled, tiny_modernbert, capsys, monkeypatch):
+def test_a_risk_of_wrong_routes_is_guaranteed(labelled, tiny_modernbert, capsys, monkeypatch):
     """For the categories that were calibrated, of whatever order, and the heads; nothing else changes."""
     model = make_model(tiny_modernbert, "separate")
     model.config.routing = {"separate": FITTED}

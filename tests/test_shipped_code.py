@@ -160,12 +160,12 @@ WRONG = """\
 from modernbert_nli.fitting import Known, adapted_routing
 from modernbert_nli.categories import Categories
 from modernbert_nli.configuration_modernbert_nli import UNFITTED
-from modernbert_nli.routing import decide, promised
+from modernbert_nli.routing import decide, guaranteed
 
 
 def call(known: Known, categories: Categories) -> None:
     adapted_routing(known, UNFITTED, categories, 0.1, 0)
-    promised(UNFITTED, "separate", categories, 0.1)
+    guaranteed(UNFITTED, "separate", categories, 0.1)
     decide(known, UNFITTED)
 """
 

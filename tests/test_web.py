@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, make_model, reach
+from guarantees import entry
 from loopback_hub import LoopbackHub
-from promises import entry
 from sentence_cases import KINDS
 
 pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
@@ -106,15 +106,15 @@ def test_a_folder_that_any_static_server_can_serve(packages, checkpoint, tmp_pat
     assert str(ROOT) not in "".join(path.read_text(errors="replace") for path in files.values())
 
 
-def test_what_int8_promises_goes_along(packages, checkpoint, tmp_path):
+def test_what_int8_guarantees_goes_along(packages, checkpoint, tmp_path):
     """Where it was calibrated, and for these heads only."""
-    promise = checkpoint / "onnx" / "int8.json"
+    guarantee = checkpoint / "onnx" / "int8.json"
     stored = {"calibration": None, "calibrated_heads": None, "abstention_threshold": 0.3}
-    promise.write_text(json.dumps(stored))
+    guarantee.write_text(json.dumps(stored))
     (tmp_path / "web").mkdir()
     static.write_static(tmp_path / "web", checkpoint)
     assert json.loads((tmp_path / "web/model/onnx/int8.json").read_text()) == stored
-    promise.write_text(json.dumps({**stored, "calibrated_heads": "0" * 64}))
+    guarantee.write_text(json.dumps({**stored, "calibrated_heads": "0" * 64}))
     with pytest.raises(ValueError, match=r"int8\.json: .* was made for other heads"):
         static.write_static(tmp_path / "web", checkpoint)
 
@@ -125,8 +125,8 @@ def test_the_page_gets_a_calibration_as_it_is_used(packages, checkpoint, tiny_be
     model = ModernBertNliModel.from_pretrained(checkpoint, base_model_name_or_path=tiny_bert)
     model.set_calibration({"separate": entry({0.05: None, 0.1: 0.4})}, 0.4)
     model.config.save_pretrained(checkpoint)
-    promise = {name: getattr(model.config, name) for name in calibrate.CALIBRATED}
-    calibrate.write(promise, str(checkpoint), None, None, int8=True)
+    guarantee = {name: getattr(model.config, name) for name in calibrate.CALIBRATED}
+    calibrate.write(guarantee, str(checkpoint), None, None, int8=True)
     assert "targets" in (checkpoint / "onnx" / "int8.json").read_text()
     (tmp_path / "web").mkdir()
     static.write_static(tmp_path / "web", checkpoint)

@@ -37,14 +37,14 @@ export async function loadModel(files, onProgress) {
     await nextTurn();
     sessions.push(await ort.InferenceSession.create(found[`model/onnx/${graph}.onnx`]));
   }
-  const config = withPromise(json("config.json"), json("onnx/int8.json"));
+  const config = withGuarantee(json("config.json"), json("onnx/int8.json"));
   const tokens = new Tokens(json("tokenizer.json"), json("tokenizer_config.json"), config);
   return new Model(config, tokens, withModules(runtime, found, config, tokens), ...sessions);
 }
 
-// What int8 graphs promise stands in a file of its own; what float32 promises is not theirs.
-function withPromise(config, promise) {
-  const { calibration = null, abstention_threshold } = promise ?? {};
+// What int8 graphs guarantee stands in a file of its own; what float32 guarantees is not theirs.
+function withGuarantee(config, guarantee) {
+  const { calibration = null, abstention_threshold } = guarantee ?? {};
   return {
     ...config,
     calibration,

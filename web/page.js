@@ -4,7 +4,7 @@ import { check } from "./check.js";
 import * as draw from "./drawing.js";
 import { loadModel } from "./graphs.js";
 import { judgePairs } from "./judge.js";
-import { choices, nothing, percent } from "./promise.js";
+import { choices, nothing, percent } from "./guarantee.js";
 import { route } from "./route.js";
 import { TextError } from "./tokens.js";
 
@@ -203,8 +203,8 @@ function setUpRisks() {
   const usual = offered.filter(({ threshold }) => threshold <= model.config.abstention_threshold + 1e-9);
   const say = (chosen) => {
     limit = chosen;
-    find("#promise").replaceChildren(
-      draw.element("p", { class: "cost" }, chosen.promise),
+    find("#guarantee").replaceChildren(
+      draw.element("p", { class: "cost" }, chosen.guarantee),
       draw.element("p", { class: "detail" }, chosen.detail),
     );
   };

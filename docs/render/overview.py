@@ -74,11 +74,11 @@ def drawn(calibration: dict[str, Any], encoding: str) -> str:
 
 
 def _of_new_kinds(calibration: dict[str, Any]) -> str:
-    """What is promised for text of a kind that the heads do not know."""
+    """What is guaranteed for text of a kind that the heads do not know."""
     rows = calibration.get("domains", {}).get("table", [])
     kept = [row for row in rows if row["threshold"] is not None]
     if not kept:
-        return "For text of other kinds nothing is promised: calibrate on pairs of your own."
+        return "For text of other kinds nothing is guaranteed: calibrate on pairs of your own."
     row = kept[0]
     return (
         f"Text of a kind never seen: at most {row['target_risk']:.0%} wrong, {row['coverage']:.0%} answered, "

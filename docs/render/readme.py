@@ -32,10 +32,10 @@ WRITTEN = {
     "speed": "reuse",
     "training": "training",
     "finecat": "finecat",
-    "promise": "promise",
+    "guarantee": "guarantee",
     "domains": "domains",
-    "left_out": "promise-domains-further-separate",
-    "new_kinds": "promise-domains",
+    "left_out": "guarantee-domains-further-separate",
+    "new_kinds": "guarantee-domains",
     "routing": "routes",
     "documents": "documents",
     "windows": "windows/documents",
@@ -129,7 +129,7 @@ def _quality(results: dict[str, Any]) -> str:
             f"Base `{base['name']}` at `{base['revision']}`, {results['parameters']:,} parameters of heads. "
             f"Fitted to {pairs['fitted']:,} pairs ({', '.join(results['train'])}), "
             f"{pairs['held_out']:,} held out for the temperature and stage 2, {pairs['calibration']:,} for "
-            f"the promise that at most {results['target_risk']:.0%} of the answers given are wrong. "
+            f"the guarantee that at most {results['target_risk']:.0%} of the answers given are wrong. "
             f"Mean ± standard deviation over {len(results['seeds'])} seeds, of which the checkpoint is seed "
             f"{results['seed']}; {results['date']}.",
             f"Written by `{results['command']}`.",

@@ -6,19 +6,19 @@
     python calibrate.py --model CHECKPOINT --data hundred_pairs.jsonl --measure
     python calibrate.py --model EXPORTED --backend onnx-int8 --data held_out.jsonl
 
-The pairs are judged in every encoding that the heads know. What can be promised goes into the checkpoint's
+The pairs are judged in every encoding that the heads know. What can be guaranteed goes into the checkpoint's
 calibration.json, the threshold into its config.json, and nothing else of it changes:
 `nli(pairs, target_risk=0.05)` then abstains so that at most 5 % of the answers given are wrong.
 `--target_risk` also sets where the checkpoint abstains unless told otherwise. With `--output` the checkpoint
 is copied there, and stays as it is.
 
-A promise is for all pairs together: some kinds of them may be judged worse, others better. With `--group_by`
-each value of a column gets a promise of its own, without it each of several sources: `nli(pairs,
-target_risk=0.05, like="fiction")`. The promise of these pairs takes the place of what the checkpoint promised
-before, also for text of a kind never seen.
+A guarantee is for all pairs together: some kinds of them may be judged worse, others better. With
+`--group_by` each value of a column gets a guarantee of its own, without it each of several sources:
+`nli(pairs, target_risk=0.05, like="fiction")`. The guarantee of these pairs takes the place of what the
+checkpoint guaranteed before, also for text of a kind never seen.
 
 First it is said what the risk of the pairs is where the checkpoint abstains now, with its 95 % interval: that
-takes fewer pairs than a promise, and with `--measure` it is all that is done.
+takes fewer pairs than a guarantee, and with `--measure` it is all that is done.
 
     python calibrate.py --model CHECKPOINT --routes labelled.jsonl --categories categories.json
 
@@ -27,8 +27,8 @@ that at most 5 % of the texts routed are routed wrongly. A row of the one file (
 {"text": …, "label": …}, the label null, "none" or "oos" meaning that nothing fits; the other holds a
 hypothesis by category, or a list of names.
 
-`--backend` judges by the graphs that `export.py` wrote. Those in int8 have a promise and a threshold of their
-own, beside them: nothing that holds for float32 is changed.
+`--backend` judges by the graphs that `export.py` wrote. Those in int8 have a guarantee and a threshold of
+their own, beside them: nothing that holds for float32 is changed.
 
 DATA is what `train.py` reads: JSONL, CSV or Parquet files, or Hub datasets, with premise, hypothesis and
 label. Neither the heads nor a choice among them may have seen it. No remote code is ever run.
@@ -65,7 +65,7 @@ NOT_COVERED = (
 )
 ROUTES_NOT_COVERED = (
     "other texts, or texts that nothing fits in another share than here",
-    "other categories, hypotheses or examples: `route` refuses to promise anything for them",
+    "other categories, hypotheses or examples: `route` refuses to guarantee anything for them",
     "each category by itself",
     "`several=True`, where each category is decided on by itself",
     "texts that are declined: some of them may have a category",
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _calibrate_pairs(args: argparse.Namespace) -> None:
-    from ..calibration import promised_threshold
+    from ..calibration import guaranteed_threshold
 
     if not args.measure:
         _check_output(args.model, args.output)
@@ -93,12 +93,12 @@ def _calibrate_pairs(args: argparse.Namespace) -> None:
     if args.measure:
         return
     if (count := len(pairs["labels"])) < FEW_PAIRS:
-        print(f"Only {count} pairs: more of them promise lower risks.", file=sys.stderr)
+        print(f"Only {count} pairs: more of them guarantee lower risks.", file=sys.stderr)
     calibration = calibrate(judged, pairs, args.delta)
     print(f"\n{report(calibration)}")
     if "domains" in (pipe.model.config.calibration or {}).get(own, {}):
-        print("\nThe promise for text of a kind never seen is given up for that of these pairs.")
-    threshold = promised_threshold(calibration, pipe.model.config.encoding, args.target_risk)
+        print("\nThe guarantee for text of a kind never seen is given up for that of these pairs.")
+    threshold = guaranteed_threshold(calibration, pipe.model.config.encoding, args.target_risk)
     pipe.model.set_calibration(calibration, threshold)
     changes = {name: getattr(pipe.model.config, name) for name in CALIBRATED}
     folder = write(changes, args.model, args.revision, args.output, args.backend == "onnx-int8")
@@ -113,10 +113,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--data", nargs="+", help="labelled pairs, as for train.py")
     add("--routes", type=Path, help="file of labelled texts: calibrates routes instead of pairs")
     add("--categories", type=Path, help="JSON file of their categories")
-    add = parser.add_argument_group("what is promised").add_argument
-    add("--delta", type=float, default=0.1, help="probability that a promise fails (default: %(default)s)")
+    add = parser.add_argument_group("what is guaranteed").add_argument
+    add("--delta", type=float, default=0.1, help="probability that a guarantee fails (default: %(default)s)")
     add("--target_risk", type=float, default=0.1, help="share of wrong answers (default: %(default)s)")
-    add("--group_by", metavar="COLUMN", help="promise by each of its values too (default: by each of DATA)")
+    add("--group_by", metavar="COLUMN", help="guarantee by each of its values too (default: by each of DATA)")
     add("--measure", action="store_true", help="only say the risk where the checkpoint abstains now")
     add = parser.add_argument_group("the checkpoint, and how it is run").add_argument
     add("--output", type=Path, help="new folder for the calibrated checkpoint (default: in place)")
@@ -207,7 +207,7 @@ def calibrate(judged: dict[str, Judged], pairs: dict[str, list[Any]], delta: flo
     """The `calibration` for a configuration, by encoding, from what `judge` found of the pairs.
 
     Args:
-        delta (`float`): Probability that a promise fails.
+        delta (`float`): Probability that a guarantee fails.
 
     Raises:
         ValueError: there are too few pairs.
@@ -257,7 +257,7 @@ def write(
 
 
 def report(calibration: dict[str, Any], what: str = "pairs", not_covered: Sequence[str] = NOT_COVERED) -> str:
-    """What is promised, and what is not."""
+    """What is guaranteed, and what is not."""
     lines = []
     for encoding, entry in calibration.items():
         lines.append(f"{encoding} encoding, {entry['n']:,} {what}")
@@ -266,7 +266,7 @@ def report(calibration: dict[str, Any], what: str = "pairs", not_covered: Sequen
             lines.append(f"{encoding} encoding, {name}, {group['n']:,} pairs")
             lines += [*_rows(group), ""]
     lines.append(
-        f"Each row is promised by itself, with probability {1 - entry['delta']:.0%} over the draw of "
+        f"Each row is guaranteed by itself, with probability {1 - entry['delta']:.0%} over the draw of "
         f"{what}:\nbelow its threshold at most the target share of the answers is wrong in the long run, on "
         f"{what}\ndrawn independently from where these came ({', '.join(entry['data'])}). Not covered:\n"
         + "\n".join(f"- {left_open}" for left_open in not_covered)
@@ -274,12 +274,12 @@ def report(calibration: dict[str, Any], what: str = "pairs", not_covered: Sequen
     return "\n".join(lines)
 
 
-def _rows(promise: dict[str, Any]) -> list[str]:
-    if all(row["threshold"] is None for row in promise["table"]):
-        return ["nothing can be promised"]
+def _rows(guarantee: dict[str, Any]) -> list[str]:
+    if all(row["threshold"] is None for row in guarantee["table"]):
+        return ["nothing can be guaranteed"]
     lines = ["target risk  threshold  coverage  risk measured"]
-    for row in promise["table"]:
-        shown = "cannot be promised"
+    for row in guarantee["table"]:
+        shown = "cannot be guaranteed"
         if row["threshold"] is not None:
             shown = f"{row['threshold']:>9.3f}  {row['coverage']:>8.1%}  {row['risk']:>13.1%}"
         lines.append(f"{row['target_risk']:>11.1%}  {shown}")
@@ -287,7 +287,7 @@ def _rows(promise: dict[str, Any]) -> list[str]:
 
 
 def _calibrate_routes(args: argparse.Namespace) -> None:
-    from ..calibration import promised_threshold
+    from ..calibration import guaranteed_threshold
     from ..configuration_modernbert_nli import UNFITTED
 
     if not args.measure:
@@ -297,7 +297,7 @@ def _calibrate_routes(args: argparse.Namespace) -> None:
     calibration = calibrate_routes(pipe, texts, labels, categories, args.routes.name, args.delta)
     encoding = pipe.encoding
     print(report({encoding: calibration}, "routes", ROUTES_NOT_COVERED))
-    threshold = promised_threshold({encoding: calibration}, encoding, args.target_risk)
+    threshold = guaranteed_threshold({encoding: calibration}, encoding, args.target_risk)
     routing = pipe.model.config.routing or {}
     entry = {**routing.get(encoding, UNFITTED), "threshold": threshold, "calibration": calibration}
     folder = write({"routing": {**routing, encoding: entry}}, args.model, args.revision, args.output)
@@ -381,7 +381,7 @@ def _write_config(folder: Path, changes: dict[str, Any]) -> None:
 
 def _write_int8(folder: Path, changes: dict[str, Any]) -> None:
     from ..calibration import compact
-    from ..onnx_backend import FOLDER, INT8_PROMISE
+    from ..onnx_backend import FOLDER, INT8_GUARANTEE
 
     stored = {**changes, "calibration": compact(changes["calibration"])}
-    write_aside(folder / FOLDER / INT8_PROMISE, json.dumps(stored, separators=(",", ":")) + "\n")
+    write_aside(folder / FOLDER / INT8_GUARANTEE, json.dumps(stored, separators=(",", ":")) + "\n")

@@ -1,14 +1,14 @@
-"""What can be promised for a kind of text that the heads have not seen: fit to domains left out in turn.
+"""What can be guaranteed for a kind of text that the heads have not seen: fit to domains left out in turn.
 
     python -m modernbert_nli.calibrating.domains --data DATA
         measure
     python -m modernbert_nli.calibrating.domains --data DATA --fit CHECKPOINT
-        and write what is promised into CHECKPOINT
+        and write what is guaranteed into CHECKPOINT
 
 DATA holds `train/`, `breadth/` and `eval/`. Heads are trained without each fold of domains, and judge these:
 see `left_out.py`. Of everything a part is enough: `--shares` of the weights at home, and of those elsewhere.
 What follows from these judgements, and holds of it, says `over_domains.py`. Writes, for each encoding,
-`experiments/results/promise-domains-further-ENCODING.json` and `.md`; with `--fit` also what a target risk
+`experiments/results/guarantee-domains-further-ENCODING.json` and `.md`; with `--fit` also what a target risk
 then means for another domain, into the calibration of a checkpoint that learnt from the mix `further`.
 """
 
@@ -29,7 +29,7 @@ from ..training.calibration import DELTA
 from ..training.metrics import wrong
 from .command import CALIBRATED, write
 from .left_out import GOING_ON, ROOT, Data, Recipe, domains, judgements
-from .over_domains import Domains, domain_promise, left_out
+from .over_domains import Domains, domain_guarantee, left_out
 
 MIX = "further"  # what the quick start learns from
 RESULTS = ROOT / "experiments" / "results"
@@ -54,13 +54,13 @@ def main() -> None:
     data = Data(args.data, HeadArguments(base_dtype="bfloat16"))
     recipe = Recipe(MIX, args.shares[0], args.shares[1], args.epochs, GOING_ON)
     seeds = [judgements(recipe, seed, data).left_out for seed in args.seeds]
-    promises = {}
+    guarantees = {}
     for encoding in next(iter(seeds[0].values())):
         judged = {name: sample(seeds, names, encoding) for name, names in domains().items()}
-        promises[encoding] = domain_promise(judged)
-        report(judged, promises[encoding], encoding)
+        guarantees[encoding] = domain_guarantee(judged)
+        report(judged, guarantees[encoding], encoding)
     if args.fit:
-        store(promises, args.fit)
+        store(guarantees, args.fit)
 
 
 def sample(
@@ -72,23 +72,23 @@ def sample(
     return errors, np.concatenate([one["uncertainty"] for one in said])
 
 
-def report(judged: Domains, promise: dict[str, Any], encoding: str) -> None:
-    """Write what is promised, and what each domain gets under the promise of the others."""
+def report(judged: Domains, guarantee: dict[str, Any], encoding: str) -> None:
+    """Write what is guaranteed, and what each domain gets under the guarantee of the others."""
     results = {
         "date": date.today().isoformat(),
         "command": "python -m modernbert_nli.calibrating.domains --data DATA",
         "delta": DELTA,
-        "promise": promise,
+        "guarantee": guarantee,
         "left_out": left_out(judged),
     }
-    path = RESULTS / f"promise-domains-{MIX}-{encoding}.json"
+    path = RESULTS / f"guarantee-domains-{MIX}-{encoding}.json"
     write_aside(path, json.dumps(results, indent=2) + "\n")
     write_aside(path.with_suffix(".md"), table(results) + "\n")
     print(f"{encoding} encoding\n\n{table(results)}\n")
 
 
-def store(promises: dict[str, Any], checkpoint: Path) -> None:
-    """Put the promise for another domain beside that for pairs like calibration's.
+def store(guarantees: dict[str, Any], checkpoint: Path) -> None:
+    """Put the guarantee for another domain beside that for pairs like calibration's.
 
     Raises:
         ValueError: the checkpoint's uncertainty is another than that of these heads, which is MaxProb's.
@@ -98,10 +98,10 @@ def store(promises: dict[str, Any], checkpoint: Path) -> None:
     model = heads.pipe.model
     if model.config.abstention_weight:
         raise ValueError(
-            f"{checkpoint} does not abstain by MaxProb: this promise is not for its uncertainty."
+            f"{checkpoint} does not abstain by MaxProb: this guarantee is not for its uncertainty."
         )
     calibration = {
-        encoding: {**entry, "domains": promises[encoding]} for encoding, entry in model.calibration.items()
+        encoding: {**entry, "domains": guarantees[encoding]} for encoding, entry in model.calibration.items()
     }
     model.set_calibration(calibration, model.config.abstention_threshold)
     write({name: getattr(model.config, name) for name in CALIBRATED}, str(checkpoint), None, None)
@@ -112,24 +112,24 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "Left out in turn:",
         "",
-        "| Promise | Target risk | Broken | Coverage | Worst risk | Which |",
+        "| Guarantee | Target risk | Broken | Coverage | Worst risk | Which |",
         "|---" * 6 + "|",
     ]
     for kind, rows in results["left_out"].items():
         for row in rows:
-            cells = [f"{row['target_risk']:.1%}", "nothing promised", "", "", ""]
-            if row["promised"]:
+            cells = [f"{row['target_risk']:.1%}", "nothing guaranteed", "", "", ""]
+            if row["guaranteed"]:
                 shown = (row["broken"], row["coverage"], row["worst_risk"])
                 cells[1:] = [*map(_percent, shown), ", ".join(row["which"])]
             lines.append(f"| {KINDS[kind]} | {' | '.join(cells)} |")
-    promise = results["promise"]
-    if promise["at"] is not None:
-        lines += ["", f"At a target of {promise['at']:.1%}:", ""]
+    guarantee = results["guarantee"]
+    if guarantee["at"] is not None:
+        lines += ["", f"At a target of {guarantee['at']:.1%}:", ""]
         lines += ["| Domain | Pairs | Risk of all | Coverage | Risk |", "|---" * 5 + "|"]
-        for row in promise["each"]:
+        for row in guarantee["each"]:
             shares = " | ".join(_percent(row[key]) for key in ("error", "coverage", "risk"))
             lines.append(f"| {row['name']} | {row['pairs']:,} | {shares} |")
-    note = f"{promise['n']} domains left out; {results['delta']:.0%} may break a promise."
+    note = f"{guarantee['n']} domains left out; {results['delta']:.0%} may break a guarantee."
     return "\n".join([*lines, "", note, "", f"{results['date']}, `{results['command']}`."])
 
 

@@ -1,11 +1,11 @@
-"""A promise for text of a kind never seen: what is drawn is a domain, not a pair.
+"""A guarantee for text of a kind never seen: what is drawn is a domain, not a pair.
 
 Each of K domains is judged by heads that were trained without it. Its score at a target risk is the loosest
-threshold up to which the risk measured in it stays within the target. The promised threshold is the r-th
+threshold up to which the risk measured in it stays within the target. The guaranteed threshold is the r-th
 smallest score, r = floor(delta (K + 1)): split conformal prediction with whole domains as its points, as by
 Dunn, Wasserman & Ramdas 2022 (arXiv:1809.07441) and Lee, Barber & Willett 2023 (arXiv:2306.06342). It is also
 conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814) of the loss "above the target in this
-domain". To test over domains as pairs are tested (Learn then Test) would promise more, a share delta with a
+domain". To test over domains as pairs are tested (Learn then Test) would guarantee more, a share delta with a
 probability besides, which needs more of them: 22 without a failure for 10 % at 90 %. Nothing is assumed of
 the domains but that the new one is exchangeable with them.
 
@@ -21,7 +21,7 @@ share than the target is wrong. To be read with it:
   heads trained with all K: that a domain more in training makes a threshold no worse is taken for granted, as
   with the jackknife (Barber et al. 2021, arXiv:1905.02928).
 - Leaving out each of the K in turn cannot refute it: whatever the domains are, at most floor(delta K) of them
-  break the promise that the others make (see `left_out`). Domains that had no part in it can.
+  break the guarantee that the others make (see `left_out`). Domains that had no part in it can.
 """
 
 import math
@@ -40,7 +40,7 @@ SHOWN = 0.1  # target at which each domain is shown
 Domains = Mapping[str, tuple[np.ndarray, np.ndarray]]  # errors and uncertainty of each, (n,)
 
 
-def domain_promise(
+def domain_guarantee(
     domains: Domains, delta: float = DELTA, targets: Sequence[float] = TARGETS
 ) -> dict[str, Any]:
     """What goes into `calibration[encoding]["domains"]`: see `calibration.py`.
@@ -49,23 +49,23 @@ def domain_promise(
         domains (`Mapping[str, tuple[np.ndarray, np.ndarray]]`): By name, errors (1 for a wrong label) and
             uncertainty (0 to 1) of a domain's pairs, (n,), by heads that nothing of this domain was shown to:
             neither to fit, nor to choose them.
-        delta (`float`): Probability that a promise may fail, over the draw of a new domain.
+        delta (`float`): Probability that a guarantee may fail, over the draw of a new domain.
         targets (`Sequence[float]`): Shares of wrong answers among those accepted, ascending.
 
     Raises:
-        ValueError: too few domains to promise anything with this `delta`, or values that cannot be meant.
+        ValueError: too few domains to guarantee anything with this `delta`, or values that cannot be meant.
     """
     if not 0 < delta < 1:
         raise ValueError(f"`delta` is a probability between 0 and 1, got {delta}.")
     if not _rank(len(domains), delta):
         raise ValueError(
-            f"{len(domains)} domains are too few to promise anything with a delta of {delta:g}: give "
+            f"{len(domains)} domains are too few to guarantee anything with a delta of {delta:g}: give "
             f"{math.ceil(1 / delta - 1e-9) - 1} or more."
         )
     domains = {name: _checked(name, *arrays) for name, arrays in domains.items()}
     table = []
     for target in targets:
-        threshold = promised([score(*arrays, target) for arrays in domains.values()], delta)
+        threshold = guaranteed([score(*arrays, target) for arrays in domains.values()], delta)
         table.append({"target_risk": target, **_over_domains(domains, threshold, target)})
     kept = [row for row in table if row["threshold"] is not None]
     usual = [row for row in kept if row["target_risk"] <= SHOWN + 1e-9]
@@ -103,7 +103,7 @@ def score(errors: np.ndarray, uncertainty: np.ndarray, target: float) -> float:
     return float(scores[first]) if measured[:first].any() else 0.0
 
 
-def promised(scores: Sequence[float], delta: float) -> float | None:
+def guaranteed(scores: Sequence[float], delta: float) -> float | None:
     """The threshold that a new domain's score is below with probability delta at most; None for none.
 
     Its rank among K + 1 is uniform, or lower where scores are equal, if the domains are exchangeable.
@@ -130,15 +130,15 @@ def outcome(
 def left_out(
     domains: Domains, delta: float = DELTA, targets: Sequence[float] = TARGETS
 ) -> dict[str, list[dict[str, Any]]]:
-    """Each domain under the promise that the others make, beside the promise for pairs drawn from the others.
+    """Each domain under the guarantee of the others, beside the guarantee for pairs drawn from the others.
 
     That no more than the share delta is broken over domains is certain, as said above; what this shows is
-    what it costs, and how much oftener the promise for pairs is broken, which is not made for such text.
+    what it costs, and how much oftener the guarantee for pairs is broken, which is not made for such text.
 
     Returns:
         `dict`: `domains` and `pairs`, for each of the two a row for each target: `target_risk`; `broken`, the
-        share of domains, and `which`, their names; `coverage`, the mean; `promised`, the share of domains for
-        which there was a threshold; `worst_risk`, the greatest of those that accepted `MIN_ACCEPTED`.
+        share of domains, and `which`, their names; `coverage`, the mean; `guaranteed`, the share of domains
+        for which there was a threshold; `worst_risk`, the greatest of those that accepted `MIN_ACCEPTED`.
     """
     domains = {name: _checked(name, *arrays) for name, arrays in domains.items()}
     scores = {name: [score(*arrays, target) for target in targets] for name, arrays in domains.items()}
@@ -146,7 +146,7 @@ def left_out(
     for name in domains:
         others = [other for other in domains if other != name]
         columns = zip(*(scores[other] for other in others), strict=True)
-        thresholds["domains"][name] = [promised(column, delta) for column in columns]
+        thresholds["domains"][name] = [guaranteed(column, delta) for column in columns]
         errors, uncertainty = (
             np.concatenate(arrays) for arrays in zip(*(domains[o] for o in others), strict=True)
         )
@@ -174,7 +174,7 @@ def summary(domains: Domains, thresholds: Mapping[str, float | None], target: fl
         "broken": len(which) / len(domains),
         "which": which,
         "coverage": float(np.mean([coverage for coverage, _ in got.values()])),
-        "promised": float(np.mean([thresholds[name] is not None for name in domains])),
+        "guaranteed": float(np.mean([thresholds[name] is not None for name in domains])),
         "worst_risk": max(risks, default=None),
     }
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..onnx_backend import FOLDER, INT8_PROMISE
+from ..onnx_backend import FOLDER, INT8_GUARANTEE
 
 HEADING = "## Without PyTorch: ONNX"
 
@@ -12,8 +12,8 @@ _PURPOSE = {
     "pair": "a pair in one sequence to the same three (joint encoding)",
 }
 _INT8 = (
-    "What is promised of the risk in `config.json` holds for float32. The int8 graphs have what",
-    f"`{FOLDER}/{INT8_PROMISE}` says, where it is there, and promise nothing otherwise.",
+    "What is guaranteed of the risk in `config.json` holds for float32. The int8 graphs have what",
+    f"`{FOLDER}/{INT8_GUARANTEE}` says, where it is there, and guarantee nothing otherwise.",
 )
 
 

@@ -3,13 +3,13 @@
     python export.py --model checkpoints/quickstart --output runs/exported
     python export.py --model checkpoints/quickstart --output runs/exported --int8
 
-FOLDER is then a checkpoint with its heads, tokenizer, threshold and promise, that needs its base no more,
+FOLDER is then a checkpoint with its heads, tokenizer, threshold and guarantee, that needs its base no more,
 with the graphs in FOLDER/onnx: `encoder` and `heads` for texts encoded alone, `pair` for pairs in one
 sequence, as far as the heads know these encodings. What goes in and comes out:
 `modernbert_nli/exporting/graphs.py`.
 
-`--int8` adds graphs whose weights of the base have 8 bits. What the checkpoint promises of its risk is not
-theirs: `python calibrate.py --model FOLDER --backend onnx-int8 --data PAIRS` gives them a promise.
+`--int8` adds graphs whose weights of the base have 8 bits. What the checkpoint guarantees of its risk is not
+theirs: `python calibrate.py --model FOLDER --backend onnx-int8 --data PAIRS` gives them a guarantee.
 
     import modernbert_nli
 

@@ -14,7 +14,7 @@ from ..guards import UNCERTAIN
 from ..tokenization import PairError, max_pair_length
 from . import documents
 from .drawing import bars, note, problem, quote, scale
-from .promise import limit, percent
+from .guarantee import limit, percent
 
 MAX_CHARACTERS = 100_000  # of a field: some fifty windows of the quick start's encoder, three of ModernBERT's
 MAX_CATEGORIES = 500
@@ -104,7 +104,7 @@ def check_answer(pipe: Any, answer: str, document: str, risk: float | None) -> s
         documents.summary(sentences),
         documents.checked(answer, sentences) + documents.document(document, sentences),
         note(
-            f"All {len(document):,} characters of the document were read. The promise below is for pairs, "
+            f"All {len(document):,} characters of the document were read. The guarantee below is for pairs, "
             "not for the best of many passages."
         ),
     )
@@ -163,7 +163,7 @@ def _threshold(pipe: Any, risk: float | None) -> float:
         return limit(pipe, risk).threshold
     except ValueError:
         raise ValueError(
-            f"Nothing is answered at a risk of {percent(risk or 0)}, which cannot be promised: accept more "
+            f"Nothing is answered at a risk of {percent(risk or 0)}, which cannot be guaranteed: accept more "
             "wrong answers."
         ) from None
 

@@ -33,8 +33,8 @@ from .about import about
 from .answers import check_answer, choose_category, judge_pair
 from .drawing import problem
 from .examples import Example
+from .guarantee import choice, limit
 from .offline import Offline
-from .promise import choice, limit
 
 COMMAND = "app.py"
 STYLE = Path(__file__).parent / "style.css"
@@ -169,7 +169,7 @@ def build(pipe: Any) -> gr.Blocks:
         _html(f"<header><h1>{TITLE}</h1><p>{INTRODUCTION}</p></header>")
         with gr.Tabs(overflow_behavior="wrap"):
             drawn = [_tab(pipe, tab, start) for tab in TABS]
-        with gr.Column(elem_classes="promise"):
+        with gr.Column(elem_classes="guarantee"):
             risk: gr.Slider | gr.State
             if options:
                 risk = gr.Slider(
@@ -181,7 +181,7 @@ def build(pipe: Any) -> gr.Blocks:
                 )
             else:
                 risk = gr.State(None)
-            promise = _html(_promise(pipe, start), spoken=True)
+            guarantee = _html(_guarantee(pipe, start), spoken=True)
         _html(about(pipe))
 
         shown = gr.State(0)  # the number of the tab that is seen
@@ -200,7 +200,7 @@ def build(pipe: Any) -> gr.Blocks:
         def on_risk(number: int, percent: float | None, *texts: str) -> list[Any]:
             changed: list[Any] = [gr.skip()] * len(TABS)
             changed[number] = judge(number, percent, texts[2 * number], texts[2 * number + 1])
-            return [_promise(pipe, _share(percent)), *changed]
+            return [_guarantee(pipe, _share(percent)), *changed]
 
         for number, (tab, (inputs, actions, answer)) in enumerate(zip(TABS, drawn, strict=True)):
             asked = [field.submit for field in inputs] + [actions.ask.click]
@@ -210,7 +210,7 @@ def build(pipe: Any) -> gr.Blocks:
                 filled = partial(on_example, number, example)
                 button.click(filled, risk, [*inputs, answer], **one_at_a_time)
         if options:
-            every, parts = [shown, risk, *fields], [promise, *answers]
+            every, parts = [shown, risk, *fields], [guarantee, *answers]
             risk.change(on_risk, every, parts, trigger_mode="always_last", **one_at_a_time)
     return page
 
@@ -251,9 +251,9 @@ def _share(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
 
 
-def _promise(pipe: Any, risk: float | None) -> str:
+def _guarantee(pipe: Any, risk: float | None) -> str:
     try:
-        _, promise, detail = limit(pipe, risk)
-        return f'<p class="cost">{escape(promise)}</p><p class="detail">{escape(detail)}</p>'
+        _, guarantee, detail = limit(pipe, risk)
+        return f'<p class="cost">{escape(guarantee)}</p><p class="detail">{escape(detail)}</p>'
     except ValueError as error:
         return problem(str(error))

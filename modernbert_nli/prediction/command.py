@@ -129,8 +129,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--like",
         metavar="NAME",
-        help="what that is promised for: pairs like those of 'calibration', or of a group of these "
-        "(default: text of a kind never seen, where the checkpoint promises anything for that)",
+        help="what that is guaranteed for: pairs like those of 'calibration', or of a group of these "
+        "(default: text of a kind never seen, where the checkpoint guarantees anything for that)",
     )
     add = parser.add_argument_group("the checkpoint, and how it is run").add_argument
     add_options(add, "model", "base", "revision", "batch_size", "device", "backend")

@@ -155,7 +155,7 @@ def render(
         pictures=sorted(path.name for path in folder.glob("*.png")),
         peers=peers(evaluation) if evaluation else None,
         selective=selective(results) if results and results["evaluation"] else None,
-        promise=None if outdated else promise(config),
+        guarantee=None if outdated else guarantee(config),
         limits=NOT_COVERED,
         data=data,
         results={**results, "versions": _versions(results.get("versions", {}))} if results else None,
@@ -163,7 +163,7 @@ def render(
         code=shipped_code(folder),
     )
     if outdated:
-        gaps.append(f"the promise of a risk: its calibration {outdated}")
+        gaps.append(f"the guarantee of a risk: its calibration {outdated}")
     if not index:
         gaps.append("the model-index: no result of this checkpoint on a set of the Hub in evaluation.json")
     return Page(str(ModelCard(text)), gaps)
@@ -272,13 +272,13 @@ def selective(results: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "seeds": len(results.get("seeds", ())), "seed": results["seed"]}
 
 
-def promise(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The calibration of the default encoding; None where the checkpoint promises nothing."""
+def guarantee(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The calibration of the default encoding; None where the checkpoint guarantees nothing."""
     entry = (config.get("calibration") or {}).get(config["encoding"])
     if not entry:
         return None
     domains = entry.get("domains")
-    kept, kept_over_domains = (_kept(promise["table"]) for promise in (entry, domains or {"table": []}))
+    kept, kept_over_domains = (_kept(guarantee["table"]) for guarantee in (entry, domains or {"table": []}))
     if not kept and not kept_over_domains:
         return None
     first = kept_over_domains or kept

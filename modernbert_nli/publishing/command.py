@@ -340,7 +340,7 @@ def convert_legacy(args: argparse.Namespace) -> str:
     difference = convert(args.from_legacy, args.output, base, args.base_revision, args.base)
     return (
         f"{args.output}: a checkpoint on {base}. Its logits differ from those of {args.from_legacy} by "
-        f"{difference:.2g} at most.\nIt promises nothing yet: "
+        f"{difference:.2g} at most.\nIt guarantees nothing yet: "
         f"python calibrate.py --model {args.output} --data PAIRS"
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exporting.card import section
-from ..onnx_backend import FOLDER, INT8_PROMISE, METADATA, graph_identity
+from ..onnx_backend import FOLDER, INT8_GUARANTEE, METADATA, graph_identity
 
 
 def add_graphs(checkpoint: Path, model: Any, folder: Path, repo_id: str) -> str:
@@ -34,8 +34,8 @@ def add_graphs(checkpoint: Path, model: Any, folder: Path, repo_id: str) -> str:
     for path in paths:
         check_graph(path, model)
         shutil.copyfile(path, folder / FOLDER / path.name)
-    if (promise := checkpoint / FOLDER / INT8_PROMISE).is_file():
-        shutil.copyfile(promise, folder / FOLDER / promise.name)
+    if (guarantee := checkpoint / FOLDER / INT8_GUARANTEE).is_file():
+        shutil.copyfile(guarantee, folder / FOLDER / guarantee.name)
     return section(folder, repo_id)
 
 

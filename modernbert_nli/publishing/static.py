@@ -22,7 +22,7 @@ import yaml
 
 from ..calibration import expanded
 from ..loading import stored_config
-from ..onnx_backend import FOLDER, INT8_PROMISE, graph_file
+from ..onnx_backend import FOLDER, INT8_GUARANTEE, graph_file
 from ..page import examples
 from ..repository import PACKAGE, ROOT, is_clone, licence
 from .graphs import check_graph
@@ -100,18 +100,18 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     files |= {packages / "node_modules" / package / file: at for at, (package, file) in VENDORED.items()}
     read = {checkpoint / name: f"model/{name}" for name in _TEXTS}
     read |= {checkpoint / FOLDER / name: f"model/{FOLDER}/{name}" for name in GRAPHS}
-    if (promise := checkpoint / FOLDER / INT8_PROMISE).is_file():
-        read[promise] = f"model/{FOLDER}/{promise.name}"
+    if (guarantee := checkpoint / FOLDER / INT8_GUARANTEE).is_file():
+        read[guarantee] = f"model/{FOLDER}/{guarantee.name}"
     read |= {path: f"python/{name}" for name, path in python_files().items()}
     for path, name in (files | read).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
-    # What it promises is read there with the rest, as it is used, not as it is stored.
+    # What it guarantees is read there with the rest, as it is used, not as it is stored.
     _write_json(folder / "model/config.json", config)
-    if promise.is_file():
-        stored = json.loads(promise.read_text(encoding="utf-8"))
+    if guarantee.is_file():
+        stored = json.loads(guarantee.read_text(encoding="utf-8"))
         calibration = expanded(stored.get("calibration") or {}) or None
-        _write_json(folder / read[promise], {**stored, "calibration": calibration})
+        _write_json(folder / read[guarantee], {**stored, "calibration": calibration})
     package = "python/modernbert_nli/__init__.py"
     (folder / package).write_text("")  # the real one is for what is not here
     loaded = [*read.values(), package, _RUNTIME]
@@ -199,7 +199,7 @@ def _checked(checkpoint: Path) -> dict[str, Any]:
     for name in GRAPHS:
         check_graph(checkpoint / FOLDER / name, model)
     if problem := model.stale_calibration():
-        raise ValueError(f"{checkpoint / FOLDER / INT8_PROMISE}: {problem}")
+        raise ValueError(f"{checkpoint / FOLDER / INT8_GUARANTEE}: {problem}")
     return config
 
 

@@ -76,7 +76,7 @@ def said_of_routes(report: dict[str, Any]) -> str:
     """What is known of adapted routes, in sentences."""
     more, risk = report["more_texts"], f"{report['target_risk']:.1%}"
     fitted = "" if report["fitted"] else ", so that the weights of before are kept"
-    kept = f"A risk of {risk} is promised." if more == 0 else f"A risk of {risk} is not promised"
+    kept = f"A risk of {risk} is guaranteed." if more == 0 else f"A risk of {risk} is not guaranteed"
     if more:
         kept += f": that takes some {more:,} texts more."
     elif more is None:

@@ -65,7 +65,7 @@ class DataArguments:
         metadata={
             "metavar": "SHARE",
             "help": "Share of the premises kept from stage 1: two thirds for the temperature and stage 2, "
-            "the rest for the promise.",
+            "the rest for the guarantee.",
         },
     )
     held_out_seed: int | None = field(

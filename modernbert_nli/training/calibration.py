@@ -1,8 +1,8 @@
-"""A calibration of labelled pairs: the promise of `risk_control.py`, for all and by group.
+"""A calibration of labelled pairs: the guarantee of `risk_control.py`, for all and by group.
 
-`tests/test_guarantee.py` checks the promise, and what it costs beside SGR (Geifman & El-Yaniv 2017,
+`tests/test_guarantee.py` checks the guarantee, and what it costs beside SGR (Geifman & El-Yaniv 2017,
 arXiv:1705.08500). The same is done for each group of the pairs by itself, such as those of a source: a
-promise for all together may be broken in one and more than kept in another. For text that calibration had
+guarantee for all together may be broken in one and more than kept in another. For text that calibration had
 nothing like: `calibrating/over_domains.py`.
 """
 
@@ -16,7 +16,7 @@ from scipy.special import bdtr
 from scipy.stats import binomtest
 
 from ..calibration import CALIBRATION
-from ..risk_control import DELTA, METHOD, MIN_PAIRS, TARGETS, entry_of, nothing, promise_table
+from ..risk_control import DELTA, METHOD, MIN_PAIRS, TARGETS, entry_of, guarantee_table, nothing
 
 __all__ = [
     "DELTA",
@@ -46,8 +46,9 @@ def calibration_of(
         uncertainty (`np.ndarray` of shape `(n,)`): 0 to 1.
         labels (`Sequence[str]`): The labels that were answered.
         data (`Sequence[str]`): Names of the sets that the pairs are from.
-        delta (`float`): Probability that a promise may fail, for each row of a table by itself.
-        groups (`Sequence[str]`, *optional*): The group of each pair: each that has `MIN_PAIRS` gets a promise
+        delta (`float`): Probability that a guarantee may fail, for each row of a table by itself.
+        groups (`Sequence[str]`, *optional*): The group of each pair: each that has `MIN_PAIRS` gets a
+        guarantee
             of its own, if there is more than one.
 
     Raises:
@@ -59,35 +60,35 @@ def calibration_of(
             f"{errors.shape} errors, {uncertainty.shape} uncertainties and {len(labels)} labels do not match."
         )
     if len(errors) < MIN_PAIRS:
-        raise ValueError(f"{len(errors)} pairs are too few to promise anything: give {MIN_PAIRS} or more.")
+        raise ValueError(f"{len(errors)} pairs are too few to guarantee anything: give {MIN_PAIRS} or more.")
     if not ((uncertainty >= 0) & (uncertainty <= 1)).all():
         raise ValueError("An uncertainty lies between 0 and 1.")
     if not 0 < delta < 1:
         raise ValueError(f"`delta` is a probability between 0 and 1, got {delta}.")
     table = risk_table(errors, uncertainty, delta)
     entry = entry_of(torch.from_numpy(uncertainty), labels, data, delta, table)
-    if groups is not None and (promises := _by_group(errors, uncertainty, groups, delta)):
-        entry["groups"] = promises
+    if groups is not None and (guarantees := _by_group(errors, uncertainty, groups, delta)):
+        entry["groups"] = guarantees
     return entry
 
 
 def _by_group(
     errors: np.ndarray, uncertainty: np.ndarray, groups: Sequence[str], delta: float
 ) -> dict[str, dict[str, Any]]:
-    """The table of each group, by name; of a group that is too small, rows that promise nothing."""
+    """The table of each group, by name; of a group that is too small, rows that guarantee nothing."""
     sizes = Counter(groups)
     if len(groups) != len(errors):
         raise ValueError(f"{len(groups)} groups of {len(errors)} pairs do not match.")
     if len(sizes) < 2:
         return {}
     which = np.array(groups)
-    promises = {}
+    guarantees = {}
     for name in sorted(sizes):
         here = which == name
         table = risk_table(errors[here], uncertainty[here], delta) if sizes[name] >= MIN_PAIRS else nothing()
         asked = f"{name} (group)" if name == CALIBRATION else name  # which stands for all pairs together
-        promises[asked] = {"n": sizes[name], "table": table}
-    return promises
+        guarantees[asked] = {"n": sizes[name], "table": table}
+    return guarantees
 
 
 def risk_table(
@@ -97,14 +98,14 @@ def risk_table(
     targets: Sequence[float] = TARGETS,
     seed: int = 0,
 ) -> list[dict[str, float | None]]:
-    """See `promise_table`.
+    """See `guarantee_table`.
 
     Args:
         errors, uncertainty (`np.ndarray` of shape `(n,)`): Of pairs drawn independently of each other.
         seed (`int`): Of the split into what places and what tests.
     """
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(errors)))
-    return promise_table(
+    return guarantee_table(
         torch.as_tensor(errors), torch.as_tensor(uncertainty), order, delta, targets, binomial_tail
     )
 

@@ -31,7 +31,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-from ..calibration import promised_threshold
+from ..calibration import guaranteed_threshold
 from ..configuration_modernbert_nli import LABELS
 from ..files import write_aside
 from ..modeling_modernbert_nli import ModernBertNliModel
@@ -231,7 +231,7 @@ def _split(
 
     Beside the last, the source of each of its pairs.
 
-    No premise is in two of them: the last part is what the risk is promised by.
+    No premise is in two of them: the last part is what the risk is guaranteed by.
     """
     parts, fitted, start = [], [], 0
     seed = _held_out_seed(data, args)
@@ -276,7 +276,7 @@ def _judged(trainer: StageTrainer, pairs: PairStates) -> dict[str, Any]:
 def _calibrate(
     model: ModernBertNliModel, judged: dict[str, Any], sources: list[str], target_risk: float
 ) -> float:
-    """Give the heads their promise, and the threshold: the promised one, or else an estimate."""
+    """Give the heads their guarantee, and the threshold: the guaranteed one, or else an estimate."""
     encoding, calibration = model.config.encoding, None
     errors = {name: wrong(figures["logits"], figures["labels"]) for name, figures in judged.items()}
     try:
@@ -290,10 +290,10 @@ def _calibrate(
             )
             for name, figures in judged.items()
         }
-        threshold = promised_threshold(calibration, encoding, target_risk)
-    except ValueError as error:  # too few pairs, or a risk that they cannot promise
+        threshold = guaranteed_threshold(calibration, encoding, target_risk)
+    except ValueError as error:  # too few pairs, or a risk that they cannot guarantee
         if PartialState().is_main_process:
-            print(f"No promise for a risk of {target_risk:g}, but an estimate: {error}")
+            print(f"No guarantee for a risk of {target_risk:g}, but an estimate: {error}")
         threshold = threshold_for_risk(errors[encoding], judged[encoding]["uncertainty"], target_risk)
     model.set_calibration(calibration, threshold)
     return threshold
@@ -314,7 +314,7 @@ def _train(
     if stage is AbstentionTrainer:
         own.num_train_epochs = args.abstention_epochs
     callbacks: list[TrainerCallback] = [memory]
-    # Not in stage 2: what it is measured on is what the risk is promised by.
+    # Not in stage 2: what it is measured on is what the risk is guaranteed by.
     if args.early_stopping_patience is not None and stage is not AbstentionTrainer:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
         own.metric_for_best_model = f"eval_{model.config.encoding}_accuracy"

@@ -6,7 +6,7 @@ DATA holds `train/`, `breadth/` and `eval/` with the files that `mix.py` names. 
 `home` first (`runs/quickstart/home`, one seed); each seed then goes on from these with the mix `further`, and
 abstains by MaxProb. Finished runs under `runs/quickstart` are not trained again. Writes the checkpoint of
 the first seed (the best would flatter it) and `results.json`. `calibrating.domains --fit` then adds what
-can be promised for other text, and `calibrating.routes --fit` and `calibrating.documents --fit` how it
+can be guaranteed for other text, and `calibrating.routes --fit` and `calibrating.documents --fit` how it
 routes and checks.
 """
 

@@ -88,21 +88,21 @@ def test_an_example_fills_in_and_answers(visit, address):
 
 
 def test_the_slider_says_what_a_risk_costs_and_changes_the_answer(visit, address):
-    """A wrong answer is not given at a lower risk; a risk that cannot be promised is told; and back."""
+    """A wrong answer is not given at a lower risk; a risk that cannot be guaranteed is told; and back."""
     page = visit(address)
     page.get_by_role("button", name="It errs").click()
     verdict(page, "Contradiction")
-    promise = page.locator(".promise")
-    expect(promise).to_contain_text("At most 10% of the answers given are wrong")
+    guarantee = page.locator(".guarantee")
+    expect(guarantee).to_contain_text("At most 10% of the answers given are wrong")
     move(page, 5)
     verdict(page, "No answer")
-    expect(promise).to_contain_text(
+    expect(guarantee).to_contain_text(
         "At most 5% of the answers given are wrong, and about 26% of pairs get one."
     )
     page.get_by_role("slider").focus()
     page.keyboard.press("Home")
-    expect(promise).to_contain_text(
-        "A risk of 1.0% cannot be promised with separate encoding: the lowest is 2.0%"
+    expect(guarantee).to_contain_text(
+        "A risk of 1.0% cannot be guaranteed with separate encoding: the lowest is 2.0%"
     )
     expect(answer(page).first).to_contain_text("Nothing is answered at a risk of 1%")
 
@@ -254,7 +254,7 @@ def test_a_checkpoint_without_calibration_has_no_slider(visit, uncalibrated):
     """And a sentence in its place; pairs are judged all the same."""
     page = visit(uncalibrated)
     expect(page.get_by_role("slider")).to_have_count(0)
-    expect(page.locator(".promise")).to_contain_text("This checkpoint is not calibrated for joint encoding")
+    expect(page.locator(".guarantee")).to_contain_text("This checkpoint is not calibrated for joint encoding")
     judge(page, "the cat sleeps", "nobody is outside")
     expect(answer(page).locator("q")).to_have_text("nobody is outside")
 

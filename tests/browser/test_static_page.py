@@ -448,12 +448,12 @@ class _Part:
         return data
 
 
-def test_what_int8_promises_can_be_chosen(browser, web, exported, site):
+def test_what_int8_guarantees_can_be_chosen(browser, web, exported, site):
     """Its own threshold and table, not those of float32: a lower risk, and the answer is not given."""
     config = stored_config(exported)
-    promise = {"calibration": config["calibration"], "abstention_threshold": 0.3}
+    guarantee = {"calibration": config["calibration"], "abstention_threshold": 0.3}
     index = json.loads((site / "index.json").read_text())
-    text = json.dumps(promise)
+    text = json.dumps(guarantee)
     index["files"][CALIBRATION] = len(text)
     page = browser.new_page()
     page.set_default_timeout(SLOW)
@@ -462,10 +462,10 @@ def test_what_int8_promises_can_be_chosen(browser, web, exported, site):
     page.goto(web)
     page.get_by_role("button", name="It errs").click()
     verdict(page, "Contradiction")
-    expect(page.locator("#promise")).to_contain_text("of the answers given are wrong")
+    expect(page.locator("#guarantee")).to_contain_text("of the answers given are wrong")
     page.get_by_label("Wrong answers that you accept").select_option("5%")
     verdict(page, "No answer")
-    expect(page.locator("#promise")).to_contain_text("At most 5% of the answers given are wrong")
+    expect(page.locator("#guarantee")).to_contain_text("At most 5% of the answers given are wrong")
     page.close()
 
 

@@ -85,7 +85,7 @@ def address(serve) -> str:
 
 @pytest.fixture(scope="session")
 def uncalibrated(serve, tiny_bert, tmp_path_factory) -> str:
-    """Of the page of a checkpoint that promises nothing."""
+    """Of the page of a checkpoint that guarantees nothing."""
     folder = str(tmp_path_factory.mktemp("uncalibrated"))
     make_model(tiny_bert).save_pretrained(folder)
     return serve("--model", folder, "--base", tiny_bert)
@@ -109,7 +109,7 @@ def visit(browser, request) -> Iterator[Callable[..., Any]]:
         page.goto(address)
         page.locator(".answer:visible").wait_for()
         # Drawn by the server before its buttons do anything: the last part to come alive says so.
-        page.locator(".promise [aria-live=polite], .promise[aria-live=polite]").first.wait_for()
+        page.locator(".guarantee [aria-live=polite], .guarantee[aria-live=polite]").first.wait_for()
         return page
 
     yield open_page

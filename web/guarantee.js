@@ -1,4 +1,4 @@
-// What the checkpoint promises of its risk, in words: as `modernbert_nli/page/promise.py` says it of `calibration`.
+// What the checkpoint guarantees of its risk, in words: as `modernbert_nli/page/guarantee.py` says it of `calibration`.
 
 const NOT_COVERED =
   "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of pair " +
@@ -13,17 +13,17 @@ export const percent = (value) => `${Number((100 * value).toFixed(1))}%`;
 export function choices(config) {
   const entry = config.calibration?.separate;
   if (!entry) return [];
-  const kept = (promise) => promise.table.filter((row) => row.threshold !== null);
+  const kept = (guarantee) => guarantee.table.filter((row) => row.threshold !== null);
   const isNew = entry.domains !== undefined && entry.domains !== null && kept(entry.domains).length > 0;
-  const promise = isNew ? entry.domains : entry;
-  const sure = percent(1 - promise.delta);
+  const guarantee = isNew ? entry.domains : entry;
+  const sure = percent(1 - guarantee.delta);
   const by = isNew
-    ? `for ${sure} of kinds of text, by ${promise.n} of them, each judged by heads that had not seen it`
-    : `with ${sure} certainty, by ${promise.n.toLocaleString("en")} held-out pairs`;
-  return kept(promise).map(({ target_risk, threshold, coverage }) => ({
+    ? `for ${sure} of kinds of text, by ${guarantee.n} of them, each judged by heads that had not seen it`
+    : `with ${sure} certainty, by ${guarantee.n.toLocaleString("en")} held-out pairs`;
+  return kept(guarantee).map(({ target_risk, threshold, coverage }) => ({
     risk: target_risk,
     threshold,
-    promise:
+    guarantee:
       `At most ${percent(target_risk)} of the answers given are wrong` +
       `${isNew ? ", also in a kind of text that the model has never seen" : ""}, and about ` +
       `${Math.round(100 * coverage)}% of pairs get one.`,
@@ -33,11 +33,11 @@ export function choices(config) {
   }));
 }
 
-// What is said where nothing is promised.
+// What is said where nothing is guaranteed.
 export function nothing(config) {
   return {
     threshold: config.abstention_threshold,
-    promise: "These int8 graphs are not calibrated: they promise nothing of their answers.",
+    guarantee: "These int8 graphs are not calibrated: they guarantee nothing of their answers.",
     detail: `The model abstains from an uncertainty of ${config.abstention_threshold.toFixed(2)} upwards.`,
   };
 }

@@ -14,7 +14,7 @@ from modernbert_nli.training.calibration import calibration_of
 
 
 def table(thresholds: dict[float, float | None], **shown: float | None) -> list[dict]:
-    """The rows of a promise with these thresholds by target; what else is shown of them is made up."""
+    """The rows of a guarantee with these thresholds by target; what else is shown of them is made up."""
     shown = {"coverage": 0.5, "risk": 0.01, **shown}
     nothing = dict.fromkeys(shown)
     return [

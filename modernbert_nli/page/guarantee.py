@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..calibration import CALIBRATION, promise_of
+from ..calibration import CALIBRATION, guarantee_of
 
 NOT_COVERED = (
     "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of "
@@ -16,10 +16,10 @@ NOT_COVERED_BY_DOMAINS = (
 
 
 class Limit(NamedTuple):
-    """From which uncertainty to abstain, and what is said about it: the promise, then its small print."""
+    """From which uncertainty to abstain, and what is said about it: the guarantee, then its small print."""
 
     threshold: float
-    promise: str
+    guarantee: str
     detail: str
 
 
@@ -37,10 +37,10 @@ def choice(pipe: Any) -> Choice | None:
     It begins with the greatest target that abstains no later than the checkpoint does by itself.
     """
     rows = _table(pipe)
-    promised = [row for row in rows if row["threshold"] is not None]
-    if not promised:
+    guaranteed = [row for row in rows if row["threshold"] is not None]
+    if not guaranteed:
         return None
-    usual = [row for row in promised if row["threshold"] <= pipe.threshold + 1e-9] or promised[:1]
+    usual = [row for row in guaranteed if row["threshold"] <= pipe.threshold + 1e-9] or guaranteed[:1]
     return Choice(rows[0]["target_risk"], rows[-1]["target_risk"], usual[-1]["target_risk"])
 
 
@@ -48,27 +48,27 @@ def limit(pipe: Any, risk: float | None) -> Limit:
     """The threshold for a risk (a share between 0 and 1), or without one the pipeline's own.
 
     Raises:
-        ValueError: the calibration does not promise such a risk; the pipeline's own sentence.
+        ValueError: the calibration does not guarantee such a risk; the pipeline's own sentence.
     """
     if risk is None:
         usual = f"It abstains from an uncertainty of {pipe.threshold:.2f} upwards, as it was trained to."
-        return Limit(pipe.threshold, no_promise(pipe), usual)
+        return Limit(pipe.threshold, no_guarantee(pipe), usual)
     like = _like(pipe)
     threshold = pipe.threshold_for(risk, like=like)
     entry = pipe.model.calibration[pipe.encoding]
-    chosen = promise_of(entry, like)
+    chosen = guarantee_of(entry, like)
     kept = [
         row for row in chosen["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
     ]
     row = kept[-1]
     new = chosen is not entry
     where = ", also in a kind of text that the model has never seen" if new else ""
-    promise = (
+    guarantee = (
         f"At most {percent(row['target_risk'])} of the answers given are wrong{where}, and about "
         f"{row['coverage']:.0%} of pairs get one."
     )
     if row["target_risk"] < risk - 1e-9:
-        promise = f"Nothing was measured for {percent(risk)}; the next stricter promise: {promise}"
+        guarantee = f"Nothing was measured for {percent(risk)}; the next stricter guarantee: {guarantee}"
     if new:
         found = (
             f"for {percent(1 - chosen['delta'])} of kinds of text, by {chosen['n']} of them, each judged by "
@@ -80,18 +80,16 @@ def limit(pipe: Any, risk: float | None) -> Limit:
         f"This holds {found}: the model abstains from an uncertainty of {threshold:.2f} upwards. "
         f"{NOT_COVERED_BY_DOMAINS if new else NOT_COVERED}"
     )
-    return Limit(threshold, promise, detail)
+    return Limit(threshold, guarantee, detail)
 
 
-def no_promise(pipe: Any) -> str:
+def no_guarantee(pipe: Any) -> str:
     """What to say in place of the choice where there is none."""
     if problem := pipe.model.stale_calibration():
         return problem
     if _table(pipe):
-        return "None of the risks that this checkpoint was calibrated for could be promised."
-    return (
-        f"This checkpoint is not calibrated for {pipe.encoding} encoding: it promises nothing of its answers."
-    )
+        return "None of the risks that this checkpoint was calibrated for could be guaranteed."
+    return f"This checkpoint is not calibrated for {pipe.encoding} encoding, and guarantees nothing."
 
 
 def percent(share: float) -> str:
@@ -103,10 +101,10 @@ def _table(pipe: Any) -> list[Mapping[str, Any]]:
     calibration = {} if pipe.model.stale_calibration() else pipe.model.config.calibration or {}
     if pipe.encoding not in calibration:
         return []
-    return list(promise_of(calibration[pipe.encoding], _like(pipe))["table"])
+    return list(guarantee_of(calibration[pipe.encoding], _like(pipe))["table"])
 
 
 def _like(pipe: Any) -> str | None:
-    """The promise for text of a kind never seen, or that for pairs like calibration's, if it has no row."""
-    promise = promise_of(pipe.model.config.calibration[pipe.encoding])
-    return None if any(row["threshold"] is not None for row in promise["table"]) else CALIBRATION
+    """The guarantee for text of a kind never seen, or that for pairs like calibration's, if it has no row."""
+    guarantee = guarantee_of(pipe.model.config.calibration[pipe.encoding])
+    return None if any(row["threshold"] is not None for row in guarantee["table"]) else CALIBRATION

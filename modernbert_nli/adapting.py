@@ -20,7 +20,7 @@ import torch
 from transformers.utils import logging
 
 from .heads import label_loss
-from .replay import Home
+from .replay import ReplaySample
 from .risk_control import DELTA, MIN_PAIRS, entry_of, guarantee_table, pairs_needed
 from .tokenization import as_pair, items_of, plain
 
@@ -35,7 +35,7 @@ _OTHER = ("non-entailment", "not-entailment")
 FEWEST = 20  # pairs
 FOLDS = 4
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)  # of what was learnt, 0 being the start
-WITHOUT_HOME = 0.25  # the greatest, where nothing shows what it costs
+WITHOUT_SAMPLE = 0.25  # the greatest, where nothing shows what it costs
 MOST_LOST = 0.01  # of the accuracy on what the heads had learnt from
 EPOCHS, BATCH, RATE = 12, 32, 1e-3
 REPLAY = 6.0  # weight of the start's judgements of that sample
@@ -58,7 +58,7 @@ def adapt(
         raise ValueError(f"{len(texts)} pairs and {len(named)} labels do not match.")
     classes = classes_of(named, pipe.model.config.label2id)
     own = Pairs(summaries_of(pipe, texts), classes, [premise for premise, _ in texts])
-    found = adapted(pipe.model, own, pipe.model.home, target_risk, seed)
+    found = adapted(pipe.model, own, pipe.model.replay_sample, target_risk, seed)
     (logger.info if found.report["strength"] else logger.warning)(found.report["message"])
     return around(pipe, found.model)
 
@@ -112,13 +112,15 @@ class Adaptation:
     report: dict[str, Any]
 
 
-def adapted(model: Any, pairs: Pairs, home: Home | None, target_risk: float, seed: int = 0) -> Adaptation:
+def adapted(
+    model: Any, pairs: Pairs, sample: ReplaySample | None, target_risk: float, seed: int = 0
+) -> Adaptation:
     """New heads for these pairs, chosen and calibrated by cross-validation.
 
     Args:
         model (`ModernBertNliModel`): The start; it is not changed.
         pairs (`Pairs`): As its heads summarise them.
-        home (`Home`, *optional*): What the start learnt from, a sample of it.
+        sample (`ReplaySample`, *optional*): What the start learnt from, a sample of it.
         target_risk (`float`): Share of wrong answers that the threshold is to keep to.
         seed (`int`): Of the folds, and of the order of pairs in training.
 
@@ -129,11 +131,11 @@ def adapted(model: Any, pairs: Pairs, home: Home | None, target_risk: float, see
         raise ValueError(f"{len(pairs)} labelled pairs are too few to learn from: give {FEWEST} or more.")
     with torch.inference_mode(False), torch.enable_grad():
         start = _heads_of(model)
-        crossed = _cross_validate(start, pairs, home, seed)
-        strength = crossed.choose(home is not None)
+        crossed = _cross_validate(start, pairs, sample, seed)
+        strength = crossed.choose(sample is not None)
         heads = start
         if strength:
-            heads = _between(start, _learnt(start, pairs, home, seed), strength)
+            heads = _between(start, _learnt(start, pairs, sample, seed), strength)
     result = beside(model, heads)
     guarantees = _calibrate(result, crossed, strength, target_risk, seed)
     report = crossed.report(strength) | guarantees
@@ -155,14 +157,14 @@ def message(report: dict[str, Any]) -> str:
             f"The heads are kept as they were: adapting them to these {count:,} pairs gained nothing beyond "
             f"noise in cross-validation; {mean['before']:.1%} are told right."
         )
-    if report["strength"] and report["home"] is None:
+    if report["strength"] and report["replay"] is None:
         text += (
             " What that costs on other text is not known, because the checkpoint has no sample of what it "
             "learnt from: little was changed."
         )
     elif report["strength"]:
-        home = {key: _mean(report["home"][key]) for key in ("before", "after")}
-        text += f" On text like that of training, {home['after']:.1%}, before {home['before']:.1%}."
+        replay = {key: _mean(report["replay"][key]) for key in ("before", "after")}
+        text += f" On text like that of training, {replay['after']:.1%}, before {replay['before']:.1%}."
     risk, more = f"{report['target_risk']:.0%}", report["more_pairs"]
     if more == 0:
         text += f" A risk of {risk} is guaranteed."
@@ -216,19 +218,19 @@ def _trained(model: Any) -> list[torch.nn.Parameter]:
 def _learnt(
     start: Any,
     pairs: Pairs,
-    home: Home | None,
+    sample: ReplaySample | None,
     seed: int,
     own: torch.Tensor | None = None,
     fold: int | None = None,
 ) -> Any:
-    """Heads that were trained on some of the pairs (by default all) and all of home but a fold."""
+    """Heads that were trained on some of the pairs (by default all) and all of the sample but a fold."""
     heads = _heads_of(start)
     parameters = _trained(heads)
     for parameter in parameters:
         parameter.requires_grad_(True)
     entailment = heads.config.label2id["entailment"]
     rows = torch.arange(len(pairs)) if own is None else own
-    replayed = _replayed(start, home, fold)
+    replayed = _replayed(start, sample, fold)
     draw = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
     steps = EPOCHS * -(-len(rows) // BATCH)
@@ -256,11 +258,13 @@ def _logits(heads: Any, summaries: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _replayed(start: Any, home: Home | None, fold: int | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """By encoding, summaries of home but a fold, and what the start makes of them."""
+def _replayed(
+    start: Any, sample: ReplaySample | None, fold: int | None
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """By encoding, summaries of the sample but a fold, and what the start makes of them."""
     found = []
-    for encoding, summaries in home.summaries.items() if home is not None else ():
-        kept = _fold_of_home(home, encoding) != (-1 if fold is None else fold)
+    for encoding, summaries in sample.summaries.items() if sample is not None else ():
+        kept = _fold_of_sample(sample, encoding) != (-1 if fold is None else fold)
         found.append((summaries[kept], _logits(start, summaries[kept]).softmax(dim=-1)))
     return found
 
@@ -278,12 +282,12 @@ def _between(start: Any, end: Any, strength: float) -> Any:
 
 @dataclass
 class _Crossed:
-    """By strength and encoding, what heads say of pairs (and of home) that they had not seen."""
+    """By strength and encoding, what heads say of pairs (and of the replay sample) that they had not seen."""
 
     pairs: Pairs
     entailment: int
     said: dict[float, dict[str, dict[str, torch.Tensor]]]
-    home: dict[float, dict[str, torch.Tensor]]  # which are told right
+    replayed: dict[float, dict[str, torch.Tensor]]  # which are told right
 
     def right(self, strength: float) -> dict[str, torch.Tensor]:
         """By encoding, mask of the pairs that are told right."""
@@ -300,12 +304,12 @@ class _Crossed:
         ]
         return torch.stack(each).mean(dim=0)
 
-    def choose(self, knows_home: bool) -> float:
+    def choose(self, has_sample: bool) -> float:
         """The best strength among those that pay and cost little; 0 where there is none."""
         best, least = 0.0, self.losses(0.0)
         before, right = least, torch.stack(list(self.right(0.0).values())).float().mean()
         for strength in STRENGTHS:
-            if self._cost(strength) > MOST_LOST if knows_home else strength > WITHOUT_HOME:
+            if self._cost(strength) > MOST_LOST if has_sample else strength > WITHOUT_SAMPLE:
                 continue
             here = self.losses(strength)
             gain = before - here
@@ -316,10 +320,10 @@ class _Crossed:
         return best
 
     def _cost(self, strength: float) -> float:
-        """Share of home that is no longer told right, less what now is: mean over the encodings."""
+        """Share of the sample that is no longer told right, less what now is: mean over the encodings."""
         lost = [
-            (self.home[0.0][encoding].float() - after.float()).mean()
-            for encoding, after in self.home[strength].items()
+            (self.replayed[0.0][encoding].float() - after.float()).mean()
+            for encoding, after in self.replayed[strength].items()
         ]
         return float(sum(lost) / len(lost))
 
@@ -327,15 +331,15 @@ class _Crossed:
         def shares(masks: dict[str, torch.Tensor]) -> dict[str, float]:
             return {encoding: round(mask.float().mean().item(), 4) for encoding, mask in masks.items()}
 
-        home = None
-        if self.home.get(0.0):
-            home = {"before": shares(self.home[0.0]), "after": shares(self.home[strength])}
+        replay = None
+        if self.replayed.get(0.0):
+            replay = {"before": shares(self.replayed[0.0]), "after": shares(self.replayed[strength])}
         return {
             "pairs": len(self.pairs),
             "strength": strength,
             "before": shares(self.right(0.0)),
             "after": shares(self.right(strength)),
-            "home": home,
+            "replay": replay,
         }
 
 
@@ -345,26 +349,26 @@ def wrong(logits: torch.Tensor, labels: torch.Tensor, entailment: int) -> torch.
     return torch.where(labels == logits.shape[-1], answers == entailment, answers != labels)
 
 
-def _cross_validate(start: Any, pairs: Pairs, home: Home | None, seed: int) -> _Crossed:
+def _cross_validate(start: Any, pairs: Pairs, sample: ReplaySample | None, seed: int) -> _Crossed:
     folds = _folds(pairs.premises, seed)
     entailment = start.config.label2id["entailment"]
     said: dict[float, dict[str, dict[str, torch.Tensor]]] = {}
-    at_home: dict[float, dict[str, torch.Tensor]] = {0.0: {}, **{strength: {} for strength in STRENGTHS}}
+    replayed: dict[float, dict[str, torch.Tensor]] = {0.0: {}, **{strength: {} for strength in STRENGTHS}}
     for fold in range(FOLDS):
-        end = _learnt(start, pairs, home, seed, torch.nonzero(folds != fold)[:, 0], fold)
+        end = _learnt(start, pairs, sample, seed, torch.nonzero(folds != fold)[:, 0], fold)
         for strength in (0.0, *STRENGTHS):
             heads = _between(start, end, strength)
             for encoding, summaries in pairs.summaries.items():
                 _note(said.setdefault(strength, {}).setdefault(encoding, {}), heads, summaries, folds == fold)
-            if home is None:
+            if sample is None:
                 continue
-            for encoding, summaries in home.summaries.items():
-                here, labels = _fold_of_home(home, encoding) == fold, home.labels[encoding]
+            for encoding, summaries in sample.summaries.items():
+                here, labels = _fold_of_sample(sample, encoding) == fold, sample.labels[encoding]
                 with torch.no_grad():
                     logits = conclude(heads, summaries[here]).logits
-                right = at_home[strength].setdefault(encoding, torch.zeros(len(labels), dtype=torch.bool))
+                right = replayed[strength].setdefault(encoding, torch.zeros(len(labels), dtype=torch.bool))
                 right[here] = ~wrong(logits, labels[here], entailment)
-    return _Crossed(pairs, entailment, said, at_home)
+    return _Crossed(pairs, entailment, said, replayed)
 
 
 @torch.no_grad()
@@ -393,8 +397,8 @@ def _folds(premises: Sequence[str], seed: int) -> torch.Tensor:
     return folds
 
 
-def _fold_of_home(home: Any, encoding: str) -> torch.Tensor:
-    return torch.arange(len(home.labels[encoding])) % FOLDS
+def _fold_of_sample(sample: Any, encoding: str) -> torch.Tensor:
+    return torch.arange(len(sample.labels[encoding])) % FOLDS
 
 
 # The guarantee ----------------------------------------------------------------------------------------------

@@ -665,22 +665,24 @@ class ModernBertNliModel(PreTrainedModel):
         return tensors
 
     @property
-    def home(self) -> Any:
+    def replay_sample(self) -> Any:
         """A sample of what the heads learnt from; `None` without one of heads that summarise as these.
 
         Raises:
             OSError: its file cannot be read.
         """
-        from .replay import FILE, Home, summariser
+        from .replay import FILES, ReplaySample, summariser
 
-        if self._replay_sample is None and (path := self.origin.beside_heads(FILE)) is not None:
-            self._replay_sample = Home.load(path)
-        home = self._replay_sample
-        return home if home and home.summarised_by == summariser(self.head_state(), self.config) else None
+        if self._replay_sample is None:
+            paths = filter(None, map(self.origin.beside_heads, FILES))
+            self._replay_sample = next(map(ReplaySample.load, paths), None)
+        sample = self._replay_sample
+        known = sample is not None and sample.summarised_by == summariser(self.head_state(), self.config)
+        return sample if known else None
 
-    @home.setter
-    def home(self, home: Any) -> None:
-        self._replay_sample = home
+    @replay_sample.setter
+    def replay_sample(self, sample: Any) -> None:
+        self._replay_sample = sample
 
     # Loading and saving -----------------------------------------------------------------------------------
 
@@ -836,7 +838,7 @@ class ModernBertNliModel(PreTrainedModel):
             OSError: the folder cannot be written to, as where the disk is full.
         """
         from .calibration import FILE as CALIBRATION
-        from .replay import FILE as REPLAY_SAMPLE
+        from .replay import FILES as REPLAY_SAMPLES
 
         hub = {key: kwargs.pop(key) for key in _PUSH_ARGUMENTS if key in kwargs}
         folder = Path(save_directory)
@@ -855,10 +857,10 @@ class ModernBertNliModel(PreTrainedModel):
                 super().save_pretrained(aside, **kwargs)
                 self._save_tokenizer(aside, folder)
                 self.origin.save_embedding(aside)
-                if (home := self.home) is not None:
-                    home.save(aside)
-            if home is None:  # one of other heads, of an earlier save
-                (folder / REPLAY_SAMPLE).unlink(missing_ok=True)
+                if (sample := self.replay_sample) is not None:
+                    sample.save(aside)
+            for name in REPLAY_SAMPLES[sample is not None :]:  # of an earlier save, or version
+                (folder / name).unlink(missing_ok=True)
             if self.config.calibration is None:
                 (folder / CALIBRATION).unlink(missing_ok=True)
         if push_to_hub:  # here, because transformers would push before the tokenizer is there

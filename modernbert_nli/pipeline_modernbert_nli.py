@@ -326,8 +326,8 @@ class NliAbstentionPipeline(Pipeline):
         Returns:
             `NliAbstentionPipeline`. `model.config.adaptation` holds what is known of it: `message`, in
             sentences; `pairs`; `strength`, 0 where the heads are those of this pipeline, up to 1; accuracies
-            by encoding `before` and `after`, in cross-validation, and the same at `home`, on a sample of what
-            the heads had learnt from, if the checkpoint has one; `target_risk`, `threshold`, and
+            by encoding `before` and `after`, in cross-validation, and the same as `replay`, on a sample of
+            what the heads had learnt from, if the checkpoint has one; `target_risk`, `threshold`, and
             `more_pairs`, roughly how many more it takes to guarantee that risk: 0 where it is guaranteed,
             `None` where nothing in these pairs suggests that it could be.
 

@@ -1,7 +1,7 @@
 """A sample of what the heads learnt from, so that adapting them to other text can keep what they knew.
 
 It holds no texts: of each pair the summary that its label is concluded from (see `heads.py`),
-in int8, and the label. `train.py` writes it beside the heads, as `home.safetensors`, of at most 1 MiB. It
+in int8, and the label. `train.py` writes it beside the heads, as `replay.safetensors`, of at most 1 MiB. It
 fits all heads that summarise pairs as those did that it was made by, adapted ones among them.
 """
 
@@ -16,15 +16,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-FILE = "home.safetensors"
+FILES = ("replay.safetensors", "home.safetensors")  # the latter is version 0.2's
 MOST_BYTES = 2**20
-_FORMAT = "modernbert_nli.home"
+_FORMAT, _OLD_FORMAT = "modernbert_nli.replay_sample", "modernbert_nli.home"
 
 _HEAD = "nli"  # whose summaries a file holds
 
 
 @dataclass
-class Home:
+class ReplaySample:
     """Pairs in one of their encodings each.
 
     Args:
@@ -48,13 +48,13 @@ class Home:
             scale = (values.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
             tensors[f"{encoding}.{_HEAD}"] = (values / scale).round().to(torch.int8)
             tensors[f"{encoding}.{_HEAD}.scale"] = scale.float()
-        path = Path(folder) / FILE
-        aside = path.with_name(f"{FILE}.partial")
+        path = Path(folder) / FILES[0]
+        aside = path.with_name(f"{path.name}.partial")
         save_file(tensors, aside, {"format": _FORMAT, "summarised_by": self.summarised_by})
         aside.replace(path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Home":
+    def load(cls, path: str | os.PathLike) -> "ReplaySample":
         """Read such a file.
 
         Raises:
@@ -66,7 +66,7 @@ class Home:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise OSError(f"{path} is truncated or of another format: {error}") from error
-        if metadata.get("format") != _FORMAT:
+        if metadata.get("format") not in (_FORMAT, _OLD_FORMAT):
             raise OSError(
                 f"{path} holds no sample of what heads learnt from: train them again, or remove it."
             )

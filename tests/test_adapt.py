@@ -14,7 +14,7 @@ from transformers import pipeline
 
 from modernbert_nli.adapting import classes_of
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-from modernbert_nli.replay import FILE, MOST_BYTES, Home
+from modernbert_nli.replay import FILES, MOST_BYTES, ReplaySample
 from modernbert_nli.risk_control import binomial_tail, pairs_needed
 from modernbert_nli.separate import known_texts
 from modernbert_nli.training import pilot_command as pilot
@@ -127,13 +127,13 @@ def test_only_what_is_concluded_from_a_summary_changes(nli, mine):
     assert {key.split(".")[1] for key in changed} <= {"aggregation", "weight", "bias", "output"}
     texts = nli.model.project_states(nli.model.encode(["the dog runs", "nobody is outside"]))
     assert len(known_texts(mine.model, texts)) == 2
-    assert mine.model.home is not None
+    assert mine.model.replay_sample is not None
 
 
 def test_it_is_saved_like_any_other(mine, tiny_modernbert, tmp_path):
     """Heads, guarantee, report and sample, loaded by `pipeline` with the code that was saved beside them."""
     mine.save_pretrained(tmp_path / "mine")
-    assert (tmp_path / "mine" / FILE).stat().st_size <= MOST_BYTES
+    assert (tmp_path / "mine" / FILES[0]).stat().st_size <= MOST_BYTES
     loaded = pipeline(
         model=str(tmp_path / "mine"),
         trust_remote_code=True,
@@ -142,7 +142,7 @@ def test_it_is_saved_like_any_other(mine, tiny_modernbert, tmp_path):
     pairs, _ = own_pairs(20, seed=3)
     assert loaded(pairs) == mine(pairs)
     assert loaded.model.config.adaptation == mine.model.config.adaptation
-    assert len(loaded.model.home) == len(mine.model.home)
+    assert len(loaded.model.replay_sample) == len(mine.model.replay_sample)
     further = loaded.adapt(*own_pairs(40, seed=4))
     assert type(further) is type(loaded)
     assert further.model.config.adaptation["pairs"] == 40
@@ -208,12 +208,12 @@ def test_the_same_call_calibrates(mine, nli):
 def test_without_a_sample_little_is_changed(start, tiny_modernbert, tmp_path):
     """Of an older checkpoint: nothing shows what it costs, which is said."""
     folder = shutil.copytree(start, tmp_path / "older")
-    (folder / FILE).unlink()
+    (folder / FILES[0]).unlink()
     pipe = load(folder, tiny_modernbert)
-    assert pipe.model.home is None
+    assert pipe.model.replay_sample is None
     report = pipe.adapt(*own_pairs(100)).model.config.adaptation
     assert report["strength"] <= 0.25
-    assert report["home"] is None
+    assert report["replay"] is None
     assert report["strength"] == 0 or "no sample of what it learnt from" in report["message"]
 
 
@@ -279,25 +279,35 @@ def test_the_sample_is_of_these_heads_alone(start, tiny_modernbert, tmp_path):
     with torch.no_grad():
         model.nli_output.bias += 1
     model.save_pretrained(tmp_path / "saved")
-    assert (tmp_path / "saved" / FILE).exists()
+    assert (tmp_path / "saved" / FILES[0]).exists()
     with torch.no_grad():
         model.nli_hidden.projection[0].bias += 1
-    assert model.home is None
+    assert model.replay_sample is None
     model.save_pretrained(tmp_path / "saved")
-    assert not (tmp_path / "saved" / FILE).exists()
+    assert not (tmp_path / "saved" / FILES[0]).exists()
+
+
+def test_a_sample_of_version_0_2_is_read(start, tiny_modernbert, tmp_path):
+    """Under its name there, which is gone where the heads are saved anew."""
+    folder = Path(shutil.copytree(start, tmp_path / "old"))
+    (folder / FILES[0]).rename(folder / FILES[1])
+    model = ModernBertNliModel.from_pretrained(str(folder), base_model_name_or_path=tiny_modernbert)
+    assert len(model.replay_sample) == len(ReplaySample.load(f"{start}/{FILES[0]}"))
+    model.save_pretrained(folder)
+    assert [(folder / name).exists() for name in FILES] == [True, False]
 
 
 def test_a_sample_that_cannot_be_read_is_named(start, tmp_path):
     """Truncated, or of another format."""
-    whole = Home.load(f"{start}/{FILE}")
+    whole = ReplaySample.load(f"{start}/{FILES[0]}")
     assert whole.summaries["joint"].shape[0] == len(whole.labels["joint"])
-    broken = tmp_path / FILE
-    broken.write_bytes((tmp_path.parent / start / FILE).read_bytes()[:500])
+    broken = tmp_path / FILES[0]
+    broken.write_bytes((tmp_path.parent / start / FILES[0]).read_bytes()[:500])
     with pytest.raises(OSError, match="truncated"):
-        Home.load(broken)
+        ReplaySample.load(broken)
     with pytest.raises(OSError, match="no sample"):
-        Home.load(f"{start}/model.safetensors")
-    assert "home" not in " ".join(load_file(f"{start}/model.safetensors"))
+        ReplaySample.load(f"{start}/model.safetensors")
+    assert "replay" not in " ".join(load_file(f"{start}/model.safetensors"))
 
 
 # How many more ----------------------------------------------------------------------------------------------

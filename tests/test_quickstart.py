@@ -72,7 +72,7 @@ def test_the_checkpoint_holds_the_heads_alone():
     files = list(CHECKPOINT.iterdir())
     assert not any(path.is_symlink() for path in files)
     sizes = {path.name: path.stat().st_size for path in files}
-    assert sizes.pop("home.safetensors", 0) <= 2**20
+    assert sizes.pop("replay.safetensors", 0) <= 2**20
     assert sum(sizes.values()) <= 3 * 2**20
     config = json.loads((CHECKPOINT / "config.json").read_text())
     assert config["base_model_name_or_path"] == embedded.BASE

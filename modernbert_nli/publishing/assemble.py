@@ -19,7 +19,7 @@ TAKEN = (
     "merges.txt",
     "calibration.json",
     "results.json",
-    "home.safetensors",
+    "replay.safetensors",
     *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
     "1_Pooling/config.json",
 )  # where they are

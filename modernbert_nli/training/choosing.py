@@ -21,7 +21,7 @@ from ..tokenization import PairError, check_pair
 from .arguments import HeadArguments
 from .cache import cache_states
 from .data import Pairs
-from .home import summaries_of_states
+from .replay import summaries_of_states
 from .start import trained_model
 
 TO_LABEL = "to_label.csv"

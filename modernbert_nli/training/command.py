@@ -41,8 +41,8 @@ from .arguments import DataArguments, HeadArguments, StageArguments, identity, p
 from .cache import cache_states, missing_bytes, recomputed_states
 from .calibration import calibration_of
 from .data import Pairs, clean, load_pairs, random_part, summary
-from .home import home_of
 from .metrics import decisions, threshold_for_risk, wrong
+from .replay import replay_sample_of
 from .report import MemoryWatch, head_parameters, report
 from .resume import last_checkpoint, prepare_work_folder
 from .start import new_model, trained_model
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     with _timed(seconds, "stage 2"):
         learnt = PairStates.concatenate([PairStates(held_out.encoded, held_out.labels), *others])
         trainer = _train(AbstentionTrainer, model, learnt, unseen, args, memory)
-    model.home = home_of(model, fitted, args.seed)
+    model.replay_sample = replay_sample_of(model, fitted, args.seed)
     model.config.adaptation = None  # of a start that was adapted: these heads are others
     judged = _judged(trainer, unseen)
     threshold = _calibrate(model, judged, sources, head.target_risk)

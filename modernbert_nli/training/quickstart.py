@@ -131,7 +131,7 @@ def _publish(run: Path, output: Path, results: dict[str, Any]) -> None:
     aside.mkdir(parents=True)
     for name in (
         "model.safetensors",
-        "home.safetensors",
+        "replay.safetensors",
         "config.json",
         "calibration.json",
         "tokenizer_config.json",

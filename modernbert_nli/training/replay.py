@@ -4,14 +4,14 @@ import numpy as np
 import torch
 
 from ..modeling_modernbert_nli import ModernBertNliModel
-from ..replay import MOST_BYTES, Home, summariser
+from ..replay import MOST_BYTES, ReplaySample, summariser
 from .states import PairStates, collate
 
 _BATCH = 64
 _ROOM_FOR_NAMES = 4096  # bytes of the file's header
 
 
-def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
+def replay_sample_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> ReplaySample:
     """As many pairs as the file may hold, at random, each in one of the encodings.
 
     Args:
@@ -30,7 +30,7 @@ def home_of(model: ModernBertNliModel, fitted: PairStates, seed: int) -> Home:
         own = rows[number :: len(encodings)][:most]
         found[encoding] = summaries_of_states(model, part, encoding, own)
         labels[encoding] = torch.from_numpy(fitted.labels[own]).long()
-    return Home(found, labels, summariser(model.head_state(), model.config))
+    return ReplaySample(found, labels, summariser(model.head_state(), model.config))
 
 
 @torch.no_grad()

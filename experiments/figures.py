@@ -14,7 +14,7 @@ DRAWS = 300
 
 
 @dataclass
-class Judged:
+class LeftOutPredictions:
     """What heads of all seeds say of a domain or of a set: (seeds, pairs), and labels (pairs,)."""
 
     errors: np.ndarray
@@ -26,7 +26,9 @@ class Judged:
     tested: np.ndarray  # (pairs,): nobody learns from these
 
     @classmethod
-    def read(cls, seeds: Sequence[Mapping[str, Any]], names: Sequence[str], encoding: str) -> "Judged":
+    def read(
+        cls, seeds: Sequence[Mapping[str, Any]], names: Sequence[str], encoding: str
+    ) -> "LeftOutPredictions":
         """Files of one domain together."""
 
         def of_all(take: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> np.ndarray:
@@ -44,9 +46,9 @@ class Judged:
             of_all(lambda said: said["tested"])[0],
         )
 
-    def tested_alone(self) -> "Judged":
+    def tested_alone(self) -> "LeftOutPredictions":
         """The pairs that nobody learns from."""
-        return Judged(*(getattr(self, field.name)[..., self.tested] for field in fields(self)))
+        return LeftOutPredictions(*(getattr(self, field.name)[..., self.tested] for field in fields(self)))
 
     @property
     def accuracy(self) -> list[float]:
@@ -85,7 +87,7 @@ class Judged:
         low, high = np.percentile(drawn, [2.5, 97.5])
         return {"ratio": ratio(np.arange(seeds), np.arange(pairs)), "low": float(low), "high": float(high)}
 
-    def figures(self, other: "Judged | None" = None) -> dict[str, Any]:
+    def figures(self, other: "LeftOutPredictions | None" = None) -> dict[str, Any]:
         """Of these pairs; beside other heads, whose seeds are as many or one, the paired difference."""
         found: dict[str, Any] = {
             "pairs": self.errors.shape[1],

@@ -27,7 +27,7 @@ from modernbert_nli.training.data import Pairs
 from modernbert_nli.training.mix import EVALUATION
 from modernbert_nli.training.report import head_parameters
 
-from .figures import Judged
+from .figures import LeftOutPredictions
 
 RESULTS = ROOT / "experiments" / "results"
 
@@ -139,12 +139,16 @@ def _figures(
 ) -> dict[str, Any]:
     """Of files together; `reference` is empty where there is nothing to compare with."""
     unseen = [seed.left_out for seed in seeds]
-    other = Judged.read([seed.left_out for seed in reference], names, encoding) if reference else None
-    found = Judged.read(unseen, names, encoding).figures(other)
+    other = (
+        LeftOutPredictions.read([seed.left_out for seed in reference], names, encoding) if reference else None
+    )
+    found = LeftOutPredictions.read(unseen, names, encoding).figures(other)
     if names[0] in seeds[0].learnt:
         both = {"left_out": unseen, "learnt": [seed.learnt for seed in seeds]}
         for key, said in both.items():
-            found[key] = statistics.mean(Judged.read(said, names, encoding).tested_alone().accuracy)
+            found[key] = statistics.mean(
+                LeftOutPredictions.read(said, names, encoding).tested_alone().accuracy
+            )
     return found
 
 

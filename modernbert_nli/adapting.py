@@ -57,7 +57,7 @@ def adapt(
     if len(texts) != len(named):
         raise ValueError(f"{len(texts)} pairs and {len(named)} labels do not match.")
     classes = classes_of(named, pipe.model.config.label2id)
-    own = Pairs(summaries_of(pipe, texts), classes, [premise for premise, _ in texts])
+    own = LabelledPairs(summaries_of(pipe, texts), classes, [premise for premise, _ in texts])
     found = adapted(pipe.model, own, pipe.model.replay_sample, target_risk, seed)
     (logger.info if found.report["strength"] else logger.warning)(found.report["message"])
     return around(pipe, found.model)
@@ -82,7 +82,7 @@ def check_risk(target_risk: Any) -> None:
 
 
 @dataclass
-class Pairs:
+class LabelledPairs:
     """Labelled pairs as the heads summarise them.
 
     Args:
@@ -113,13 +113,13 @@ class Adaptation:
 
 
 def adapted(
-    model: Any, pairs: Pairs, sample: ReplaySample | None, target_risk: float, seed: int = 0
+    model: Any, pairs: LabelledPairs, sample: ReplaySample | None, target_risk: float, seed: int = 0
 ) -> Adaptation:
     """New heads for these pairs, chosen and calibrated by cross-validation.
 
     Args:
         model (`ModernBertNliModel`): The start; it is not changed.
-        pairs (`Pairs`): As its heads summarise them.
+        pairs (`LabelledPairs`): As its heads summarise them.
         sample (`ReplaySample`, *optional*): What the start learnt from, a sample of it.
         target_risk (`float`): Share of wrong answers that the threshold is to keep to.
         seed (`int`): Of the folds, and of the order of pairs in training.
@@ -217,7 +217,7 @@ def _trained(model: Any) -> list[torch.nn.Parameter]:
 
 def _learnt(
     start: Any,
-    pairs: Pairs,
+    pairs: LabelledPairs,
     sample: ReplaySample | None,
     seed: int,
     own: torch.Tensor | None = None,
@@ -284,7 +284,7 @@ def _between(start: Any, end: Any, strength: float) -> Any:
 class _Crossed:
     """By strength and encoding, what heads say of pairs (and of the replay sample) that they had not seen."""
 
-    pairs: Pairs
+    pairs: LabelledPairs
     entailment: int
     said: dict[float, dict[str, dict[str, torch.Tensor]]]
     replayed: dict[float, dict[str, torch.Tensor]]  # which are told right
@@ -349,7 +349,7 @@ def wrong(logits: torch.Tensor, labels: torch.Tensor, entailment: int) -> torch.
     return torch.where(labels == logits.shape[-1], answers == entailment, answers != labels)
 
 
-def _cross_validate(start: Any, pairs: Pairs, sample: ReplaySample | None, seed: int) -> _Crossed:
+def _cross_validate(start: Any, pairs: LabelledPairs, sample: ReplaySample | None, seed: int) -> _Crossed:
     folds = _folds(pairs.premises, seed)
     entailment = start.config.label2id["entailment"]
     said: dict[float, dict[str, dict[str, torch.Tensor]]] = {}
@@ -483,7 +483,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
 def summaries_of(
     pipe: Any, pairs: Sequence[tuple[str, str]], batch_size: int = READING
 ) -> dict[str, torch.Tensor]:
-    """Pairs as the heads of a pipeline summarise them, in every encoding that they know.
+    """LabelledPairs as the heads of a pipeline summarise them, in every encoding that they know.
 
     Raises:
         PairError: something that is no pair of texts; its position is named.

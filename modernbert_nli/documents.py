@@ -419,7 +419,7 @@ def weighted(features: torch.Tensor, weights: Mapping[str, float]) -> torch.Tens
     return features @ torch.tensor([weights.get(name, 0.0) for name in FEATURES]) + weights.get("bias", 0.0)
 
 
-class Judged(NamedTuple):
+class Judgements(NamedTuple):
     """What the heads say of claims and passages, `(claims, passages, labels)` and `(claims, passages)`."""
 
     probs: torch.Tensor
@@ -427,7 +427,7 @@ class Judged(NamedTuple):
     unread: torch.Tensor
 
     @classmethod
-    def nothing(cls, chosen: torch.Tensor, labels: int) -> "Judged":
+    def nothing(cls, chosen: torch.Tensor, labels: int) -> "Judgements":
         """Before they are asked."""
         return cls(torch.zeros(*chosen.shape, labels), torch.zeros(chosen.shape), torch.zeros_like(chosen))
 
@@ -439,16 +439,16 @@ def _judge_states(
     claims: Sequence[Text],
     passages: Sequence[Span],
     chosen: torch.Tensor,
-) -> Judged:
+) -> Judgements:
     """The chosen passages, those together that the same claims meet; the rest stays 0."""
     lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
-    judged = Judged.nothing(chosen, model.config.num_labels)
+    judged = Judgements.nothing(chosen, model.config.num_labels)
     everyone = prepare(model, claims)
     together: dict[tuple[int, ...], list[int]] = {}
     for row in chosen.any(dim=0).nonzero().flatten().tolist():
         together.setdefault(tuple(chosen[:, row].nonzero().flatten().tolist()), []).append(row)
     for who, order in together.items():
-        some = everyone.some(torch.tensor(who))
+        some = everyone.select(torch.tensor(who))
         longest, most = max(len(claims[claim].tokens) for claim in who), tokens_at_once(model)
         order.sort(key=lengths.__getitem__)
         at = 0
@@ -474,12 +474,14 @@ def _judge_states(
     return judged
 
 
-def _judge_texts(pipe: Any, claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor) -> Judged:
+def _judge_texts(
+    pipe: Any, claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor
+) -> Judgements:
     """By pairs of texts, one pass of the encoder for each: for heads that read both texts together."""
     results = pipe(
         [(premises[row], claims[claim]) for claim, row in chosen.nonzero().tolist()], threshold=1.0
     )
-    judged = Judged.nothing(chosen, pipe.model.config.num_labels)
+    judged = Judgements.nothing(chosen, pipe.model.config.num_labels)
     if results:
         judged.probs[chosen] = torch.tensor([list(result["probs"].values()) for result in results])
         judged.uncertainty[chosen] = torch.tensor([result["uncertainty"] for result in results])

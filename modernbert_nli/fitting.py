@@ -19,7 +19,7 @@ from .adapting import around, beside, check_risk
 from .categories import NOTHING, Categories, answers_of, as_categories
 from .configuration_modernbert_nli import BACKGROUND, UNFITTED
 from .risk_control import DELTA, MIN_PAIRS, entry_of, guarantee_table, pairs_needed
-from .routing import Decision, Evidence, decide, evidence_of, is_unread, readable_texts
+from .routing import CategoryScores, Decision, category_scores, decide, is_unread, readable_texts
 from .tokenization import items_of
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ class LabelledTexts(NamedTuple):
     categories: Mapping[str, str]
 
 
-class Known(NamedTuple):
+class RouteFeatures(NamedTuple):
     """What is known of a set's texts and categories, and the right ones.
 
     Args:
         name (`str`): Of the set.
-        features (`torch.Tensor` of shape `(texts, categories, 3)`): See `Evidence.features`.
+        features (`torch.Tensor` of shape `(texts, categories, 3)`): See `CategoryScores.features`.
         answers (`torch.LongTensor` of shape `(texts,)`): The right categories, or `NOTHING`.
         read (`torch.BoolTensor` of shape `(texts,)`): Which texts the encoder reads; no other is routed.
-        anything, near (`torch.Tensor`, *optional*): See `Evidence`.
+        anything, near (`torch.Tensor`, *optional*): See `CategoryScores`.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Known(NamedTuple):
     anything: torch.Tensor | None = None
     near: torch.Tensor | None = None
 
-    def without(self, seed: int) -> "Known":
+    def without(self, seed: int) -> "RouteFeatures":
         """With a third of the categories left out: nothing fits their texts."""
         count = self.features.shape[1]
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -72,29 +72,31 @@ class Known(NamedTuple):
         near = None if self.near is None else self.near[:, kept]
         return self._replace(features=self.features[:, kept], answers=place[self.answers], near=near)
 
-    def some(self, rows: torch.Tensor) -> "Known":
+    def select(self, rows: torch.Tensor) -> "RouteFeatures":
         """Some of the texts, by a mask or by numbers."""
         anything = None if self.anything is None else self.anything[rows]
-        return Known(self.name, self.features[rows], self.answers[rows], self.read[rows], anything, self.near)
+        return RouteFeatures(
+            self.name, self.features[rows], self.answers[rows], self.read[rows], anything, self.near
+        )
 
-    def evidence(self) -> Evidence:
+    def scores(self) -> CategoryScores:
         """What `route` decides by."""
         similarity, log_odds, contrast = self.features.unbind(dim=-1)
-        return Evidence(log_odds, contrast, similarity, anything=self.anything, near=self.near)
+        return CategoryScores(log_odds, contrast, similarity, anything=self.anything, near=self.near)
 
     def decide(self, entry: Mapping[str, Any]) -> Decision:
         """By the `routing` of a configuration: nothing fits what is not read."""
-        decision = decide(self.evidence(), entry)
+        decision = decide(self.scores(), entry)
         return decision._replace(fits=decision.fits * self.read[:, None])
 
-    def with_misfits(self) -> list["Known"]:
+    def with_misfits(self) -> list["RouteFeatures"]:
         """Itself if nothing fits some of the texts; else with categories left out, if there are enough."""
         if (self.answers == NOTHING).any():
             return [self]
         return [self.without(seed) for seed in range(LEFT_OUT)] if self.features.shape[1] > 2 else []
 
 
-def know(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> Known:
+def know(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> RouteFeatures:
     """All that `route` goes by, of every text of a set.
 
     Args:
@@ -104,32 +106,32 @@ def know(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> Known:
     categories = as_categories(labelled.categories)
     answers = torch.tensor(answers_of(labelled.labels, categories))
     found, unread = [], []
-    for evidence, judged in evidence_of(pipe, labelled.texts, categories, _NEUTRAL, pipe.encoding):
-        found.append(evidence)
+    for scores, judged in category_scores(pipe, labelled.texts, categories, _NEUTRAL, pipe.encoding):
+        found.append(scores)
         unread += judged
     own = categories.words()
     strange = [is_unread(judged, text, own) for judged, text in zip(unread, labelled.texts, strict=True)]
-    features = torch.cat([evidence.features() for evidence in found]).cpu().double()
+    features = torch.cat([scores.features() for scores in found]).cpu().double()
     read = readable_texts(pipe, labelled.texts, own) & ~torch.tensor(strange, dtype=torch.bool)
-    parts = [evidence.anything for evidence in found if evidence.anything is not None]
+    parts = [scores.anything for scores in found if scores.anything is not None]
     near = found[0].near
     if near is None:
-        return Known(labelled.name, features, answers, read)
-    return Known(labelled.name, features, answers, read, torch.cat(parts).double(), near.double())
+        return RouteFeatures(labelled.name, features, answers, read)
+    return RouteFeatures(labelled.name, features, answers, read, torch.cat(parts).double(), near.double())
 
 
-def fit_background(sets: Sequence[Known], junk: Sequence[Known]) -> dict[str, float]:
+def fit_background(sets: Sequence[RouteFeatures], junk: Sequence[RouteFeatures]) -> dict[str, float]:
     """What `fit_routing` takes as `background`.
 
     Args:
-        sets (`Sequence[Known]`): Labelled texts.
-        junk (`Sequence[Known]`): Of each of these sets, texts that belong to no desk with its categories.
+        sets (`Sequence[RouteFeatures]`): Labelled texts.
+        junk (`Sequence[RouteFeatures]`): Of each, texts that belong to no desk with its categories.
     """
     alike, target, weight = [], [], []
     for known, share in [*((one, 1 - JUNK) for one in sets), *((one, JUNK) for one in junk)]:
         inside = share != JUNK
-        rows = known.some(known.answers != NOTHING) if inside else known
-        background = rows.evidence().background()
+        rows = known.select(known.answers != NOTHING) if inside else known
+        background = rows.scores().background()
         assert background is not None
         alike.append(background)
         target.append(torch.full_like(background, float(inside)))
@@ -138,11 +140,11 @@ def fit_background(sets: Sequence[Known], junk: Sequence[Known]) -> dict[str, fl
     return {"background": -slope, "background_offset": offset}
 
 
-def fit_routing(sets: Sequence[Known], background: Mapping[str, float]) -> dict[str, Any]:
+def fit_routing(sets: Sequence[RouteFeatures], background: Mapping[str, float]) -> dict[str, Any]:
     """The entry of `routing` in the configuration for the encoding that `know` read the sets by.
 
     Args:
-        sets (`Sequence[Known]`): Labelled texts.
+        sets (`Sequence[RouteFeatures]`): Labelled texts.
         background (`Mapping[str, float]`): From `fit_background`, or an entry that has it; else empty.
 
     Raises:
@@ -194,7 +196,7 @@ def adapt_routes(
 
 
 def adapted_routing(
-    known: Known,
+    known: RouteFeatures,
     before: Mapping[str, Any],
     categories: Categories,
     heads: str,
@@ -208,7 +210,7 @@ def adapted_routing(
     that were not fitted to them, calibrates.
 
     Args:
-        known (`Known`): From `know`.
+        known (`RouteFeatures`): From `know`.
         before (`Mapping`): The entry that the weights are now from.
         categories (`Categories`): Which the guarantee is for.
         heads (`str`): The digest of the heads that it is for.
@@ -223,12 +225,12 @@ def adapted_routing(
         raise ValueError(f"{count} labelled texts are too few to fit routes to: give {FEWEST} or more.")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     folds = order.argsort() % FOLDS
-    entries = [fit_routing([known.some(folds != fold)], before) for fold in range(FOLDS)]
+    entries = [fit_routing([known.select(folds != fold)], before) for fold in range(FOLDS)]
     chances, best, doubt = (
         torch.zeros(count, dtype=kind) for kind in (torch.double, torch.long, torch.double)
     )
     for fold, entry in enumerate(entries):
-        here, part = folds == fold, known.some(folds == fold)
+        here, part = folds == fold, known.select(folds == fold)
         chances[here], (best[here], sure) = _of_the_right_one(part, entry), decided(part, entry)
         doubt[here] = 1 - sure
     gain = chances.clamp_min(1e-12).log() - _of_the_right_one(known, before).clamp_min(1e-12).log()
@@ -260,25 +262,25 @@ def adapted_routing(
     return fitted, {"texts": count, "fitted": pays, **report, "target_risk": target_risk, "more_texts": more}
 
 
-def decided(known: Known, entry: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def decided(known: RouteFeatures, entry: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """The best category of each text, and the confidence in it."""
     decision = known.decide(entry)
     return decision.probabilities.argmax(dim=1), decision.confidence
 
 
-def uncertainty(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
+def uncertainty(known: RouteFeatures, entry: Mapping[str, Any]) -> torch.Tensor:
     """Of the route of each text."""
     return 1 - decided(known, entry)[1]
 
 
-def _of_the_right_one(known: Known, entry: Mapping[str, Any]) -> torch.Tensor:
+def _of_the_right_one(known: RouteFeatures, entry: Mapping[str, Any]) -> torch.Tensor:
     """The probability of the right category, or that none is, of each text."""
     chances = known.decide(entry).probabilities
     every = torch.cat([chances, 1 - chances.sum(dim=1, keepdim=True)], dim=1)  # NOTHING is the last
     return every.gather(1, (known.answers % every.shape[1])[:, None])[:, 0]
 
 
-def _fit_weights(sets: Sequence[Known]) -> torch.Tensor:
+def _fit_weights(sets: Sequence[RouteFeatures]) -> torch.Tensor:
     """Of similarity, log-odds and contrast, none below 0."""
     within = [
         (known.features[known.answers != NOTHING], known.answers[known.answers != NOTHING]) for known in sets
@@ -293,7 +295,7 @@ def _fit_weights(sets: Sequence[Known]) -> torch.Tensor:
     return _minimise(loss, torch.ones(3, dtype=torch.float64)).square() / spread
 
 
-def _fit_scope(misfits: Sequence[Known], weights: torch.Tensor) -> tuple[float, float]:
+def _fit_scope(misfits: Sequence[RouteFeatures], weights: torch.Tensor) -> tuple[float, float]:
     """Offset and slope of the probability that a best score is that of a category that fits."""
     best, fits, share = [], [], []
     for known in misfits:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
-from .separate import Ids, Known, encode_ids, gathered, project_ids, token_ids
+from .separate import Ids, PreparedTexts, encode_ids, gathered, project_ids, token_ids
 from .states import StateCache, Text, TokenStates
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ModelTexts:
         """Each distinct text, given as its tokens, as the heads know it."""
         return _through(self._texts, ids, partial(project_ids, self._model, batch_size=batch_size))
 
-    def prepared(self, key: Any, make: Callable[[], Known]) -> Known:
+    def prepared(self, key: Any, make: Callable[[], PreparedTexts]) -> PreparedTexts:
         """Texts that are to meet many others, made once for a key that tells them apart."""
         return _through(self._prepared, [key], lambda _: {key: make()})[key]
 

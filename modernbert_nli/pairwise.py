@@ -13,7 +13,7 @@ from torch.nn import functional
 from .heads import AlignmentHead, is_plain
 
 
-class Side(NamedTuple):
+class PreparedSide(NamedTuple):
     """Texts of one side of the pairs, prepared for one head.
 
     Args:
@@ -31,19 +31,19 @@ class Side(NamedTuple):
     compared: torch.Tensor
     offered: torch.Tensor
 
-    def some(self, rows: torch.Tensor) -> "Side":
+    def select(self, rows: torch.Tensor) -> "PreparedSide":
         """Some of the texts, by number, as far as the longest of them reaches."""
         longest = int((self.share[rows] > 0).sum(dim=1).amax())
-        return Side(*(part[rows, :longest] for part in self))
+        return PreparedSide(*(part[rows, :longest] for part in self))
 
 
-def shares(head: AlignmentHead) -> bool:
+def can_share(head: AlignmentHead) -> bool:
     """Whether its sums can be taken apart: not with an adapter, hooks or weights that wait elsewhere."""
     return is_plain(head.comparison[0])
 
 
-def prepare_side(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) -> Side:
-    """What of each text is the same in all pairs; its tokens alone, for a head that `shares` nothing.
+def prepare_side(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) -> PreparedSide:
+    """What of each text is the same in all pairs; its tokens alone, for a head that `can_share`s nothing.
 
     Args:
         head (`AlignmentHead`): Not in training: dropout would have to be drawn for each pair.
@@ -53,15 +53,15 @@ def prepare_side(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tenso
     linear: Any = head.comparison[0]
     share = present.to(tokens.dtype) / present.sum(dim=1, keepdim=True).clamp(min=1)
     least = torch.zeros_like(share).masked_fill(~present, torch.finfo(tokens.dtype).min)
-    if not shares(head):
-        return Side(tokens, share, least, tokens[..., :0], tokens[..., :0])
+    if not can_share(head):
+        return PreparedSide(tokens, share, least, tokens[..., :0], tokens[..., :0])
     of_x, of_y, of_difference, _ = linear.weight.chunk(4, dim=1)
     compared = functional.linear(tokens, of_x + of_difference, linear.bias)
     offered = torch.cat([tokens, functional.linear(tokens, of_y - of_difference)], dim=-1)
-    return Side(tokens, share, least, compared, offered)
+    return PreparedSide(tokens, share, least, compared, offered)
 
 
-def cross(head: AlignmentHead, premises: Side, hypotheses: Side) -> torch.Tensor:
+def cross(head: AlignmentHead, premises: PreparedSide, hypotheses: PreparedSide) -> torch.Tensor:
     """What `AlignmentHead.forward` makes of each pair, (premises, hypotheses, hidden_size)."""
     x, y = premises.tokens, hypotheses.tokens
     (count, x_tokens, size), (others, y_tokens, _) = x.shape, y.shape
@@ -80,7 +80,9 @@ def cross(head: AlignmentHead, premises: Side, hypotheses: Side) -> torch.Tensor
     return head.aggregation(torch.cat([*of_premises, *of_hypotheses], dim=-1))
 
 
-def _pooled(head: AlignmentHead, side: Side, met: torch.Tensor, at: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _pooled(
+    head: AlignmentHead, side: PreparedSide, met: torch.Tensor, at: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The comparisons of a side's tokens with what they met, (premises, hypotheses, tokens, …), pooled.
 
     Args:

@@ -20,8 +20,6 @@ FILES = ("replay.safetensors", "home.safetensors")  # the latter is version 0.2'
 MOST_BYTES = 2**20
 _FORMAT, _OLD_FORMAT = "modernbert_nli.replay_sample", "modernbert_nli.home"
 
-_HEAD = "nli"  # whose summaries a file holds
-
 
 @dataclass
 class ReplaySample:
@@ -46,8 +44,8 @@ class ReplaySample:
         tensors = {f"{encoding}.labels": labels.to(torch.int8) for encoding, labels in self.labels.items()}
         for encoding, values in self.summaries.items():
             scale = (values.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
-            tensors[f"{encoding}.{_HEAD}"] = (values / scale).round().to(torch.int8)
-            tensors[f"{encoding}.{_HEAD}.scale"] = scale.float()
+            tensors[f"{encoding}.nli"] = (values / scale).round().to(torch.int8)
+            tensors[f"{encoding}.nli.scale"] = scale.float()
         path = Path(folder) / FILES[0]
         aside = path.with_name(f"{path.name}.partial")
         save_file(tensors, aside, {"format": _FORMAT, "summarised_by": self.summarised_by})
@@ -72,7 +70,7 @@ class ReplaySample:
             )
         encodings = [key.partition(".")[0] for key in tensors if key.endswith(".labels")]
         summaries = {
-            encoding: tensors[f"{encoding}.{_HEAD}"].float() * tensors[f"{encoding}.{_HEAD}.scale"]
+            encoding: tensors[f"{encoding}.nli"].float() * tensors[f"{encoding}.nli.scale"]
             for encoding in encodings
         }
         labels = {encoding: tensors[f"{encoding}.labels"].long() for encoding in encodings}

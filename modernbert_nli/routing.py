@@ -32,7 +32,7 @@ from .configuration_modernbert_nli import UNFITTED
 from .guards import UNREADABLE
 from .guards import readable as is_readable
 from .kept_texts import ModelTexts
-from .separate import Known, judge_every, known_texts, prepare, read
+from .separate import PreparedTexts, judge_every, known_texts, prepare, read
 from .tokenization import check_text, items_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ _TEXTS = "a text, texts, or what `model.encode` made"
 _HOW = "python calibrate.py --model CHECKPOINT --routes LABELLED_TEXTS --categories CATEGORIES"
 
 
-class Evidence(NamedTuple):
+class CategoryScores(NamedTuple):
     """What is known of some texts and all categories.
 
     Args:
@@ -110,9 +110,9 @@ class Evidence(NamedTuple):
         return torch.stack([similarity, *judged], dim=-1)
 
 
-def evidence_from(
+def category_scores_from(
     logits: torch.Tensor, label2id: Mapping[str, int], **known: torch.Tensor | None
-) -> Evidence:
+) -> CategoryScores:
     """From logits of the labels, (texts, judged, labels). Without a label "contradiction", all others are."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     entailment = logits[..., label2id["entailment"]]
@@ -120,7 +120,7 @@ def evidence_from(
     log_odds = entailment - logits[..., others].logsumexp(dim=-1)
     against = label2id.get("contradiction")
     contrast = log_odds if against is None else entailment - logits[..., against]
-    return Evidence(log_odds, contrast, **known)
+    return CategoryScores(log_odds, contrast, **known)
 
 
 class Decision(NamedTuple):
@@ -147,7 +147,7 @@ class Decision(NamedTuple):
         return (best[..., 0] - best[..., -1] < CLOSE) & (self.among.shape[-1] > 1)
 
 
-def decide(evidence: Evidence, entry: Mapping[str, Any]) -> Decision:
+def decide(evidence: CategoryScores, entry: Mapping[str, Any]) -> Decision:
     """Apply the `routing` of a configuration for an encoding."""
     weights = [entry["similarity"], entry["entailment"], entry["contrast"]]
     scores = evidence.features() @ evidence.log_odds.new_tensor(weights)
@@ -247,7 +247,7 @@ def guaranteed(
     return guaranteed_threshold({encoding: calibration}, encoding, target_risk)
 
 
-# A pipeline's texts and categories to evidence ------------------------------------------------------------
+# A pipeline's texts and categories to scores -------------------------------------------------------------
 
 
 def route(
@@ -272,7 +272,7 @@ def route(
     results = [no_route(known.names, several) for _ in range(len(texts))]
     places = iter(asked)
     some = texts if kept else [texts[place] for place in asked]
-    for evidence, judged in evidence_of(pipe, some, known, entry, encoding):
+    for evidence, judged in category_scores(pipe, some, known, entry, encoding):
         found = routes(decide(evidence, entry), known.names, threshold, several)
         for row, (result, scores) in enumerate(zip(found, judged, strict=True)):
             place = next(places)
@@ -309,9 +309,9 @@ def _threshold(
     return guaranteed(entry, encoding, known, pipe.model.heads_digest(), target_risk)
 
 
-def evidence_of(
+def category_scores(
     pipe: "NliAbstentionPipeline", texts: Any, known: Categories, entry: Mapping[str, Any], encoding: str
-) -> Iterator[tuple[Evidence, list[list[dict[str, Any]]]]]:
+) -> Iterator[tuple[CategoryScores, list[list[dict[str, Any]]]]]:
     """Batch by batch of texts: what a route is decided by, and the judgements behind it."""
     alike = bool(entry["similarity"]) and "separate" in pipe.model.config.encoder_layers
     if any(known.examples) and not alike:
@@ -323,7 +323,7 @@ def evidence_of(
         return
     kept = pipe.texts.of(pipe.model)
     if encoding == "joint":
-        yield _joint_evidence(pipe, kept, texts, known, entry, alike)
+        yield _joint_scores(pipe, kept, texts, known, entry, alike)
         return
     prepared = _prepared(pipe, kept, known, alike)
     limit = pipe.limit(encoding)
@@ -336,22 +336,22 @@ def evidence_of(
         rows, others = None, prepared
         if some:
             rows = cosines["similarity"].topk(JUDGED, dim=1).indices.sort(dim=1).values
-            others = prepared.some(rows[0])
+            others = prepared.select(rows[0])
         output = judge_every(pipe.model, premises, others)
         flat = pipe.decide({name: values.flatten(0, 1) for name, values in output.items()}, limit)
         step = output.logits.shape[1]
         judged = [flat[first : first + step] for first in range(0, len(flat), step)]
-        yield evidence_from(output.logits, pipe.model.config.label2id, rows=rows, **cosines), judged
+        yield category_scores_from(output.logits, pipe.model.config.label2id, rows=rows, **cosines), judged
 
 
-def _joint_evidence(
+def _joint_scores(
     pipe: "NliAbstentionPipeline",
     kept: ModelTexts,
     texts: Sequence[str],
     known: Categories,
     entry: Mapping[str, Any],
     alike: bool,
-) -> tuple[Evidence, list[list[dict[str, Any]]]]:
+) -> tuple[CategoryScores, list[list[dict[str, Any]]]]:
     """By pairs of texts in one sequence, a pass of the encoder for each."""
     pairs = [(text, hypothesis) for text in texts for hypothesis in known.hypotheses]
     results = pipe.judge_pairs(pairs, encoding="joint")
@@ -362,7 +362,7 @@ def _joint_evidence(
     if alike:
         prepared = _prepared(pipe, kept, known, alike)
         cosines = _cosines(pipe, kept, _vectors(kept, texts), prepared.vectors, entry)
-    return evidence_from(probs.clamp_min(1e-12).log(), pipe.model.config.label2id, **cosines), judged
+    return category_scores_from(probs.clamp_min(1e-12).log(), pipe.model.config.label2id, **cosines), judged
 
 
 def _cosines(
@@ -391,10 +391,12 @@ def readable_texts(pipe: "NliAbstentionPipeline", texts: Sequence[str], own: set
     return torch.tensor([is_read(text, own, pipe.tokenizer) for text in texts], dtype=torch.bool)
 
 
-def _prepared(pipe: "NliAbstentionPipeline", kept: ModelTexts, known: Categories, alike: bool) -> Known:
+def _prepared(
+    pipe: "NliAbstentionPipeline", kept: ModelTexts, known: Categories, alike: bool
+) -> PreparedTexts:
     """The categories, ready to meet any text: made once, and kept as long as the heads stay the same."""
 
-    def make() -> Known:
+    def make() -> PreparedTexts:
         for row, text in enumerate(known.hypotheses):
             check_text(text, "hypothesis", row)
         prepared = prepare(pipe.model, read(pipe.model, known.hypotheses, cut=False))

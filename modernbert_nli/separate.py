@@ -12,7 +12,7 @@ from torch import nn
 
 from .fingerprint import precision_of
 from .heads import HYPOTHESIS, PREMISE
-from .pairwise import Side, cross, prepare_side, shares
+from .pairwise import PreparedSide, can_share, cross, prepare_side
 from .states import Text, TokenStates, half, mean_vector, pair_rows
 from .tokenization import encode_texts, items_of, max_pair_length, split_pairs
 
@@ -25,16 +25,16 @@ _AT_ONCE = {"cpu": 2**13}  # tokens of pairs: what is made of more does not stay
 Ids: TypeAlias = tuple[int, ...]  # the tokens of a text, special ones included
 
 
-class Known(NamedTuple):
+class PreparedTexts(NamedTuple):
     """Texts that are to meet many others: prepared for the NLI head; vector and familiarity of each."""
 
-    side: Side
+    side: PreparedSide
     vectors: torch.Tensor
     familiarity: torch.Tensor
 
-    def some(self, rows: torch.Tensor) -> "Known":
+    def select(self, rows: torch.Tensor) -> "PreparedTexts":
         """Some of the texts, by number."""
-        return Known(self.side.some(rows), self.vectors[rows], self.familiarity[rows])
+        return PreparedTexts(self.side.select(rows), self.vectors[rows], self.familiarity[rows])
 
     @property
     def nbytes(self) -> int:
@@ -209,20 +209,22 @@ def judge_texts(model: "ModernBertNliModel", pairs: Sequence[tuple[Text, Text]])
 
 
 @torch.no_grad()
-def prepare(model: "ModernBertNliModel", texts: Sequence[Text]) -> Known:
+def prepare(model: "ModernBertNliModel", texts: Sequence[Text]) -> PreparedTexts:
     """Texts that are to meet many others, for `judge_every`."""
     side = prepare_side(model.nli_hidden, *_padded(model, texts))
-    return Known(side, torch.stack([text.vector for text in texts]), _scores(texts))
+    return PreparedTexts(side, torch.stack([text.vector for text in texts]), _scores(texts))
 
 
 @torch.no_grad()
-def judge_every(model: "ModernBertNliModel", premises: Known, hypotheses: Known) -> "ModernBertNliOutput":
+def judge_every(
+    model: "ModernBertNliModel", premises: PreparedTexts, hypotheses: PreparedTexts
+) -> "ModernBertNliOutput":
     """Every premise against every hypothesis, as `prepare` made them.
 
     Returns:
         [`ModernBertNliOutput`], with `(premises, hypotheses)` in the place of the batch.
     """
-    if not shares(model.nli_hidden):
+    if not can_share(model.nli_hidden):
         return _judge_pair_by_pair(model, premises, hypotheses)
     familiarity = _of_every_pair(premises, hypotheses)
     return model.conclude(cross(model.nli_hidden, premises.side, hypotheses.side), familiarity)
@@ -262,7 +264,7 @@ def texts_of(
 
 
 def _judge_pair_by_pair(
-    model: "ModernBertNliModel", premises: Known, hypotheses: Known
+    model: "ModernBertNliModel", premises: PreparedTexts, hypotheses: PreparedTexts
 ) -> "ModernBertNliOutput":
     counts = len(premises.vectors), len(hypotheses.vectors)
     rows = torch.cartesian_prod(*(torch.arange(count) for count in counts)).unbind(dim=1)
@@ -275,7 +277,7 @@ def _judge_pair_by_pair(
     return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
 
 
-def _of_every_pair(premises: Known, hypotheses: Known) -> torch.Tensor:
+def _of_every_pair(premises: PreparedTexts, hypotheses: PreparedTexts) -> torch.Tensor:
     """Familiarity of every premise beside that of every hypothesis, `(premises, hypotheses, 2)`."""
     sides = torch.broadcast_tensors(premises.familiarity[:, None], hypotheses.familiarity)
     return torch.stack(sides, dim=-1)

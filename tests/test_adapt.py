@@ -1,6 +1,7 @@
 """Adapting to a few labelled pairs: learnt, cross-validated, calibrated, saved, and little forgotten."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from modernbert_nli.replay import FILES, MOST_BYTES, ReplaySample
 from modernbert_nli.risk_control import binomial_tail, pairs_needed
 from modernbert_nli.separate import known_texts
 from modernbert_nli.training import pilot_command as pilot
-from modernbert_nli.training.choosing import representatives, spread_out
 from modernbert_nli.training.command import main
 from modernbert_nli.training.data import load_pairs
+from modernbert_nli.training.selecting import representatives, spread_out
 
 LABEL2ID = {"entailment": 0, "neutral": 1, "contradiction": 2}
 OWN = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from experiments.figures import Judged
+from experiments.figures import LeftOutPredictions
 from experiments.run import Spec, figures, text
 from experiments.timing import compared, markdown
 from modernbert_nli.calibrating import domains, left_out
@@ -67,7 +67,7 @@ def test_figures_and_their_table():
     results = {"what": "Two.", "compare_with": "one", "seeds": [1, 2], "epochs": 1.0, "figures": found}
     results |= {"date": "2026-01-01", "command": "python x", "runs": {"one": {"parameters": 1000}}}
     assert "| one | joint | 1,000 | 6" in text(results)
-    right = Judged.read([{"set": {"joint": said(1, 1.0)}}], ["set"], "joint")
+    right = LeftOutPredictions.read([{"set": {"joint": said(1, 1.0)}}], ["set"], "joint")
     assert right.accuracy == right.balanced == right.auroc == [1.0]
     assert right.tested_alone().errors.shape == (1, 200)
 

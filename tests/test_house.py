@@ -15,7 +15,7 @@ from conftest import HANGS, PACKAGE, ROOT, SHIPPED
 from modernbert_nli.embedded import CHECKPOINT
 
 # Lines of code, without docstrings, comments, blank lines and imports of siblings.
-MODEL, PAIR, ALL = 1_650, 3_400, 6_600
+MODEL, PAIR, ALL = 1_650, 3_400, 6_650
 # What a reader of `trust_remote_code` has to read: for AutoModel, for a pair, and for what is called besides.
 OF_MODEL = {
     *("configuration_modernbert_nli", "modeling_modernbert_nli", "checkpoint"),

@@ -18,7 +18,7 @@ from modernbert_nli.categories import NO_CATEGORY, NOTHING, answers_of, as_categ
 from modernbert_nli.configuration_modernbert_nli import BACKGROUND, UNFITTED
 from modernbert_nli.embedded import CHECKPOINT
 from modernbert_nli.published_heads import load_modernbert_nli
-from modernbert_nli.routing import JUDGED, Decision, Evidence, decide, routes
+from modernbert_nli.routing import JUDGED, CategoryScores, Decision, decide, routes
 from modernbert_nli.separate import read
 from modernbert_nli.tokenization import PairError
 
@@ -275,7 +275,9 @@ def test_an_entry_of_version_0_2_still_routes(quick):
         del entry[key]
     config = quick.model.config.to_dict()
     type(quick.model.config)(**{**config, "routing": {"separate": entry}})
-    evidence = Evidence(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[0.2, 0.5]]))
+    evidence = CategoryScores(
+        torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[0.2, 0.5]])
+    )
     old = decide(evidence, entry)
     new = decide(evidence, quick.model.config.routing["separate"])  # without texts of no desk: the same
     assert torch.equal(old.fits, new.fits)
@@ -291,7 +293,7 @@ def test_a_text_that_is_near_what_belongs_to_no_desk_fits_less():
     far, near = torch.zeros(1, 80), torch.full((1, 80), 0.6)
     apart, alike = torch.zeros(80, 2), torch.full((80, 2), 0.6)
     fits = [
-        float(decide(Evidence(*known, anything=anything, near=to), entry).fits.max())
+        float(decide(CategoryScores(*known, anything=anything, near=to), entry).fits.max())
         for anything, to in ((far, apart), (near, apart), (near, alike))
     ]
     assert fits[1] < 0.01 * fits[0]

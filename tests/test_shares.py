@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from modernbert_nli.files import InputError
 from modernbert_nli.loading import load_pipeline
+from modernbert_nli.prediction.processes import Processes, Shares
 from modernbert_nli.prediction.rows import judge_file
-from modernbert_nli.prediction.shares import Processes, Shares
 
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 5), st.data())

@@ -157,13 +157,13 @@ mypy_path = {root}
 follow_imports = skip
 """
 WRONG = """\
-from modernbert_nli.fitting import Known, adapted_routing
+from modernbert_nli.fitting import RouteFeatures, adapted_routing
 from modernbert_nli.categories import Categories
 from modernbert_nli.configuration_modernbert_nli import UNFITTED
 from modernbert_nli.routing import decide, guaranteed
 
 
-def call(known: Known, categories: Categories) -> None:
+def call(known: RouteFeatures, categories: Categories) -> None:
     adapted_routing(known, UNFITTED, categories, 0.1, 0)
     guaranteed(UNFITTED, "separate", categories, 0.1)
     decide(known, UNFITTED)

@@ -406,7 +406,7 @@ def test_routes_come_to_the_same_in_node(tmp_path):
             scores[1] = scores[0]
         anything = torch.rand(1, 5, generator=draw)
         near = torch.rand(5, count, generator=draw)
-        evidence = routing.Evidence(scores[None], scores[None], None, None, anything, near)
+        evidence = routing.CategoryScores(scores[None], scores[None], None, None, anything, near)
         known = dict(entry) if len(given) % 2 else {key: entry[key] for key in routing.UNFITTED}
         names = [f"kind {row}" for row in range(count)]
         (result,) = routing.routes(routing.decide(evidence, known), names, 0.7, False)

@@ -165,7 +165,7 @@ def load(sources: Sequence[str], group_by: str | None = None) -> dict[str, list[
     return together
 
 
-class Judged(NamedTuple):
+class CalibrationPairs(NamedTuple):
     """The answers to pairs in an encoding, which of them are wrong, and how uncertain they are, (n,) each."""
 
     answers: list[str]
@@ -175,7 +175,7 @@ class Judged(NamedTuple):
 
 def judge(
     pipe: Any, pairs: dict[str, list[Any]], encodings: Sequence[str] | None = None, batch_size: int = 32
-) -> dict[str, Judged]:
+) -> dict[str, CalibrationPairs]:
     """Judge all pairs in each of the encodings, by default in all that the heads know.
 
     Args:
@@ -199,11 +199,15 @@ def judge(
         results = list(tqdm(stream, total=len(texts), desc=encoding, unit="pair", disable=None))
         answers = [result["label"] for result in results]
         errors = np.array(answers) != np.array(pairs["labels"])
-        judged[encoding] = Judged(answers, errors, np.array([result["uncertainty"] for result in results]))
+        judged[encoding] = CalibrationPairs(
+            answers, errors, np.array([result["uncertainty"] for result in results])
+        )
     return judged
 
 
-def calibrate(judged: dict[str, Judged], pairs: dict[str, list[Any]], delta: float) -> dict[str, Any]:
+def calibrate(
+    judged: dict[str, CalibrationPairs], pairs: dict[str, list[Any]], delta: float
+) -> dict[str, Any]:
     """The `calibration` for a configuration, by encoding, from what `judge` found of the pairs.
 
     Args:
@@ -222,7 +226,7 @@ def calibrate(judged: dict[str, Judged], pairs: dict[str, list[Any]], delta: flo
     }
 
 
-def risk_now(judged: Judged, threshold: float) -> str:
+def risk_now(judged: CalibrationPairs, threshold: float) -> str:
     """What the risk of the pairs is at a threshold, in a sentence."""
     from ..training.calibration import measured_risk
 

@@ -22,9 +22,9 @@ from ..repository import ROOT
 from ..training.arguments import HeadArguments, StageArguments
 from ..training.cache import cache_states
 from ..training.data import Pairs, clean, load_pairs
+from ..training.initial_model import new_model, trained_model
 from ..training.mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files
 from ..training.quickstart import HOME_SEED, LEARNING_RATE
-from ..training.start import new_model, trained_model
 from ..training.states import PairStates
 from ..training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, predict
 

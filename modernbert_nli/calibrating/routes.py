@@ -26,8 +26,8 @@ from .. import embedded
 from ..files import write_aside
 from ..fitting import (
     NOTHING,
-    Known,
     LabelledTexts,
+    RouteFeatures,
     decided,
     fit_background,
     fit_routing,
@@ -140,7 +140,7 @@ def _facts(pipe: Any, labelled: LabelledTexts) -> dict[str, Any]:
 
 
 def _measured(
-    known: Known, facts: dict[str, Any], entry: dict[str, Any], others: dict[str, Any]
+    known: RouteFeatures, facts: dict[str, Any], entry: dict[str, Any], others: dict[str, Any]
 ) -> dict[str, Any]:
     right = known.answers.numpy()
     inside = right != NOTHING
@@ -184,7 +184,7 @@ def _measured(
     return row
 
 
-def _best_of(scores: np.ndarray, known: Known, part: Known) -> np.ndarray:
+def _best_of(scores: np.ndarray, known: RouteFeatures, part: RouteFeatures) -> np.ndarray:
     """The greatest score of a text, over the categories that a part of a set has kept."""
     if part is known:
         return scores.max(axis=1)
@@ -192,7 +192,9 @@ def _best_of(scores: np.ndarray, known: Known, part: Known) -> np.ndarray:
     return scores[:, kept].max(axis=1)
 
 
-def _scope(scores: list[np.ndarray], parts: list[Known], limit: float | None = None) -> dict[str, float]:
+def _scope(
+    scores: list[np.ndarray], parts: list[RouteFeatures], limit: float | None = None
+) -> dict[str, float]:
     """AUROC of texts in scope against others, and what a limit declines and answers: means over the parts."""
     figures = []
     for score, part in zip(scores, parts, strict=True):

@@ -95,7 +95,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     from ..training.data import load_pairs
-    from ..training.look import require_matplotlib
+    from ..training.plot_style import require_matplotlib
     from ..training.sources import parse_source, to_measure_on
     from .contestants import contestants, parse_model, public_name
     from .measure import results_of

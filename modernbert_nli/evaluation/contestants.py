@@ -44,7 +44,7 @@ class Model:
 
 
 @dataclass
-class Judged:
+class ContestantOutput:
     """What a contestant says of pairs."""
 
     logits: np.ndarray  # (pairs, 3), float32: entailment, neutral, contradiction
@@ -111,7 +111,9 @@ class Contestant:
         base = self.model.base and digest_of(self.model.base)
         return [self.kind, digest_of(self.checkpoint), self.model.revision, base, self.model.labels]
 
-    def judge(self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int) -> Judged:
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int
+    ) -> ContestantOutput:
         """Judge pairs, in their order.
 
         Raises:
@@ -164,12 +166,14 @@ class Heads(Contestant):
     def tokenizer(self) -> Any:
         return self.pipe.tokenizer
 
-    def judge(self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int) -> Judged:
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int
+    ) -> ContestantOutput:
         self.pipe.texts.clear()  # or what was judged before would make this look faster
         results = self.pipe(list(pairs), encoding=encoding, batch_size=batch_size)
         probabilities = np.array([[result["probs"][label] for label in LABELS] for result in results])
         logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)).astype(np.float32)
-        return Judged(logits, np.array([result["uncertainty"] for result in results]))
+        return ContestantOutput(logits, np.array([result["uncertainty"] for result in results]))
 
 
 class Classifier(Contestant):
@@ -199,8 +203,10 @@ class SequenceClassifier(Classifier):
     def tokenizer(self) -> Any:
         return self.classifier.tokenizer
 
-    def judge(self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int) -> Judged:
-        return Judged(self.classifier(pairs, batch_size)[:, self.order], None)
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int
+    ) -> ContestantOutput:
+        return ContestantOutput(self.classifier(pairs, batch_size)[:, self.order], None)
 
 
 class CrossEncoderPeer(Classifier):
@@ -228,10 +234,12 @@ class CrossEncoderPeer(Classifier):
     def tokenizer(self) -> Any:
         return self.encoder.tokenizer
 
-    def judge(self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int) -> Judged:
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int
+    ) -> ContestantOutput:
         options = {"activation_fn": torch.nn.Identity(), "show_progress_bar": False}
         logits = self.encoder.predict(list(pairs), batch_size=batch_size, **options)
-        return Judged(np.asarray(logits, np.float32)[:, self.order], None)
+        return ContestantOutput(np.asarray(logits, np.float32)[:, self.order], None)
 
 
 class Cloze(Contestant):
@@ -253,8 +261,10 @@ class Cloze(Contestant):
     def tokenizer(self) -> Any:
         return load_tokenizer(self.checkpoint, self._parsed_config, **self._hub)
 
-    def judge(self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int) -> Judged:
-        return Judged(self.classifier.nli_log_probs(pairs, batch_size).numpy(), None)
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], encoding: str | None, batch_size: int
+    ) -> ContestantOutput:
+        return ContestantOutput(self.classifier.nli_log_probs(pairs, batch_size).numpy(), None)
 
 
 _CLASSES: dict[str, type[Contestant]] = {

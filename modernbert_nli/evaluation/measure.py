@@ -32,7 +32,7 @@ def results_of(runs: list[Predictions], draws: int = DRAWS) -> dict[str, Any]:
         not exist, as `coverage` of a model without a threshold. Of a two-way set, neutral and contradiction
         count as one answer, non-entailment.
     """
-    judged = [_Judged(run) for run in runs]
+    judged = [_Measured(run) for run in runs]
     everything = np.arange(len(runs[0].labels))
     measured = [seed.figures(everything) for seed in judged]
     random = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def results_of(runs: list[Predictions], draws: int = DRAWS) -> dict[str, Any]:
     }
 
 
-class _Judged:
+class _Measured:
     """Predictions of one seed, as answers, errors and probabilities."""
 
     def __init__(self, run: Predictions):

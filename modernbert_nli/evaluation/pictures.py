@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..training.data import NOT_ENTAILMENT
-from ..training.look import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save
 from ..training.metrics import max_prob_uncertainty, risk_coverage, wrong
+from ..training.plot_style import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save
 from ..training.trainers import fit_temperature
 from .measure import probabilities_of
 from .predictions import Predictions
@@ -22,10 +22,10 @@ _COLUMNS, _BINS, _POINTS = 3, 10, 400
 _FEWEST = 30  # pairs in a point of the reliability diagram
 
 # By the name of model and encoding, and the name of the set.
-Judged = dict[tuple[str, str], Predictions]
+PredictionsByModel = dict[tuple[str, str], Predictions]
 
 
-def draw(judged: Judged, temperatures: dict[str, float], folder: Path) -> None:
+def draw(judged: PredictionsByModel, temperatures: dict[str, float], folder: Path) -> None:
     """Draw all pictures.
 
     Args:
@@ -43,7 +43,7 @@ def draw(judged: Judged, temperatures: dict[str, float], folder: Path) -> None:
         save(_scores(judged), folder / "scores")
 
 
-def _risk_coverage(judged: Judged) -> Any:
+def _risk_coverage(judged: PredictionsByModel) -> Any:
     """A panel for each set; for each model its own score, MaxProb and the best order of its answers."""
     models, sets = (list(dict.fromkeys(names)) for names in zip(*judged, strict=True))
     figure, panels = _panels(len(sets), 4.2, 3.4)
@@ -81,7 +81,7 @@ def _curve(errors: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.
     return coverage[shown], risk[shown]
 
 
-def _reliability(judged: Judged, temperatures: dict[str, float]) -> Any:
+def _reliability(judged: PredictionsByModel, temperatures: dict[str, float]) -> Any:
     """Accuracy by confidence over all three-way sets, before a temperature and after it."""
     figure = new_figure(9.5, 5.6)
     before, after = figure.subplots(1, 2, sharey=True)
@@ -112,7 +112,7 @@ def _reliability(judged: Judged, temperatures: dict[str, float]) -> Any:
     return figure
 
 
-def _scores(judged: Judged) -> Any:
+def _scores(judged: PredictionsByModel) -> Any:
     """For each model its uncertainty over all sets, of right answers and of wrong ones."""
     models = _by_model(judged)
     names, colours = ("right", "wrong"), _COLOURS[:2]
@@ -167,7 +167,7 @@ def _style(panel: Any) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _by_model(judged: Judged, three_way: bool = False) -> dict[str, list[Predictions]]:
+def _by_model(judged: PredictionsByModel, three_way: bool = False) -> dict[str, list[Predictions]]:
     models: dict[str, list[Predictions]] = {}
     for (model, _), run in judged.items():
         if not (three_way and (run.labels == NOT_ENTAILMENT).any()):

@@ -61,8 +61,8 @@ import pyarrow as pa
 from ..files import InputError
 from ..options import add_options, check_options, parser_of, pipeline_of, run
 from .pair_files import check_output, open_table
+from .processes import processes
 from .rows import CHECK, FIRST_ROWS, JUDGE, judge_file
-from .shares import processes
 
 # transformers and torch are imported by the functions that need them: a mistyped option is told at once.
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..files import InputError
 from ..options import BATCH_SIZE
 from .pair_files import WRITERS, Table, check_output, file_state, free_name, json_line, open_table
-from .shares import Processes, Shares
+from .processes import Processes, Shares
 
 # transformers and torch are imported by the functions that need them.
 

@@ -22,8 +22,8 @@ from ..tokenization import encode_pairs, max_pair_length, split_rows
 from .arguments import HeadArguments, StageArguments
 from .data import Pairs
 from .on_states import judge_states
-from .resume import last_checkpoint
 from .trainers import LengthSampler
+from .work_folder import last_checkpoint
 
 _PARTS = ("adapter", "nli_hidden", "nli_output")
 

@@ -41,11 +41,10 @@ from .arguments import DataArguments, HeadArguments, StageArguments, identity, p
 from .cache import cache_states, missing_bytes, recomputed_states
 from .calibration import calibration_of
 from .data import Pairs, clean, load_pairs, random_part, summary
+from .initial_model import new_model, trained_model
 from .metrics import decisions, threshold_for_risk, wrong
 from .replay import replay_sample_of
 from .report import MemoryWatch, head_parameters, report
-from .resume import last_checkpoint, prepare_work_folder
-from .start import new_model, trained_model
 from .states import PairStates
 from .teacher import teacher_logits
 from .trainers import (
@@ -56,6 +55,7 @@ from .trainers import (
     calibrated,
     predict,
 )
+from .work_folder import last_checkpoint, prepare_work_folder
 
 COMMAND = "train.py"
 _CALIBRATION_SHARE = 1 / 3  # of what is held out

@@ -13,7 +13,7 @@ from typing import Literal
 from nltk.tokenize.treebank import TreebankWordDetokenizer
 
 from . import word_order
-from .resume import write_aside
+from .work_folder import write_aside
 
 Kind = Literal["home", "made", "evidence", "language", "template"]
 FOLDS = 5

@@ -11,7 +11,7 @@ import numpy as np
 from ..configuration_modernbert_nli import LABELS
 from ..prediction.pair_files import json_line
 from .data import Pairs
-from .look import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save
+from .plot_style import FAINT, GROUND, INK, look, new_figure, require_matplotlib, save
 
 _BEFORE, _KEPT = FAINT, "#0b6aa8"  # they differ in lightness too: legible in print
 

@@ -38,12 +38,12 @@ from ..configuration_modernbert_nli import LABELS
 from ..modeling_modernbert_nli import ModernBertNliModel
 from ..options import run
 from .arguments import DataArguments, HeadArguments, StageArguments, parser_of
-from .choosing import TO_LABEL, choose_pairs
 from .command import load_sources, state_maker
 from .data import Pairs, require_three_way, summary
-from .look import require_matplotlib
+from .initial_model import new_model
 from .pilot import Scores, find_suspects, folds_by_premise, thin, write_results
-from .start import new_model
+from .plot_style import require_matplotlib
+from .selecting import TO_LABEL, choose_pairs
 from .states import PairStates
 from .trainers import NliTrainer, TrainingDiverged, predict
 

@@ -21,8 +21,8 @@ from ..tokenization import PairError, check_pair
 from .arguments import HeadArguments
 from .cache import cache_states
 from .data import Pairs
+from .initial_model import trained_model
 from .replay import summaries_of_states
-from .start import trained_model
 
 TO_LABEL = "to_label.csv"
 _COLUMNS = ("premise", "hypothesis")

@@ -25,6 +25,7 @@ from .risk_control import DELTA, MIN_PAIRS, entry_of, guarantee_table, pairs_nee
 from .tokenization import as_pair, items_of, plain
 
 if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel
     from .pipeline_modernbert_nli import NliAbstentionPipeline
 
 logger = logging.get_logger(__name__)
@@ -63,7 +64,7 @@ def adapt(
     return around(pipe, found.model)
 
 
-def around(pipe: "NliAbstentionPipeline", model: Any) -> "NliAbstentionPipeline":
+def around(pipe: "NliAbstentionPipeline", model: "ModernBertNliModel") -> "NliAbstentionPipeline":
     """A pipeline like another around a model, but for a threshold, which is not for its heads."""
     return type(pipe)(
         model=model,
@@ -108,12 +109,16 @@ class Adaptation:
         report (`dict`): What `adapt` says; also in `model.config.adaptation`.
     """
 
-    model: Any
+    model: "ModernBertNliModel"
     report: dict[str, Any]
 
 
 def adapted(
-    model: Any, pairs: LabelledPairs, sample: ReplaySample | None, target_risk: float, seed: int = 0
+    model: "ModernBertNliModel",
+    pairs: LabelledPairs,
+    sample: ReplaySample | None,
+    target_risk: float,
+    seed: int = 0,
 ) -> Adaptation:
     """New heads for these pairs, chosen and calibrated by cross-validation.
 
@@ -182,18 +187,18 @@ def _mean(by_encoding: dict[str, float]) -> float:
 # Learning ---------------------------------------------------------------------------------------------------
 
 
-def _heads_of(model: Any) -> Any:
+def _heads_of(model: "ModernBertNliModel") -> Any:
     """A copy of the heads, on the CPU and without the encoder, which no summarised pair needs."""
     own = copy.copy(model)
     own._modules = {**dict.fromkeys(model._modules), **{name: _copied(model, name) for name in _PARTS}}
     return own
 
 
-def _copied(model: Any, name: str) -> torch.nn.Module:
+def _copied(model: "ModernBertNliModel", name: str) -> torch.nn.Module:
     return copy.deepcopy(model._modules[name]).eval().cpu()
 
 
-def beside(model: Any, heads: Any) -> Any:
+def beside(model: "ModernBertNliModel", heads: "ModernBertNliModel") -> Any:
     """A model with these heads, and a configuration of its own, on the very encoder of another."""
     own = copy.copy(model)
     device = model.heads_device
@@ -204,12 +209,12 @@ def beside(model: Any, heads: Any) -> Any:
     return own
 
 
-def conclude(model: Any, summaries: torch.Tensor) -> Any:
+def conclude(model: "ModernBertNliModel", summaries: torch.Tensor) -> Any:
     """[`ModernBertNliOutput`] of summarised pairs."""
     return model.conclude(model.nli_hidden.conclude(summaries))
 
 
-def _trained(model: Any) -> list[torch.nn.Parameter]:
+def _trained(model: "ModernBertNliModel") -> list[torch.nn.Parameter]:
     """Not the abstention head's: what it knows of errors it has from thousands of pairs."""
     parts = [*model.nli_hidden.concluding, model.nli_output]
     return [parameter for part in parts for parameter in part.parameters()]
@@ -253,7 +258,7 @@ def _learnt(
     return heads
 
 
-def _logits(heads: Any, summaries: torch.Tensor) -> torch.Tensor:
+def _logits(heads: "ModernBertNliModel", summaries: torch.Tensor) -> torch.Tensor:
     return heads.nli_output(heads.nli_hidden.conclude(summaries))
 
 
@@ -372,7 +377,9 @@ def _cross_validate(start: Any, pairs: LabelledPairs, sample: ReplaySample | Non
 
 
 @torch.no_grad()
-def _note(said: dict[str, torch.Tensor], heads: Any, summaries: torch.Tensor, here: torch.Tensor) -> None:
+def _note(
+    said: dict[str, torch.Tensor], heads: "ModernBertNliModel", summaries: torch.Tensor, here: torch.Tensor
+) -> None:
     """Put what heads say of some pairs beside what others say of the rest."""
     output = conclude(heads, summaries[here])
     for name in ("logits", "uncertainty"):
@@ -405,7 +412,7 @@ def _fold_of_sample(sample: Any, encoding: str) -> torch.Tensor:
 
 
 def _calibrate(
-    model: Any, crossed: _Crossed, strength: float, target_risk: float, seed: int
+    model: "ModernBertNliModel", crossed: _Crossed, strength: float, target_risk: float, seed: int
 ) -> dict[str, Any]:
     """Give the heads threshold and guarantee; what the report says of them."""
     names, labels = model.config.id2label, crossed.pairs.labels
@@ -481,7 +488,7 @@ def classes_of(labels: Sequence[Any], label2id: dict[str, int]) -> torch.Tensor:
 
 
 def summaries_of(
-    pipe: Any, pairs: Sequence[tuple[str, str]], batch_size: int = READING
+    pipe: "NliAbstentionPipeline", pairs: Sequence[tuple[str, str]], batch_size: int = READING
 ) -> dict[str, torch.Tensor]:
     """LabelledPairs as the heads of a pipeline summarise them, in every encoding that they know.
 
@@ -495,7 +502,7 @@ def summaries_of(
 
 
 def _summaries_in(
-    pipe: Any, pairs: Sequence[tuple[str, str]], encoding: str, batch_size: int
+    pipe: "NliAbstentionPipeline", pairs: Sequence[tuple[str, str]], encoding: str, batch_size: int
 ) -> torch.Tensor:
     tokens = pipe.preprocess(list(pairs), encoding=encoding)
     tokens.pop("truncated")

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -48,6 +48,10 @@ from .sentences import Span, Splitter
 from .separate import judge_every, known_texts, prepare, tokens_at_once
 from .states import Text, TokenStates
 from .tokenization import PairError, check_text, max_pair_length
+
+if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel
+    from .pipeline_modernbert_nli import NliAbstentionPipeline
 
 # Why a sentence is left undecided, beside `guards.REASONS`.
 CONFLICT = "the sources contradict each other"
@@ -158,7 +162,7 @@ def rules_of(config: Any, separate: bool) -> dict[str, Any]:
     return {**RULES, **(fitted or {})}
 
 
-def check_answer(pipe: Any, answer: str, sources: Any, **options: Any) -> dict[str, Any]:
+def check_answer(pipe: "NliAbstentionPipeline", answer: str, sources: Any, **options: Any) -> dict[str, Any]:
     """See `NliAbstentionPipeline.check`."""
     found = verdicts(pipe, answer, sources, apart=False, **options)
     if not found:
@@ -167,7 +171,11 @@ def check_answer(pipe: Any, answer: str, sources: Any, **options: Any) -> dict[s
 
 
 def validate_fact(
-    pipe: Any, source: Any, claim: str, threshold: float | None, texts: Sequence[str] | None
+    pipe: "NliAbstentionPipeline",
+    source: Any,
+    claim: str,
+    threshold: float | None,
+    texts: Sequence[str] | None,
 ) -> Any:
     """See `NliAbstentionPipeline.validate_fact`."""
     facts = [
@@ -184,7 +192,7 @@ def validate_fact(
     return facts[0] if isinstance(source, str) else facts
 
 
-def read_sources(pipe: Any, sources: Any, splitter: Splitter | None = None) -> Sources:
+def read_sources(pipe: "NliAbstentionPipeline", sources: Any, splitter: Splitter | None = None) -> Sources:
     """Sources with the states of their sentences, kept in memory."""
     rules = rules_of(pipe.model.config, separate=True)
     reader = Reader(pipe.model, rules["sizes"], splitter, keep=pipe.texts)
@@ -200,7 +208,7 @@ def read_sources(pipe: Any, sources: Any, splitter: Splitter | None = None) -> S
 
 
 def verdicts(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     answer: str,
     sources: Any,
     apart: bool,
@@ -283,7 +291,7 @@ class Comparison:
 
     def __init__(
         self,
-        pipe: Any,
+        pipe: "NliAbstentionPipeline",
         claims: Claims,
         rules: Mapping[str, Any],
         texts: Mapping[int, str | None],
@@ -434,7 +442,7 @@ class Judgements(NamedTuple):
 
 @torch.no_grad()
 def _judge_states(
-    model: Any,
+    model: "ModernBertNliModel",
     sentences: Sequence[Text],
     claims: Sequence[Text],
     passages: Sequence[Span],
@@ -475,7 +483,7 @@ def _judge_states(
 
 
 def _judge_texts(
-    pipe: Any, claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor
+    pipe: "NliAbstentionPipeline", claims: Sequence[str], premises: Sequence[str], chosen: torch.Tensor
 ) -> Judgements:
     """By pairs of texts, one pass of the encoder for each: for heads that read both texts together."""
     results = pipe(
@@ -490,7 +498,11 @@ def _judge_texts(
 
 
 def _fitting(
-    pipe: Any, block: Block, claims: Claims, passages: Sequence[Span], texts: Mapping[int, str | None]
+    pipe: "NliAbstentionPipeline",
+    block: Block,
+    claims: Claims,
+    passages: Sequence[Span],
+    texts: Mapping[int, str | None],
 ) -> list[Span]:
     """Without the passages that do not fit into the window beside the claims; their sentences do."""
     room = room_beside(pipe.model, claims.texts)
@@ -502,7 +514,7 @@ def _fitting(
     return [passage for passage in passages if passage[1] - passage[0] == 1 or fits(passage)]
 
 
-def room_beside(model: Any, claims: Sequence[str]) -> int:
+def room_beside(model: "ModernBertNliModel", claims: Sequence[str]) -> int:
     """Tokens of a premise that the window holds beside the longest of some claims, all in one sequence.
 
     Raises:
@@ -539,7 +551,7 @@ def _said(block: Block, passage: Span, texts: Mapping[int, str | None]) -> str:
 
 
 def conclude(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     answer: str,
     claims: Claims,
     found: Sequence[Candidates],

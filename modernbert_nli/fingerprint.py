@@ -14,13 +14,16 @@ import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from .encoder import EncoderMismatch, layer_states, runs_graphs
+
+if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel
 
 _TOKENS = 16  # of the input, spread over the vocabulary: no tokenizer is needed for them
 _NUMBERS = 8  # of each layer
@@ -54,7 +57,7 @@ def precision_of(encoder: Any) -> str:
 
 
 @torch.no_grad()
-def fingerprint_of(model: Any) -> dict[str, Any] | None:
+def fingerprint_of(model: "ModernBertNliModel") -> dict[str, Any] | None:
     """What tells the base of a model, as it is now, from others. One short pass.
 
     `None` where it has no weights to ask, on the device "meta", or its graph gives no states.
@@ -80,7 +83,7 @@ def fingerprint_of(model: Any) -> dict[str, Any] | None:
     return {"precision": precision_of(encoder), "states": numbers}
 
 
-def changed_base(model: Any) -> str | None:
+def changed_base(model: "ModernBertNliModel") -> str | None:
     """Whether the base of a model is another than its heads': a sentence, or None."""
     known = model.config.base_fingerprint
     found = fingerprint_of(model) if known else None
@@ -93,7 +96,7 @@ def changed_base(model: Any) -> str | None:
     )
 
 
-def require_base(model: Any) -> None:
+def require_base(model: "ModernBertNliModel") -> None:
     """See `ModernBertNliModel.require_base`."""
     known = model.config.base_fingerprint
     if known is None and not runs_graphs(model.encoder):  # a checkpoint of version 0.2

@@ -287,7 +287,7 @@ class ModernBertNliModel(PreTrainedModel):
         input_ids: torch.LongTensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.LongTensor | None = None,
-        encoding: Encoding | None = None,
+        encoding: str | None = None,
     ) -> torch.Tensor:
         """What the label of each pair is concluded from, `(batch, size)`: see `heads.py`.
 

@@ -7,7 +7,7 @@ that passages of any size overlap without being encoded again.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ from .reading import Names, Statement, shown, statements
 from .sentences import Span, Splitter, placed, split_sentences
 from .states import TokenStates
 from .tokenization import check_text, items_of, max_pair_length, plain
+
+if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel
 
 BLOCK = 32_768  # characters of sentences that are encoded and judged together: what memory is needed for
 
@@ -120,7 +123,7 @@ class Reader:
 
     def __init__(
         self,
-        model: Any,
+        model: "ModernBertNliModel",
         sizes: Sequence[int],
         splitter: Splitter | None = None,
         max_characters: int | None = None,
@@ -257,7 +260,7 @@ def sentences_of(text: str, splitter: Splitter | None) -> Iterable[Span]:
     return split_sentences(text) if splitter is None else placed(text, splitter(text))
 
 
-def token_count(model: Any, text: str) -> int:
+def token_count(model: "ModernBertNliModel", text: str) -> int:
     """Tokens of a text, special ones left out."""
     ids = model.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
     return len(ids["input_ids"])
@@ -287,7 +290,9 @@ def _json(name: Any) -> str | int | float:
     return name if known else str(name)
 
 
-def kept(model: Any, states: TokenStates, texts: Sequence[str] | None, splitter: Splitter | None) -> Sources:
+def kept(
+    model: "ModernBertNliModel", states: TokenStates, texts: Sequence[str] | None, splitter: Splitter | None
+) -> Sources:
     """States that `model.encode` made of whole texts, as sources.
 
     With the texts, sentences are found in them and their states are cut out (late chunking, Günther et al.

@@ -12,7 +12,7 @@ mine = nli.adapt(labelled_pairs, labels)  # a new pipeline, for one's own kind o
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Pipeline
@@ -34,6 +34,9 @@ from .tokenization import (
     split_rows,
 )
 
+if TYPE_CHECKING:
+    from .modeling_modernbert_nli import ModernBertNliModel
+
 logger = logging.get_logger(__name__)
 
 BATCH_SIZE = 32
@@ -53,6 +56,7 @@ class NliAbstentionPipeline(Pipeline):
         encoding (`"joint"` or `"separate"`, *optional*): How pairs are encoded; defaults to the checkpoint's.
     """
 
+    model: "ModernBertNliModel"
     modelcard = None  # transformers 5.0 reads it on saving, but sets it no more
     _load_tokenizer = None  # if there is one beside the heads: the model knows where else to look
     _load_processor = _load_image_processor = _load_video_processor = _load_feature_extractor = False

@@ -117,7 +117,7 @@ class _Question:
 
 
 _ROUTING = ("UNFITTED", "JUDGED", "CLOSE", "NO_CHOICE", "ANY_TEXT", "NEAREST", "OWN")
-_model = SimpleNamespace()  # what Python's modules ask a model for
+_model: Any = SimpleNamespace()  # what Python's modules ask a model for
 _question: _Question
 
 
@@ -195,7 +195,7 @@ def decide_answer(said: list[dict[str, Any]], threshold: float | None) -> dict[s
             each size: its number (`row`), `nearness`, `features` by name, `probs`, `uncertainty`, `unread`.
     """
     asked, label = _question, _model.config.label2id
-    pipe = SimpleNamespace(
+    pipe: Any = SimpleNamespace(
         model=_model, tokenizer=_model.tokenizer, threshold=_model.config.abstention_threshold
     )
     comparison = documents.Comparison(pipe, asked.claims, asked.rules, {0: asked.document})

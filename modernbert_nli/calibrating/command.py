@@ -41,7 +41,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,9 @@ from ..files import InputError, folder_aside, require_new, write_aside
 from ..options import add_options, check_options, parser_of, pipeline_of, run
 from ..prediction.pair_files import open_rows
 from ..prediction.route_command import read_categories
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
 
@@ -174,7 +177,10 @@ class CalibrationPairs(NamedTuple):
 
 
 def judge(
-    pipe: Any, pairs: dict[str, list[Any]], encodings: Sequence[str] | None = None, batch_size: int = 32
+    pipe: "NliAbstentionPipeline",
+    pairs: dict[str, list[Any]],
+    encodings: Sequence[str] | None = None,
+    batch_size: int = 32,
 ) -> dict[str, CalibrationPairs]:
     """Judge all pairs in each of the encodings, by default in all that the heads know.
 
@@ -343,7 +349,12 @@ def load_routes(texts: Path, categories: Path) -> tuple[list[str], list[Any], An
 
 
 def calibrate_routes(
-    pipe: Any, texts: list[str], labels: list[Any], categories: Any, name: str, delta: float
+    pipe: "NliAbstentionPipeline",
+    texts: list[str],
+    labels: list[Any],
+    categories: Any,
+    name: str,
+    delta: float,
 ) -> dict[str, Any]:
     """What goes into `calibration` of the `routing` of a pipeline's encoding.
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -51,6 +51,10 @@ from ..repository import ROOT
 from ..separate import states_source
 from ..states import TokenStates
 from .made_claims import draw, false_claims
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 RESULTS = ROOT / "experiments" / "results"
 TOKENS = ("wice_tokens_train", "wice_tokens_dev")  # chosen on the first, measured on the second
@@ -172,7 +176,7 @@ def _arguments() -> argparse.Namespace:
 # States, kept on disk ----------------------------------------------------------------------------------
 
 
-def _judged(pipe: Any, path: Path, context: str, args: argparse.Namespace) -> list[Row]:
+def _judged(pipe: "NliAbstentionPipeline", path: Path, context: str, args: argparse.Namespace) -> list[Row]:
     """The rows of a set and what is made of them, each claim against its source."""
     rows = [json.loads(line) for line in path.open(encoding="utf-8")]
     sources = list(dict.fromkeys(row["source"] for row in rows))
@@ -221,7 +225,7 @@ def _judged(pipe: Any, path: Path, context: str, args: argparse.Namespace) -> li
     return found
 
 
-def _made(model: Any, natural: Sequence[Question]) -> list[tuple[str, Question]]:
+def _made(model: "ModernBertNliModel", natural: Sequence[Question]) -> list[tuple[str, Question]]:
     """Sources, and false and unrelated claims for them."""
     claims = [question.row["claim"] for question in natural]
     wrong = [
@@ -253,7 +257,7 @@ def _others(question: Question, row: Row, spans: Sequence[tuple[int, int]]) -> l
 
 
 def _met(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     source: str,
     spans: Sequence[tuple[int, int]],
     states: TokenStates,
@@ -286,7 +290,11 @@ def _met(
 
 
 def _cached(
-    pipe: Any, texts: Sequence[str], split: dict[str, list[tuple[int, int]]], context: str, cache: Path
+    pipe: "NliAbstentionPipeline",
+    texts: Sequence[str],
+    split: dict[str, list[tuple[int, int]]],
+    context: str,
+    cache: Path,
 ) -> TokenStates:
     """States of the parts of some texts, from the disk where they are there."""
     source = states_source(pipe.model)
@@ -315,7 +323,7 @@ def _given(spans: list[tuple[int, int]], _text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _windows(pipe: Any, text: str, spans: Sequence[tuple[int, int]]) -> TokenStates:
+def _windows(pipe: "NliAbstentionPipeline", text: str, spans: Sequence[tuple[int, int]]) -> TokenStates:
     """States of sentences, cut out of windows of as many whole sentences as fit."""
     places = token_places(pipe.model.tokenizer, text) or []
     window = Reader(pipe.model, [1]).window - 2
@@ -530,7 +538,9 @@ def auroc(scores: Sequence[float], true: Sequence[bool]) -> float:
 # Measures ----------------------------------------------------------------------------------------------
 
 
-def _measure(pipe: Any, sets: dict[str, list[Row]], args: argparse.Namespace) -> dict[str, Any]:
+def _measure(
+    pipe: "NliAbstentionPipeline", sets: dict[str, list[Row]], args: argparse.Namespace
+) -> dict[str, Any]:
     natural = {name: [row for row in rows if row.kind == "natural"] for name, rows in sets.items()}
     both = {name: rows for name, rows in natural.items() if len({row.supported for row in rows}) == 2}
     fitted = {name: sets[name] for name in both}
@@ -588,7 +598,11 @@ def _measured(
 
 
 def _verdicts(
-    pipe: Any, rows: Sequence[Row], sizes: Sequence[int], every: Sequence[int], rules: dict[str, Any]
+    pipe: "NliAbstentionPipeline",
+    rows: Sequence[Row],
+    sizes: Sequence[int],
+    every: Sequence[int],
+    rules: dict[str, Any],
 ) -> dict[str, dict[str, float]]:
     """By kind of rows, how often which verdict is given, of the worst sentence of each."""
     found: dict[str, Counter[str]] = {}

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from ..training.mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files
 from ..training.quickstart import HOME_SEED, LEARNING_RATE
 from ..training.states import PairStates
 from ..training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, predict
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
 
 MOST = 1000  # pairs of a file that are judged, at random
 TESTED = 0.2  # of the premises of a domain, on which it is measured also where the rest of it is learnt
@@ -113,7 +116,9 @@ def learnt_rows(pairs: Pairs, weight: float, seed: int) -> np.ndarray:
     return rows if domain_of(pairs.name).fold is None else rows[~tested(pairs)[rows]]
 
 
-def trainer_of(stage: type[StageTrainer], model: Any, learnt: PairStates, **options: Any) -> StageTrainer:
+def trainer_of(
+    stage: type[StageTrainer], model: "ModernBertNliModel", learnt: PairStates, **options: Any
+) -> StageTrainer:
     """A stage of these programs."""
     arguments = StageArguments(
         eval_strategy="no",

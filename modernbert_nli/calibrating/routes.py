@@ -16,7 +16,7 @@ import argparse
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from ..fitting import (
 from ..modeling_modernbert_nli import ModernBertNliModel
 from ..repository import ROOT
 from ..separate import judge_every, prepare, read
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 RESULTS = ROOT / "experiments" / "results"
 
@@ -117,7 +120,7 @@ def write(folder: Path, encoding: str, entry: dict[str, Any]) -> None:
     write_aside(path, json.dumps(config, indent=2, sort_keys=True) + "\n")  # as transformers writes it
 
 
-def _facts(pipe: Any, labelled: LabelledTexts) -> dict[str, Any]:
+def _facts(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> dict[str, Any]:
     """What is known of a set, the plain cosine with its hypotheses, and each pair's entailment."""
     hypotheses = prepare(pipe.model, read(pipe.model, list(labelled.categories.values())))
     names, entailed, doubts, cosines = pipe.model.config.id2label, [], [], []

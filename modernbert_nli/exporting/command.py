@@ -22,10 +22,13 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..files import folder_aside, require_new, write_aside
 from ..options import add_options, check_options, parser_of, run
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
 
 # torch and the like are loaded by what needs them: a mistyped option is told at once.
 
@@ -70,7 +73,7 @@ def export(args: argparse.Namespace) -> str:
     return "\n".join([f"{output}: a checkpoint, and in its folder {FOLDER} (bytes, file):", *rows])
 
 
-def write_graphs(model: Any, folder: Path, int8: bool) -> None:
+def write_graphs(model: "ModernBertNliModel", folder: Path, int8: bool) -> None:
     """Write the graphs of a model into a new folder, with `int8` both precisions.
 
     Args:

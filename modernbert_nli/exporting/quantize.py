@@ -10,12 +10,15 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..onnx_backend import METADATA
 from .graphs import MODULES
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
 
 KINDS = ("encoder", "pair")
 BLOCK = 16  # weights that share a scale
@@ -63,7 +66,7 @@ def _of_heads(node: Any) -> bool:
     return "model.encoder:" not in modules
 
 
-def _quantize_embeddings(model: Any) -> None:
+def _quantize_embeddings(model: "ModernBertNliModel") -> None:
     """Large tables of embeddings to int8 with a scale for each row, in place."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -14,6 +14,9 @@ from ..prediction.pair_files import Row, file_state, open_rows
 from ..states import TokenStates
 from ..tokenization import PairError, check_text
 from .store import add_shard, origins, passages_of
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 _BATCH = 512  # passages that are encoded and projected at once
 
@@ -37,7 +40,7 @@ class Built:
 
 
 def build(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     inputs: list[Path],
     folder: Path,
     column: str = "text",
@@ -102,7 +105,7 @@ def _taken(earlier: Counter[Any], key: Any) -> bool:
 
 
 def _passages(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     path: Path,
     rows: list[tuple[int, Row]],
     columns: tuple[str, str | None],
@@ -162,14 +165,19 @@ def _parts(reader: Reader, text: str) -> list[str]:
 
 
 def _add(
-    pipe: Any, path: Path, passages: list[dict[str, Any]], folder: Path, origin: str, found: Built
+    pipe: "NliAbstentionPipeline",
+    path: Path,
+    passages: list[dict[str, Any]],
+    folder: Path,
+    origin: str,
+    found: Built,
 ) -> None:
     """One shard."""
     parts, kept = [], []
     for start in range(0, len(passages), _BATCH):
         some = passages[start : start + _BATCH]
         states, good = _encoded(pipe, some, path, found)
-        if good:
+        if states is not None:
             parts.append(pipe.model.project_states(states))
             kept += good
     if parts:
@@ -178,7 +186,7 @@ def _add(
 
 
 def _encoded(
-    pipe: Any, passages: list[dict[str, Any]], path: Path, found: Built
+    pipe: "NliAbstentionPipeline", passages: list[dict[str, Any]], path: Path, found: Built
 ) -> tuple[TokenStates | None, list[dict[str, Any]]]:
     """States of passages; one that is no text (a lone surrogate, say) is refused, and the others are not."""
     try:

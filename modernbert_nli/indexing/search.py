@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -13,6 +13,9 @@ from ..guards import overruled
 from ..separate import judge_every, known_texts, prepare, tokens_at_once
 from ..states import Text, TokenStates
 from .store import PassageIndex
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 NEAREST = "nearest.faiss"
 ABOUT = 0.35  # cosine with a claim from which a passage is about its matter; of its own source 95 % have more
@@ -35,7 +38,7 @@ class Found(NamedTuple):
 
 
 def ask(
-    pipe: Any, index: PassageIndex, claim: str, top: int = 5, shortlist: int | None = None
+    pipe: "NliAbstentionPipeline", index: PassageIndex, claim: str, top: int = 5, shortlist: int | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """The passages that support a claim best, and those that contradict it most.
 
@@ -81,7 +84,9 @@ def ask(
     }
 
 
-def _shown(pipe: Any, index: PassageIndex, claim: str, found: Sequence[Found]) -> list[dict[str, Any]]:
+def _shown(
+    pipe: "NliAbstentionPipeline", index: PassageIndex, claim: str, found: Sequence[Found]
+) -> list[dict[str, Any]]:
     """Passages with what the pipeline says of them, and what is known without heads."""
     limit = pipe.threshold
     shown = []
@@ -92,7 +97,7 @@ def _shown(pipe: Any, index: PassageIndex, claim: str, found: Sequence[Found]) -
 
 
 def _texts(
-    pipe: Any, index: PassageIndex, claim: Text, shortlist: int | None
+    pipe: "NliAbstentionPipeline", index: PassageIndex, claim: Text, shortlist: int | None
 ) -> Iterator[tuple[list[int], list[Text]]]:
     """Numbers and projected tokens of passages, in parts of like length."""
     chosen = None if shortlist is None else set(nearest(index, claim.vector, shortlist))
@@ -114,11 +119,11 @@ def _texts(
             yield [first + one for one in part], _projected(pipe, states, part)
 
 
-def _projected(pipe: Any, states: TokenStates, rows: list[int]) -> list[Text]:
+def _projected(pipe: "NliAbstentionPipeline", states: TokenStates, rows: list[int]) -> list[Text]:
     return known_texts(pipe.model, states[rows])
 
 
-def _require(pipe: Any, states: TokenStates) -> None:
+def _require(pipe: "NliAbstentionPipeline", states: TokenStates) -> None:
     try:
         known_texts(pipe.model, states[:0])
     except ValueError as error:

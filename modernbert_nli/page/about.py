@@ -3,14 +3,17 @@
 import base64
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..repository import ROOT
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 PICTURE = ROOT / "docs" / "results" / "risk_coverage.svg"
 
 
-def about(pipe: Any, picture: Path = PICTURE) -> str:
+def about(pipe: "NliAbstentionPipeline", picture: Path = PICTURE) -> str:
     """The foot of the page of a pipeline; the picture, which `evaluate_nli.py` draws, is part of the HTML."""
     base = escape(pipe.model.config.base_model_name_or_path or "a base of their own")
     return (

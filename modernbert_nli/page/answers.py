@@ -8,13 +8,16 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..guards import UNCERTAIN
 from ..tokenization import PairError, max_pair_length
 from . import documents
 from .drawing import bars, note, problem, quote, scale
 from .guarantee import limit, percent
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 MAX_CHARACTERS = 100_000  # of a field: some fifty windows of the quick start's encoder, three of ModernBERT's
 MAX_CATEGORIES = 500
@@ -48,7 +51,7 @@ def answered(function: Callable[..., str]) -> Callable[..., str]:
 
 
 @answered
-def judge_pair(pipe: Any, premise: str, hypothesis: str, risk: float | None) -> str:
+def judge_pair(pipe: "NliAbstentionPipeline", premise: str, hypothesis: str, risk: float | None) -> str:
     """Label, probabilities, and the uncertainty against its limit; or that the model abstains."""
     premise, hypothesis = _text(premise, "premise"), _text(hypothesis, "hypothesis")
     threshold = _threshold(pipe, risk)
@@ -71,7 +74,7 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, risk: float | None) -> 
 
 
 @answered
-def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str:
+def choose_category(pipe: "NliAbstentionPipeline", text: str, lines: str, risk: float | None) -> str:
     """The category, or why there is none, and the ranking. `risk` is for pairs and plays no part here."""
     text, categories = _text(text, "text"), parse_categories(lines)
     route = pipe.route(text, categories)
@@ -93,7 +96,7 @@ def choose_category(pipe: Any, text: str, lines: str, risk: float | None) -> str
 
 
 @answered
-def check_answer(pipe: Any, answer: str, document: str, risk: float | None) -> str:
+def check_answer(pipe: "NliAbstentionPipeline", answer: str, document: str, risk: float | None) -> str:
     """Each sentence of an answer with its verdict, and the document with the evidence in its place."""
     answer, document = _text(answer, "answer"), _text(document, "document")
     result = pipe.check(answer, document)
@@ -158,7 +161,7 @@ def _checked(text: str | None, what: str) -> str:
     return text
 
 
-def _threshold(pipe: Any, risk: float | None) -> float:
+def _threshold(pipe: "NliAbstentionPipeline", risk: float | None) -> float:
     try:
         return limit(pipe, risk).threshold
     except ValueError:
@@ -184,7 +187,7 @@ def _ranking(rows: list[tuple[str, float]], best: str | None) -> str:
     return shown
 
 
-def _cut_note(pipe: Any, what: str, texts: list[str], hypotheses: list[str]) -> str:
+def _cut_note(pipe: "NliAbstentionPipeline", what: str, texts: list[str], hypotheses: list[str]) -> str:
     """A note where the encoder does not read all of the texts, else nothing."""
     window = max_pair_length(pipe.model.config.encoder_config, pipe.tokenizer)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")  # both are read on import
 
@@ -35,6 +35,9 @@ from .drawing import problem
 from .examples import Example
 from .guarantee import choice, limit
 from .offline import Offline
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 COMMAND = "app.py"
 STYLE = Path(__file__).parent / "style.css"
@@ -110,7 +113,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def serve(pipe: Any) -> None:
+def serve(pipe: "NliAbstentionPipeline") -> None:
     """Serve the page of a pipeline until it is interrupted."""
     page = build(pipe)
     page.queue(max_size=WAITING)
@@ -155,7 +158,7 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(font=text, font_mono=code).set(color_accent="var(--action)", **both, **ground)
 
 
-def build(pipe: Any) -> gr.Blocks:
+def build(pipe: "NliAbstentionPipeline") -> gr.Blocks:
     """The view. All that computes waits in one queue, so that people do not slow each other's answers."""
     options = choice(pipe)
     start = options.start if options else None
@@ -223,7 +226,9 @@ class Actions(NamedTuple):
     examples: list[gr.Button]
 
 
-def _tab(pipe: Any, tab: Tab, risk: float | None) -> tuple[list[gr.Textbox], Actions, gr.HTML]:
+def _tab(
+    pipe: "NliAbstentionPipeline", tab: Tab, risk: float | None
+) -> tuple[list[gr.Textbox], Actions, gr.HTML]:
     """Draw a tab, with its first example filled in and answered."""
     first = tab.examples[0]
     with gr.Tab(tab.title) as drawn, gr.Row(equal_height=False):
@@ -251,7 +256,7 @@ def _share(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
 
 
-def _guarantee(pipe: Any, risk: float | None) -> str:
+def _guarantee(pipe: "NliAbstentionPipeline", risk: float | None) -> str:
     try:
         _, guarantee, detail = limit(pipe, risk)
         return f'<p class="cost">{escape(guarantee)}</p><p class="detail">{escape(detail)}</p>'

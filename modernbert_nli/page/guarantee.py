@@ -1,9 +1,12 @@
 """The risk that a reader chooses, in words: the threshold it means, what it costs, what it does not cover."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calibration import CALIBRATION, guarantee_of
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 NOT_COVERED = (
     "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of "
@@ -31,7 +34,7 @@ class Choice(NamedTuple):
     start: float
 
 
-def choice(pipe: Any) -> Choice | None:
+def choice(pipe: "NliAbstentionPipeline") -> Choice | None:
     """What the calibration of a pipeline offers; `None` where it has none for the pipeline's encoding.
 
     It begins with the greatest target that abstains no later than the checkpoint does by itself.
@@ -44,7 +47,7 @@ def choice(pipe: Any) -> Choice | None:
     return Choice(rows[0]["target_risk"], rows[-1]["target_risk"], usual[-1]["target_risk"])
 
 
-def limit(pipe: Any, risk: float | None) -> Limit:
+def limit(pipe: "NliAbstentionPipeline", risk: float | None) -> Limit:
     """The threshold for a risk (a share between 0 and 1), or without one the pipeline's own.
 
     Raises:
@@ -55,7 +58,7 @@ def limit(pipe: Any, risk: float | None) -> Limit:
         return Limit(pipe.threshold, no_guarantee(pipe), usual)
     like = _like(pipe)
     threshold = pipe.threshold_for(risk, like=like)
-    entry = pipe.model.calibration[pipe.encoding]
+    entry = (pipe.model.calibration or {})[pipe.encoding]
     chosen = guarantee_of(entry, like)
     kept = [
         row for row in chosen["table"] if row["threshold"] == threshold and row["target_risk"] <= risk + 1e-9
@@ -83,7 +86,7 @@ def limit(pipe: Any, risk: float | None) -> Limit:
     return Limit(threshold, guarantee, detail)
 
 
-def no_guarantee(pipe: Any) -> str:
+def no_guarantee(pipe: "NliAbstentionPipeline") -> str:
     """What to say in place of the choice where there is none."""
     if problem := pipe.model.stale_calibration():
         return problem
@@ -97,14 +100,14 @@ def percent(share: float) -> str:
     return f"{round(100 * share, 1):g}%"
 
 
-def _table(pipe: Any) -> list[Mapping[str, Any]]:
+def _table(pipe: "NliAbstentionPipeline") -> list[Mapping[str, Any]]:
     calibration = {} if pipe.model.stale_calibration() else pipe.model.config.calibration or {}
     if pipe.encoding not in calibration:
         return []
     return list(guarantee_of(calibration[pipe.encoding], _like(pipe))["table"])
 
 
-def _like(pipe: Any) -> str | None:
+def _like(pipe: "NliAbstentionPipeline") -> str | None:
     """The guarantee for text of a kind never seen, or that for pairs like calibration's, if it has no row."""
     guarantee = guarantee_of(pipe.model.config.calibration[pipe.encoding])
     return None if any(row["threshold"] is not None for row in guarantee["table"]) else CALIBRATION

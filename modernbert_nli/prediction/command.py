@@ -54,7 +54,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -63,6 +63,9 @@ from ..options import add_options, check_options, parser_of, pipeline_of, run
 from .pair_files import check_output, open_table
 from .processes import processes
 from .rows import CHECK, FIRST_ROWS, JUDGE, judge_file
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 # transformers and torch are imported by the functions that need them: a mistyped option is told at once.
 
@@ -182,7 +185,7 @@ def _by_ray(args: argparse.Namespace) -> None:
     print(f"{len(judged)} files judged{more}; the decisions are in {args.output}.", file=sys.stderr)
 
 
-def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:
+def _threshold(pipe: "NliAbstentionPipeline", args: argparse.Namespace) -> float | None:
     try:
         if args.target_risk is None:
             return args.threshold
@@ -191,7 +194,9 @@ def _threshold(pipe: Any, args: argparse.Namespace) -> float | None:
         raise InputError(str(error)) from None
 
 
-def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None, as_json: bool) -> str:
+def judge_pair(
+    pipe: "NliAbstentionPipeline", premise: str, hypothesis: str, threshold: float | None, as_json: bool
+) -> str:
     """The decision on one pair, for a reader or as JSON."""
     from ..tokenization import PairError
 
@@ -217,7 +222,9 @@ def judge_pair(pipe: Any, premise: str, hypothesis: str, threshold: float | None
     return "\n".join(lines)
 
 
-def check_pair(pipe: Any, source: str, answer: str, threshold: float | None, as_json: bool) -> str:
+def check_pair(
+    pipe: "NliAbstentionPipeline", source: str, answer: str, threshold: float | None, as_json: bool
+) -> str:
     """The verdict on an answer, for a reader or as JSON."""
     from ..tokenization import PairError
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from tqdm import tqdm
@@ -15,6 +15,10 @@ from ..files import InputError
 from ..options import BATCH_SIZE
 from .pair_files import WRITERS, Table, check_output, file_state, free_name, json_line, open_table
 from .processes import Processes, Shares
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 # transformers and torch are imported by the functions that need them.
 
@@ -36,7 +40,7 @@ class Summary(NamedTuple):
 
 
 def judge_file(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     input: str | Path | Table,
     output: str | Path,
     premise_column: str = "premise",
@@ -115,7 +119,10 @@ def judge_file(
 
 
 def judge_pairs(
-    pipe: Any, pairs: Sequence[tuple[Any, Any]], problems: Sequence[str | None], **options: Any
+    pipe: "NliAbstentionPipeline",
+    pairs: Sequence[tuple[Any, Any]],
+    problems: Sequence[str | None],
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """The decision on each pair, or the `error` that stands in its way. Some `problems` are known already."""
     from ..tokenization import PairError
@@ -139,7 +146,7 @@ def judge_pairs(
     return [{"error": text} if text else {**_flat(next(decisions)), "error": None} for text in problems]
 
 
-def _fingerprint(model: Any) -> str:
+def _fingerprint(model: "ModernBertNliModel") -> str:
     """Of all that decides on the results: the configuration and every weight, or graph, of the base too."""
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     config["calibration"] = model.config.calibration  # which is stored beside the others
@@ -152,7 +159,7 @@ def _fingerprint(model: Any) -> str:
 
 
 def check_rows(
-    pipe: Any,
+    pipe: "NliAbstentionPipeline",
     pairs: Sequence[tuple[Any, Any]],
     problems: Sequence[str | None],
     threshold: float | None = None,
@@ -224,7 +231,7 @@ class Work(NamedTuple):
     columns: Callable[[Any], dict[str, Any]]  # of a pipeline: types by name
 
 
-def _judged_columns(pipe: Any) -> dict[str, Any]:
+def _judged_columns(pipe: "NliAbstentionPipeline") -> dict[str, Any]:
     probabilities = (f"p_{label}" for label in pipe.model.config.id2label.values())
     names = ("label", "confidence", "abstain", "uncertainty", *probabilities, "reason", "rule", "truncated")
     not_numbers = {

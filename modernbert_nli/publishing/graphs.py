@@ -3,13 +3,16 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..exporting.card import section
 from ..onnx_backend import FOLDER, INT8_GUARANTEE, METADATA, graph_identity
 
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
 
-def add_graphs(checkpoint: Path, model: Any, folder: Path, repo_id: str) -> str:
+
+def add_graphs(checkpoint: Path, model: "ModernBertNliModel", folder: Path, repo_id: str) -> str:
     """Copy the graphs that lie in a checkpoint into the folder that is to be published.
 
     Args:
@@ -39,7 +42,7 @@ def add_graphs(checkpoint: Path, model: Any, folder: Path, repo_id: str) -> str:
     return section(folder, repo_id)
 
 
-def check_graph(path: Path, model: Any) -> None:
+def check_graph(path: Path, model: "ModernBertNliModel") -> None:
     """Raise a ValueError unless a graph was made from the heads of this model."""
     try:
         import onnx

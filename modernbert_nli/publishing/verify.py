@@ -9,7 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 TOLERANCE = 1e-5  # of logits and probabilities: the same weights and texts, on the same kind of processor
 # A reader has none of these; what they name would hide that something did not arrive.
@@ -84,7 +88,12 @@ def compare(found: dict[str, Any], expected: dict[str, Any]) -> float:
     return max(differences)
 
 
-def judged(model: Any, tokenizer: Any, pipe: Any, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def judged(
+    model: "ModernBertNliModel",
+    tokenizer: Any,
+    pipe: "NliAbstentionPipeline",
+    pairs: Sequence[tuple[str, str]],
+) -> dict[str, Any]:
     """Logits of a model and decisions of a pipeline on pairs, one after the other."""
     import torch
 

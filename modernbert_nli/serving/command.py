@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..options import add_options, check_options, parser_of, pipeline_of, program, run
 
@@ -32,6 +32,9 @@ except ModuleNotFoundError as error:
 
 from .service import create_app
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 COMMAND = "serve.py"
 TOKEN = "MODERNBERT_NLI_TOKEN"
@@ -71,7 +74,7 @@ def serve(args: argparse.Namespace) -> None:
     )
 
 
-def about(pipe: Any) -> dict[str, Any]:
+def about(pipe: "NliAbstentionPipeline") -> dict[str, Any]:
     """What `/health` says of the model."""
     config = pipe.model.config
     return {

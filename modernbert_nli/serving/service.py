@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +22,9 @@ from .guards import Guard
 from .metrics import Metrics
 from .queue import Closed, Job, ModelQueue, QueueFull
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 Share = Annotated[float, Field(ge=0, le=1)]
 CHARACTERS = "characters in an answer and its sources"
@@ -75,7 +78,9 @@ class Dropped(Exception):
     """Nobody waits any more for what is computed."""
 
 
-def create_app(pipe: Any, settings: Settings, about: dict[str, Any] | None = None) -> FastAPI:
+def create_app(
+    pipe: "NliAbstentionPipeline", settings: Settings, about: dict[str, Any] | None = None
+) -> FastAPI:
     """A service of one pipeline.
 
     Args:

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +39,10 @@ from ..repository import ROOT
 from ..tokenization import max_pair_length
 from .readable import Pair, paired, readable
 from .unreadable import english, group_of, installed, unreadable
+
+if TYPE_CHECKING:
+    from ..modeling_modernbert_nli import ModernBertNliModel
+    from ..pipeline_modernbert_nli import NliAbstentionPipeline
 
 RESULTS = ROOT / "experiments" / "results"
 FOLDS = 5
@@ -151,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     print(table(results))
 
 
-def _kinds(pipe: Any, layer: int, args: argparse.Namespace) -> Iterator[Kind]:
+def _kinds(pipe: "NliAbstentionPipeline", layer: int, args: argparse.Namespace) -> Iterator[Kind]:
     """All kinds, encoded and judged as the checkpoint does now."""
     messages = args.messages or installed("django")
     seed = args.seeds[0]
@@ -182,7 +186,9 @@ def _files(folders: Sequence[Path]) -> list[Path]:
 
 
 @torch.no_grad()
-def encoded(pipe: Any, pairs: Sequence[Pair], layer: int) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+def encoded(
+    pipe: "NliAbstentionPipeline", pairs: Sequence[Pair], layer: int
+) -> tuple[dict[str, torch.Tensor], np.ndarray]:
     """What `Kind` has of pairs: `sides`, and which of them are `undecided`."""
     model, sides = pipe.model, {}
     layers = model.config.encoder_layers
@@ -201,7 +207,7 @@ def _alone(states: Any, place: int) -> torch.Tensor:
     return torch.cat([Familiarity.statistics(text, torch.ones(text.shape[:2])) for text in texts])
 
 
-def _in_one_sequence(model: Any, pairs: Sequence[Pair], place: int) -> torch.Tensor:
+def _in_one_sequence(model: "ModernBertNliModel", pairs: Sequence[Pair], place: int) -> torch.Tensor:
     parts: dict[int, torch.Tensor] = {}
     window = max_pair_length(model.config.encoder_config, model.tokenizer)
     order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]) + len(pairs[row][1]))
@@ -223,7 +229,7 @@ def _in_one_sequence(model: Any, pairs: Sequence[Pair], place: int) -> torch.Ten
     return torch.stack([parts[row] for row in range(len(pairs))])
 
 
-def _undecided(pipe: Any, pairs: Sequence[Pair], output: Any) -> np.ndarray:
+def _undecided(pipe: "NliAbstentionPipeline", pairs: Sequence[Pair], output: Any) -> np.ndarray:
     """As the pipeline does, of pairs that are judged already."""
     labels = [pipe.model.config.id2label[place] for place in output.logits.argmax(dim=-1).tolist()]
     unsure = (output.uncertainty >= pipe.threshold).tolist()

@@ -4,27 +4,19 @@ import ast
 import io
 import json
 import re
-import subprocess
-import sys
+import shutil
 import tokenize
 from pathlib import Path
 
-import pytest
-from conftest import HANGS, PACKAGE, ROOT, SHIPPED
+from conftest import PACKAGE, ROOT, SHIPPED, fresh, make_model
 
 from modernbert_nli.embedded import CHECKPOINT
+from modernbert_nli.publishing.card import shipped_code
+from modernbert_nli.training.adapter import add_adapter
 
-# Lines of code, without docstrings, comments, blank lines and imports of siblings.
+# Lines of code, without docstrings, comments, blank lines and imports of siblings: what a reader of
+# `trust_remote_code` has to read for AutoModel, for a pair, and with what is called besides.
 MODEL, PAIR, ALL = 1_650, 3_400, 6_650
-# What a reader of `trust_remote_code` has to read: for AutoModel, for a pair, and for what is called besides.
-OF_MODEL = {
-    *("configuration_modernbert_nli", "modeling_modernbert_nli", "checkpoint"),
-    *("encoder", "fingerprint", "heads", "tokenization"),
-}
-OF_PAIR = OF_MODEL | {
-    *("pipeline_modernbert_nli", "guards", "kept_texts", "separate", "pairwise", "states"),
-    *("sentences", "markup"),
-}
 
 # What our classes have from theirs.
 OF_LIBRARIES = {
@@ -60,39 +52,56 @@ def budget(names: set[str]) -> int:
     return sum(code_lines(PACKAGE / f"{name}.py") for name in names)
 
 
-RUN = """\
-import json, sys
-{prepare}
-names = [name for name in sys.modules if name.startswith("modernbert_nli.")]
-print(json.dumps([name.partition(".")[2] for name in names]))
-"""
-LOADED = """\
-import sys
-sys.path.insert(0, {root!r})
-from transformers import AutoConfig, AutoModel
-from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
-from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
-"""
-JUDGED = """
-from modernbert_nli.embedded import base_folder
-model = ModernBertNliModel.from_pretrained({checkpoint!r}, base_model_name_or_path=str(base_folder()))
-from modernbert_nli.pipeline_modernbert_nli import NliAbstentionPipeline
-NliAbstentionPipeline(model=model, tokenizer=model.tokenizer)("It rains in Oslo.", "The ground is wet.")
-"""
+def what_runs(checkpoint: str, base: str) -> list[list[str]]:
+    """Modules of a checkpoint's own code that were executed: once it is loaded, and once a pair is judged."""
+    import sys
+    from pathlib import Path
+
+    from transformers import AutoModel, pipeline
+
+    def ran() -> list[str]:
+        names = [name.split(".") for name in sys.modules if name.startswith("transformers_modules.")]
+        return [parts[-1] for parts in names if Path(checkpoint, f"{parts[-1]}.py").is_file()]
+
+    options = {"base_model_name_or_path": base}
+    AutoModel.from_pretrained(checkpoint, trust_remote_code=True, **options)
+    loaded = ran()
+    judge = pipeline(model=checkpoint, trust_remote_code=True, model_kwargs=options, device="cpu")
+    judge("It rains in Oslo.", "The ground is wet.")
+    return [loaded, ran()]
 
 
-@pytest.mark.parametrize(("pair", "expected", "most"), [(False, OF_MODEL, MODEL), (True, OF_PAIR, PAIR)])
-def test_what_runs(pair, expected, most):
-    """Importing the model, and judging a pair, runs these modules of the package and no other."""
-    code = RUN.format(
-        prepare=LOADED.format(root=str(ROOT)) + JUDGED.format(checkpoint=str(CHECKPOINT)) * pair
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=True
-    )
-    ran = set(json.loads(done.stdout.splitlines()[-1])) - {"embedded"}
-    assert ran == expected
-    assert budget(ran) <= most
+def measured(checkpoint: Path, base: str, home: Path) -> tuple[list[set[str]], list[set[str]]]:
+    """Of a checkpoint with its code beside it: what its card says, and what `what_runs` does, as sets."""
+    folder = shutil.copytree(checkpoint, home / "checkpoint", dirs_exist_ok=True)
+    for path in SHIPPED:
+        shutil.copy(path, folder)
+    adapter = bool(json.loads((folder / "config.json").read_text())["adapter"])
+    said: dict[str, set[str]] = {"on loading": set(), "for a pair": set(), "when called": set()}
+    for file in shipped_code(folder, adapter):
+        said[file["runs"]].add(file["name"].removesuffix(".py"))
+    loading, pair, called = said.values()
+    assert loading | pair | called == {path.stem for path in SHIPPED}
+    done = fresh(what_runs, str(folder), base, home=home, HF_HUB_OFFLINE="1")
+    return [loading, loading | pair], [set(names) for names in done]
+
+
+def test_what_runs(minilm, tmp_path):
+    """Loading a checkpoint, and judging a pair, executes the files that its card says, and few lines."""
+    said, ran = measured(CHECKPOINT, minilm, tmp_path)
+    assert ran == said
+    assert budget(ran[0]) <= MODEL
+    assert budget(ran[1]) <= PAIR
+
+
+def test_what_runs_of_an_adapter(tiny_modernbert, tmp_path):
+    """A checkpoint with a low-rank update of its base runs that on loading, too."""
+    model = make_model(tiny_modernbert, "separate")
+    add_adapter(model, rank=4)
+    model.save_pretrained(tmp_path / "own")
+    said, ran = measured(tmp_path / "own", tiny_modernbert, tmp_path)
+    assert ran == said
+    assert "lora" in ran[0]
 
 
 def test_what_ships():

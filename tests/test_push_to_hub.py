@@ -103,9 +103,8 @@ def test_the_card_lists_what_trust_remote_code_ran(own_hub, published):
     """The files and hashes on the page are those that a reader's process ran, and those of the repository."""
     from hashlib import sha256
 
-    listed = {
-        line.split("`")[1]: line.split("`")[3] for line in published.card.splitlines() if ".py` |" in line
-    }
+    rows = [line.split("|")[1:-1] for line in published.card.splitlines() if ".py` |" in line]
+    listed = {name.strip(" `"): digest.strip(" `") for name, _, _, digest in rows}
     files = own_hub.files(REPO)
     code = {name: data for name, data in files.items() if name in {path.name for path in SHIPPED}}
     assert listed == {name: sha256(data).hexdigest() for name, data in code.items()}

@@ -40,6 +40,16 @@ TAGS = (
 )
 GROUP_TARGETS = (0.05, 0.1, 0.2)  # target risks at which each group's coverage is shown
 SELECTIVE = ("coverage", "selective_accuracy", "aurc")  # beside accuracy, in the model-index and in the table
+# Modules of a checkpoint that run before anything is called, and those that a pair needs besides: what is
+# really executed, by tests/test_house.py.
+ON_LOADING = (
+    *("configuration_modernbert_nli", "modeling_modernbert_nli", "checkpoint"),
+    *("encoder", "fingerprint", "heads", "tokenization"),
+)
+FOR_A_PAIR = (
+    *("pipeline_modernbert_nli", "guards", "kept_texts", "separate", "pairwise", "states"),
+    *("sentences", "markup"),
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def render(
         data=data,
         results={**results, "versions": _versions(results.get("versions", {}))} if results else None,
         evaluation=_provenance(evaluation.results) if evaluation else None,
-        code=shipped_code(folder),
+        code=shipped_code(folder, adapter=bool(config.get("adapter"))),
     )
     if outdated:
         gaps.append(f"the guarantee of a risk: its calibration {outdated}")
@@ -169,13 +179,26 @@ def render(
     return Page(str(ModelCard(text)), gaps)
 
 
-def shipped_code(folder: Path) -> list[dict[str, Any]]:
-    """Each file of Python in a folder: its name, its size and its SHA-256."""
-    paths = sorted(path for path in folder.glob("*.py") if path.name != "handler.py")
-    contents = {path.name: path.read_bytes() for path in paths}
+def shipped_code(folder: Path, adapter: bool = False) -> list[dict[str, Any]]:
+    """Each file of Python in a folder, what runs first coming first: its name, `runs`, size and SHA-256.
+
+    Args:
+        folder (`Path`): What is to be published.
+        adapter (`bool`, *optional*, defaults to `False`): Whether its base has a low-rank update.
+    """
+    by_stem = {path.stem: path for path in sorted(folder.glob("*.py")) if path.name != "handler.py"}
+    first = {*ON_LOADING, "lora"} if adapter else {*ON_LOADING}
+    stages = {
+        "on loading": first,
+        "for a pair": {*FOR_A_PAIR},
+        "when called": by_stem.keys() - first - {*FOR_A_PAIR},
+    }
     return [
-        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in contents.items()
+        {"name": path.name, "runs": runs, "bytes": len(code), "sha256": hashlib.sha256(code).hexdigest()}
+        for runs, stems in stages.items()
+        for stem, path in by_stem.items()
+        if stem in stems
+        for code in [path.read_bytes()]
     ]
 
 

@@ -38,6 +38,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _LOADING = ("model", "base", "revision", "device", "backend")
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The help of an option names commands as they are had, too."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return as_started(action.help or "") or None
+
+
 def parser_of(file: str, usage: str | None, description: str | None, **more: Any) -> argparse.ArgumentParser:
     """The parser of a command.
 
@@ -48,7 +55,7 @@ def parser_of(file: str, usage: str | None, description: str | None, **more: Any
     return argparse.ArgumentParser(
         usage=as_started(usage or "") or None,
         description=as_started(description or ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
         **{"prog": program(file), **more},
     )
@@ -117,9 +124,11 @@ def as_started(text: str) -> str:
     if not console:
         return text
     names = "|".join(map(re.escape, SUBCOMMANDS))
-    text = re.sub(rf"python ({names})", lambda found: f"{CONSOLE} {SUBCOMMANDS[found[1]]}", text)
-    return re.sub(
+    text = re.sub(
         rf"(torchrun (?:--\w+ \S+ )*)({names})",
         lambda found: f"{found[1]}-m modernbert_nli {SUBCOMMANDS[found[2]]}",
         text,
+    )
+    return re.sub(
+        rf"(?:python )?(?<![\w/])({names})\b", lambda found: f"{CONSOLE} {SUBCOMMANDS[found[1]]}", text
     )

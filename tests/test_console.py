@@ -42,7 +42,7 @@ def test_help_names_the_command_as_it_was_started(name, capsys):
     started = "predict" if name == "check" else name
     assert shown.startswith(f"usage: modernbert-nli {started} ")
     assert f"\n    modernbert-nli {started}" in shown
-    assert not re.findall(rf"python (?:{'|'.join(options.SUBCOMMANDS)})", shown)
+    assert not re.findall(rf"\b(?:{'|'.join(options.SUBCOMMANDS)})", shown)
 
 
 @pytest.mark.parametrize("name", ADDED)

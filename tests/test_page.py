@@ -445,4 +445,4 @@ def test_gradio_is_imported_by_the_page_alone():
         if not {".venv", "build", "tests"} & set(path.relative_to(ROOT).parts)
     ]
     found = [path for path in sources if "gradio" in imports(path.read_text())]
-    assert found == [PACKAGE / "page" / "command.py"]
+    assert found == [PACKAGE / "page" / "view.py"]

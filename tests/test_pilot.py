@@ -17,6 +17,7 @@ from PIL import Image
 from modernbert_nli.configuration_modernbert_nli import LABELS
 from modernbert_nli.training import pilot as results_module
 from modernbert_nli.training import pilot_command as pilot
+from modernbert_nli.training import pilot_heads
 from modernbert_nli.training.arguments import parse
 from modernbert_nli.training.cache import cache_states
 from modernbert_nli.training.data import Pairs, load_pairs
@@ -199,7 +200,7 @@ def test_no_head_judges_what_it_was_trained_on(tiny_modernbert, tmp_path, monkey
     folds = folds_by_premise(pairs, 3, seed=0)
     seen, judged = [], []
 
-    class Recorder(pilot.NliTrainer):
+    class Recorder(pilot_heads.NliTrainer):
         def __init__(self, **kwargs):
             seen.append(set(kwargs["train_dataset"].encoded["joint"].rows[:, 1]))
             super().__init__(**kwargs)
@@ -208,11 +209,13 @@ def test_no_head_judges_what_it_was_trained_on(tiny_modernbert, tmp_path, monkey
         judged.append((seen[-1], next(iter(part.encoded)), part.encoded[next(iter(part.encoded))].rows))
         return predict(trainer, part)
 
-    predict = pilot.predict
-    monkeypatch.setattr(pilot, "NliTrainer", Recorder)
-    monkeypatch.setattr(pilot, "predict", recorded)
-    args = pilot.PilotStageArguments(output_dir=str(tmp_path / "work"), num_train_epochs=1, use_cpu=True)
-    probs = pilot.out_of_fold(model, states, folds, args, tmp_path / "work")
+    predict = pilot_heads.predict
+    monkeypatch.setattr(pilot_heads, "NliTrainer", Recorder)
+    monkeypatch.setattr(pilot_heads, "predict", recorded)
+    args = pilot_heads.PilotStageArguments(
+        output_dir=str(tmp_path / "work"), num_train_epochs=1, use_cpu=True
+    )
+    probs = pilot_heads.out_of_fold(model, states, folds, args, tmp_path / "work")
     np.testing.assert_allclose(probs.sum(axis=1), 1)
     everything = set(range(30))
     joint = [(trained_on, set(part[:, 1])) for trained_on, encoding, part in judged if encoding == "joint"]
@@ -240,7 +243,7 @@ def test_no_head_judges_what_it_was_trained_on(tiny_modernbert, tmp_path, monkey
 )
 def test_arguments_that_cannot_be_meant(options, tmp_path, monkeypatch, changed, complaint):
     """Each is refused in a sentence, before the base is loaded."""
-    monkeypatch.setattr(pilot, "new_model", lambda *_: pytest.fail("the base was loaded"))
+    monkeypatch.setattr(pilot_heads, "new_model", lambda *_: pytest.fail("the base was loaded"))
     with pytest.raises(ValueError, match=complaint):
         run(tmp_path, options, **changed)
     assert not list(tmp_path.iterdir())
@@ -279,7 +282,9 @@ def test_the_next_command_keeps_weights(tmp_path):
     pair = (["a dog"], ["a cat"], np.zeros(1, int))
     sources = [Pairs("one", *pair, weight=2.0), Pairs("a set", *pair)]
     arguments = pilot.PilotArguments(["?"], eval_data=["test.jsonl"])
-    command = pilot._next_command(tmp_path, arguments, pilot.HeadArguments(encodings=["joint"]), sources)
+    command = pilot_heads._next_command(
+        tmp_path, arguments, pilot.HeadArguments(encodings=["joint"]), sources
+    )
     data, head, _ = parse(shlex.split(command.removeprefix("python train.py")))
     names = [("one", 2), ("a set", 1)]
     assert data.train_data == [f"{tmp_path}/kept/{name}.jsonl?weight={weight}" for name, weight in names]

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, Trainer
 
 from modernbert_nli import embedded
-from modernbert_nli.training import cache
+from modernbert_nli.training import cache, stages
 from modernbert_nli.training import command as train
-from modernbert_nli.training.arguments import StageArguments, parse
+from modernbert_nli.training.arguments import parse
 from modernbert_nli.training.command import main
 from modernbert_nli.training.metrics import max_prob_uncertainty, threshold_for_risk
 from modernbert_nli.training.sources import KNOWN_SETS
+from modernbert_nli.training.trainer_arguments import StageArguments
 from modernbert_nli.training.trainers import AbstentionTrainer, NliTrainer, TrainingDiverged, fit_temperature
 
 
@@ -300,7 +301,7 @@ def dies(function, call: int):
         (NliTrainer, "training_step", 31, "steps"),
         (Trainer, "_save_rng_state", 2, "epoch"),
         (AbstentionTrainer, "training_step", 3, "epoch"),
-        (train, "_save", 1, "epoch"),
+        (stages, "_save", 1, "epoch"),
     ],
     ids=["caching", "first-epoch", "later-epoch", "between-steps", "saving", "stage-2", "last-save"],
 )
@@ -390,7 +391,7 @@ def test_where_the_states_are_kept_does_not_change_the_heads(trained, tmp_path, 
 def test_a_teacher_is_learnt_from(trained, tiny_modernbert, tmp_path, monkeypatch):
     """The first run's checkpoint as the teacher: from its logits alone, no labels, the heads learn."""
     folder, options = trained
-    monkeypatch.setattr(train, "teacher_logits", partial(train.teacher_logits, base=tiny_modernbert))
+    monkeypatch.setattr(stages, "teacher_logits", partial(stages.teacher_logits, base=tiny_modernbert))
     changed = {
         **options,
         "--output_dir": str(tmp_path / "student"),
@@ -454,14 +455,14 @@ def test_the_command_line_speaks_in_sentences(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "--train_data", str(tmp_path / "none.jsonl")])
     assert train.cli() == 2
     assert capsys.readouterr().err.startswith("train.py: error: There is no file")
-    monkeypatch.setattr(train, "main", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(stages, "train_heads", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert train.cli() == 130
     assert "with `--resume` goes on" in capsys.readouterr().err
     full = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 119680 vs 119572")
-    monkeypatch.setattr(train, "main", lambda _: (_ for _ in ()).throw(full))
+    monkeypatch.setattr(stages, "train_heads", lambda *_: (_ for _ in ()).throw(full))
     assert train.cli() == 2
     assert "is the disk full" in capsys.readouterr().err
-    monkeypatch.setattr(train, "main", lambda _: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr(stages, "train_heads", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         train.cli()
 

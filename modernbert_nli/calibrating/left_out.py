@@ -19,13 +19,14 @@ import torch
 from transformers import set_seed
 
 from ..repository import ROOT
-from ..training.arguments import HeadArguments, StageArguments
+from ..training.arguments import HeadArguments
 from ..training.cache import cache_states
 from ..training.data import Pairs, clean, load_pairs
 from ..training.initial_model import new_model, trained_model
 from ..training.mix import EVALUATION, FOLDS, MIXES, SOURCES, Source, files
 from ..training.quickstart import HOME_SEED, LEARNING_RATE
 from ..training.states import PairStates
+from ..training.trainer_arguments import StageArguments
 from ..training.trainers import AbstentionTrainer, NliTrainer, StageTrainer, calibrated, predict
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""The parts of `app.py`: plain functions from texts to HTML, and in `command.py` the view itself."""
+"""The parts of `app.py`: plain functions from texts to HTML, and in `view.py` the view itself."""

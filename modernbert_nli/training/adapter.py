@@ -19,9 +19,10 @@ from ..heads import HYPOTHESIS, PREMISE
 from ..lora import LowRankAdapter, low_rank
 from ..modeling_modernbert_nli import ModernBertNliModel
 from ..tokenization import encode_pairs, max_pair_length, split_rows
-from .arguments import HeadArguments, StageArguments
+from .arguments import HeadArguments
 from .data import Pairs
 from .on_states import judge_states
+from .trainer_arguments import StageArguments
 from .trainers import LengthSampler
 from .work_folder import last_checkpoint
 

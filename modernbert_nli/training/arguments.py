@@ -1,18 +1,23 @@
-"""The options of `train.py`: on the command line, in a YAML or JSON file of the same keys, or both."""
+"""The options of `train.py`: on the command line, in a YAML or JSON file of the same keys, or both.
+
+Those of Trainer, whose class imports torch, are in `trainer_arguments.py`: `--help` shows none of them.
+"""
 
 import argparse
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser
 
 from .. import embedded
 from ..options import as_started
+
+if TYPE_CHECKING:
+    from .trainer_arguments import StageArguments
 
 TRAINER = "https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments"
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -169,11 +174,8 @@ class HeadArguments:
 
 
 @dataclass
-class StageArguments(TrainingArguments):
-    """Arguments of Trainer, with defaults for small heads; stage 2 shares all but its epochs.
-
-    `--help` shows those that have a help text here.
-    """
+class StageOptions:
+    """Of the arguments of a stage, `StageArguments`, those that `--help` shows."""
 
     _argument_group_name = "training"
 
@@ -195,21 +197,8 @@ class StageArguments(TrainingArguments):
     abstention_epochs: float = field(default=3.0, metadata={"help": "Epochs of stage 2."})
     num_train_epochs: float = field(default=5.0, metadata={"help": "Epochs of stage 1."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs in a batch."})
-    per_device_eval_batch_size: int = 256
     seed: int = field(default=42, metadata={"help": "Of all that is random."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate after the warm-up."})
-    weight_decay: float = 0.01
-    warmup_steps: float = 0.06
-    lr_scheduler_type: str = "cosine"
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int = 1
-    logging_steps: float = 100
-    report_to: str = "none"
-    remove_unused_columns: bool = False
-    dataloader_pin_memory: bool = torch.cuda.is_available()
-    label_names: list[str] = field(default_factory=lambda: ["labels"])
-    ddp_find_unused_parameters: bool = False
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -232,12 +221,12 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
 
 def parser_of(*groups: Any, usage: str, description: str | None, without: Collection[str] = ()) -> Any:
-    """A parser of dataclasses of options, `StageArguments` or a kind of it being the last.
+    """A parser of dataclasses of options.
 
-    Its help shows the options that these classes give a help text, and leaves Trainer's others to a link.
+    Its help shows the options that these classes give a help text, and leaves Trainer's to a link.
 
     Args:
-        *groups (`type`): The dataclasses.
+        *groups (`type`): The dataclasses; the last is `StageOptions` for a help text, else `StageArguments`.
         usage, description (`str`): What `--help` begins with.
         without (`Collection[str]`, *optional*): Options that have no meaning here: not shown either.
     """
@@ -248,22 +237,20 @@ def parser_of(*groups: Any, usage: str, description: str | None, without: Collec
         epilog=f"All other arguments of Trainer are options too: {TRAINER}",
         formatter_class=_Formatter,
     )
-    theirs = {option.name: option for option in fields(TrainingArguments)}
-    options = [field for group in groups for field in fields(group)]
-    hidden = {
-        option.name
-        for option in options
-        if "help" not in option.metadata or option is theirs.get(option.name)
-    }
     for action in parser._actions:
-        if action.dest in hidden.union(without):
+        if action.dest in without:
             action.help = argparse.SUPPRESS
     return parser
 
 
+def asks_for_help(argv: Collection[str]) -> bool:
+    """Whether a command line is answered by a help text: it then needs none of Trainer's arguments."""
+    return not {"-h", "--help"}.isdisjoint(argv)
+
+
 def parse(
     argv: list[str], description: str | None = None
-) -> tuple[DataArguments, HeadArguments, StageArguments]:
+) -> "tuple[DataArguments, HeadArguments, StageArguments]":
     """Options to arguments. Those of `--recipe NAME_OR_FILE`, or of a file given first, give way to others.
 
     `description` is what `--help` says first.
@@ -281,11 +268,14 @@ def parse(
         if place + 1 == len(argv):
             raise ValueError("`--recipe` needs a name or a file.")
         argv = [*_recipe(argv[place + 1]), *argv[:place], *argv[place + 2 :]]
-    groups = (DataArguments, HeadArguments, StageArguments)
+    stage: Any = StageOptions
+    if not asks_for_help(argv):
+        from .trainer_arguments import StageArguments as stage
     usage = (
         "python train.py --train_data train.jsonl [--eval_data test.jsonl] [option ...]\n"
         "       python train.py --recipe NAME_OR_FILE [option ...]"
     )
+    groups = (DataArguments, HeadArguments, stage)
     parser = parser_of(*groups, usage=usage, description=description)
     known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
     parser.add_argument(
@@ -321,7 +311,7 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def identity(data: DataArguments, head: HeadArguments, args: StageArguments) -> dict[str, Any]:
+def identity(data: DataArguments, head: HeadArguments, args: "StageArguments") -> dict[str, Any]:
     """What a run and its resumption must share."""
     chosen = {**asdict(data), **asdict(head), **{key: getattr(args, key) for key in _STAGE_KEYS}}
     shared = {key: value for key, value in chosen.items() if key not in _FREE_TO_CHANGE}

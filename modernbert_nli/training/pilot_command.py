@@ -23,29 +23,19 @@ among them (`--init_from`, by default those of this repository), and writes `to_
 column for labels: what is filled in by then is labelled data for `nli.adapt`, train.py and calibrate.py.
 """
 
-import copy
-import shlex
-import shutil
 import sys
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from transformers import set_seed
-
-from ..configuration_modernbert_nli import LABELS
-from ..modeling_modernbert_nli import ModernBertNliModel
 from ..options import run
-from .arguments import DataArguments, HeadArguments, StageArguments, parser_of
-from .command import load_sources, state_maker
-from .data import Pairs, require_three_way, summary
-from .initial_model import new_model
-from .pilot import Scores, find_suspects, folds_by_premise, thin, write_results
+from .arguments import DataArguments, HeadArguments, StageOptions, asks_for_help, parser_of
 from .plot_style import require_matplotlib
-from .selecting import TO_LABEL, choose_pairs
-from .states import PairStates
-from .trainers import NliTrainer, TrainingDiverged, predict
+
+if TYPE_CHECKING:
+    from .pilot_heads import PilotStageArguments
+
+# torch and the like are imported once the options are read: `--help` waits for none of them.
 
 COMMAND = "pilot.py"
 _RESULTS = {"scores.jsonl", "suspects.csv", "histogram.png", "histogram.svg", "kept"}
@@ -53,8 +43,6 @@ _NOT_HERE = {"abstention_data", "held_out", "teacher", "resume"}  # options of t
 # Of stage 2, and of a teacher: they come with what pilot heads share with others, and change nothing here.
 _NOT_SHOWN = {"abstention_epochs", "abstention_weight", "target_risk"}
 _NOT_SHOWN |= {"teacher_labels", "teacher_trust_remote_code", "alpha", "beta"}
-
-
 _SOURCES = {"help": "Labelled pairs to score, as for train.py."}
 
 
@@ -85,18 +73,19 @@ class PilotArguments(DataArguments):
 
 
 @dataclass
-class PilotStageArguments(StageArguments):
-    """Arguments of Trainer for the pilot heads: few epochs, and nothing of them is kept."""
+class PilotStageOptions(StageOptions):
+    """Arguments of Trainer for the pilot heads, as far as `--help` shows them."""
 
     output_dir: str = field(default="runs/pilot", metadata={"help": "Where the results go."})
     num_train_epochs: float = field(default=2.0, metadata={"help": "Epochs of the pilot heads."})
-    eval_strategy: str = "no"
-    save_strategy: str = "no"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Score, thin, and write the results."""
     pilot, head, args = parse_args(sys.argv[1:] if argv is None else argv)
+    from .pilot_heads import score
+    from .selecting import TO_LABEL, choose_pairs
+
     folder = Path(args.output_dir)
     _check(pilot, head, args, folder)
     if pilot.unlabelled:
@@ -106,38 +95,15 @@ def main(argv: list[str] | None = None) -> None:
             "or non-entailment where no more is known."
         )
         return
-
-    sources, *_ = load_sources(pilot, args)
-    for pairs in sources:
-        require_three_way(pairs)
-    if args.process_index == 0:
-        print(summary(sources, []))
-    folds = np.concatenate([folds_by_premise(pairs, pilot.folds, args.seed) for pairs in sources])
-    if (sizes := np.bincount(folds, minlength=pilot.folds)).min() == 0:
-        raise ValueError(
-            f"{len(folds)} pairs make folds of {', '.join(map(str, sizes))}: all pairs of a premise are in "
-            "one. Give more data, or lower `--folds`."
-        )
-    model = new_model(head).to(args.device)
-    states_of = state_maker(model, sources, pilot, args)
-    states = PairStates.concatenate([states_of(pairs) for pairs in sources])
-    work = folder.with_name(folder.name + ".pilot-unfinished")
-    scores = Scores(sources, out_of_fold(model, states, folds, args, work))
-
-    if args.process_index == 0:
-        kept = thin(scores.p_label, scores.labels, pilot.bins, pilot.most_per_bin, args.seed)
-        suspects = find_suspects(scores, pilot.suspects)
-        shutil.rmtree(work, ignore_errors=True)
-        write_results(scores, kept, suspects, pilot.bins, pilot.most_per_bin, work)
-        _publish(work, folder)
-        print(report(scores, kept, suspects))
-        print(f"\nSaved in {folder}. Look through suspects.csv, then:")
-        print(f"    {_next_command(folder, pilot, head, sources)}")
+    score(pilot, head, args, folder)
 
 
-def parse_args(argv: list[str]) -> tuple[PilotArguments, HeadArguments, PilotStageArguments]:
+def parse_args(argv: list[str]) -> "tuple[PilotArguments, HeadArguments, PilotStageArguments]":
     """Options to arguments."""
-    groups = (PilotArguments, HeadArguments, PilotStageArguments)
+    stage: Any = PilotStageOptions
+    if not asks_for_help(argv):
+        from .pilot_heads import PilotStageArguments as stage
+    groups = (PilotArguments, HeadArguments, stage)
     usage = "python pilot.py --train_data train.jsonl [...] [--output_dir runs/pilot] [option ...]\n"
     usage += "       python pilot.py --unlabelled texts.jsonl [...] [--choose 200] [option ...]"
     parser = parser_of(*groups, usage=usage, description=__doc__, without=_NOT_HERE | _NOT_SHOWN)
@@ -145,63 +111,7 @@ def parse_args(argv: list[str]) -> tuple[PilotArguments, HeadArguments, PilotSta
     return pilot, head, args
 
 
-def out_of_fold(
-    model: ModernBertNliModel, states: PairStates, folds: np.ndarray, args: StageArguments, work: Path
-) -> np.ndarray:
-    """Probabilities of each pair from heads that were trained on the other folds, (pairs, 3).
-
-    With several encodings they are the mean of both.
-
-    Args:
-        model (`ModernBertNliModel`): Its encoder and its configuration; its own heads are not used.
-        states (`PairStates`): All pairs.
-        folds (`np.ndarray` of shape `(pairs,)`): The fold of each.
-        args (`StageArguments`): How to train. All folds begin with the same heads.
-        work (`Path`): Folder for what Trainer writes.
-    """
-    probs = np.zeros((len(states), len(LABELS)))
-    args = copy.copy(args)
-    args.output_dir = str(work)
-    for fold in range(folds.max() + 1):
-        set_seed(args.seed)
-        heads = ModernBertNliModel.from_base(model.config, encoder=model.encoder).to(args.device)
-        trainer = NliTrainer(
-            model=heads,
-            args=args,
-            train_dataset=states.take(np.flatnonzero(folds != fold)),
-            processing_class=heads.tokenizer,
-        )
-        trainer.train()
-        unseen = states.take(np.flatnonzero(folds == fold))
-        for encoding in unseen.encoded:
-            logits = torch.from_numpy(predict(trainer, unseen.only(encoding))["logits"])
-            probs[folds == fold] += logits.double().softmax(dim=-1).numpy() / len(unseen.encoded)
-    return probs
-
-
-def report(scores: Scores, kept: np.ndarray, suspects: np.ndarray) -> str:
-    """A table of the sources and of the labels: pairs, right answers of the pilot heads, kept, suspects."""
-    suspect = np.zeros(len(kept), bool)
-    suspect[suspects] = True
-    ends = np.cumsum([0, *(len(pairs) for pairs in scores.sources)])
-    parts = {pairs.name: slice(*ends[i : i + 2]) for i, pairs in enumerate(scores.sources)}
-    parts |= {label: scores.labels == number for number, label in enumerate(LABELS)}
-    parts["all"] = slice(None)
-    width = max(map(len, parts))
-    lines = [f"\n{'':<{width}} {'pairs':>10} {'accuracy':>9} {'kept':>10} {'':>7} {'suspects':>9}"]
-    for name, part in parts.items():
-        right = (scores.predicted == scores.labels)[part]
-        if not len(right):
-            continue
-        count, share = kept[part].sum(), kept[part].mean()
-        shown = f"{len(right):>10,} {right.mean():>9.1%} {count:>10,} {share:>7.1%} {suspect[part].sum():>9,}"
-        if name in (LABELS[0], "all"):
-            lines.append("")
-        lines.append(f"{name:<{width}} {shown}")
-    return "\n".join(lines)
-
-
-def _check(pilot: PilotArguments, head: HeadArguments, args: StageArguments, folder: Path) -> None:
+def _check(pilot: PilotArguments, head: HeadArguments, args: "PilotStageArguments", folder: Path) -> None:
     """Raise for what cannot be meant, before anything is computed."""
     if bool(pilot.unlabelled) == bool(pilot.train_data):
         raise ValueError("Give `--train_data` to score labelled pairs, or `--unlabelled` to choose some.")
@@ -244,37 +154,11 @@ def _check(pilot: PilotArguments, head: HeadArguments, args: StageArguments, fol
         )
 
 
-def _publish(work: Path, folder: Path) -> None:
-    """Put all results in their place at once: those of an earlier run stay until these are complete."""
-    earlier = folder.with_name(folder.name + ".pilot-replaced")
-    shutil.rmtree(earlier, ignore_errors=True)
-    if folder.exists():
-        folder.rename(earlier)
-    work.rename(folder)
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _next_command(folder: Path, pilot: PilotArguments, head: HeadArguments, sources: list[Pairs]) -> str:
-    """train.py on what was kept, with the same base, heads, cache and evaluation data."""
-    words = [str(folder / "kept" / "*.jsonl")]
-    if any(pairs.weight != 1 for pairs in sources):  # which the files do not hold
-        weighted = [f"{folder / 'kept' / pairs.name}.jsonl?weight={pairs.weight:g}" for pairs in sources]
-        words = list(map(shlex.quote, weighted))
-    for given, default in ((pilot, DataArguments([])), (head, HeadArguments())):
-        for item in fields(default):
-            value = getattr(given, item.name)
-            if value == getattr(default, item.name) or item.name in ("train_data", "max_train_pairs"):
-                continue
-            values = value if isinstance(value, list) else [value]
-            words += [f"--{item.name}", *(shlex.quote(str(each)) for each in values)]
-    return " ".join(["python train.py --train_data", *words, "--output_dir runs/thinned"])
-
-
 def cli(argv: list[str] | None = None) -> int:
     """`main`, whose errors are sentences: the exit status."""
     return run(
         COMMAND,
         lambda: main(argv),
-        errors=(ImportError, ValueError, OSError, TrainingDiverged),
+        errors=(ImportError, ValueError, OSError),
         interrupted="Interrupted. The same command begins again, with the encoder's states that are there.",
     )

@@ -164,7 +164,7 @@ def fit_routing(sets: Sequence[RouteFeatures], background: Mapping[str, float]) 
     }
     limits = [uncertainty(known, entry)[known.answers != NOTHING].quantile(ANSWERED) for known in sets]
     entry["threshold"] = float(torch.stack(limits).mean())
-    return {key: round(value, 4) for key, value in entry.items()} | {"data": [known.name for known in sets]}
+    return {key: round(value, 4) for key, value in entry.items()}
 
 
 def adapt_routes(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modernbert_nli.calibrating import command as calibrate
+from modernbert_nli.calibrating.routes import write as write_entry
 from modernbert_nli.categories import NO_CATEGORY, NOTHING, answers_of, as_categories, describe
 from modernbert_nli.configuration_modernbert_nli import BACKGROUND, UNFITTED
 from modernbert_nli.embedded import CHECKPOINT
@@ -470,3 +471,15 @@ def test_an_entry_that_cannot_be_meant_is_refused(separate):
     for wrong in ({"separate": {}}, {"separate": {**UNFITTED, "threshold": 2}}, {"neither": UNFITTED}, []):
         with pytest.raises(ValueError, match="routing"):
             type(separate.config)(**{**separate.config.to_dict(), "routing": wrong})
+
+
+def test_what_a_route_was_fitted_to_stands_with_the_results(separate, tmp_path):
+    """Not in the configuration, which holds what decides; one of version 0.2, which has it, is still read."""
+    separate.save_pretrained(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"seed": 1}))
+    write_entry(tmp_path, "separate", FITTED, ["banking", "travel"])
+    assert type(separate.config).from_pretrained(tmp_path).routing == {"separate": FITTED}
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results == {"seed": 1, "routing_data": {"separate": ["banking", "travel"]}}
+    write_entry(tmp_path, "separate", {**FITTED, "data": ["banking"]}, ["banking"])
+    assert type(separate.config).from_pretrained(tmp_path).routing["separate"]["data"] == ["banking"]

@@ -76,7 +76,8 @@ def main() -> None:
     known = [facts[labelled.name]["known"] for labelled in sets]
     junk = [facts[labelled.name]["junk"] for labelled in sets]
     if args.fit:
-        write(args.fit, pipe.encoding, fit_routing(known, fit_background(known, junk)))
+        entry = fit_routing(known, fit_background(known, junk))
+        write(args.fit, pipe.encoding, entry, [labelled.name for labelled in sets])
     entry = json.loads((folder / "config.json").read_text())["routing"][pipe.encoding]
     rows = []
     for own in known:
@@ -112,12 +113,17 @@ def load(folder: Path) -> list[LabelledTexts]:
     return sets
 
 
-def write(folder: Path, encoding: str, entry: dict[str, Any]) -> None:
-    """Put an entry into a checkpoint's `routing`, and nothing else."""
+def write(folder: Path, encoding: str, entry: dict[str, Any], sets: list[str]) -> None:
+    """Put an entry into a checkpoint's `routing`; what it was fitted to, `sets`, goes to its results.json."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["routing"] = {**(config.get("routing") or {}), encoding: entry}
     write_aside(path, json.dumps(config, indent=2, sort_keys=True) + "\n")  # as transformers writes it
+    path = folder / "results.json"
+    if path.is_file():
+        results = json.loads(path.read_text(encoding="utf-8"))
+        results["routing_data"] = {**results.get("routing_data", {}), encoding: sets}
+        write_aside(path, json.dumps(results, indent=2) + "\n")
 
 
 def _facts(pipe: "NliAbstentionPipeline", labelled: LabelledTexts) -> dict[str, Any]:

@@ -273,9 +273,8 @@ def _problem(entry: Any) -> str | None:
         return "`quantiles` must increase"
     if not isinstance(entry["labels"], Mapping) or not all(map(_is_share, entry["labels"].values())):
         return "`labels` are shares by label"
-    return _problem_of_groups(entry.get("groups", {}), entry["delta"]) or _problem_of_domains(
-        entry.get("domains")
-    )
+    problem = _problem_of_groups(entry.get("groups", {}), entry["delta"])
+    return problem or _problem_of_domains(entry.get("domains"))
 
 
 def _problem_of_groups(groups: Any, delta: float) -> str | None:
@@ -296,11 +295,8 @@ def _problem_of_domains(domains: Any) -> str | None:
     if problem := _problem_of_guarantee(domains, _ROW | {"worst_risk", "broken"}):
         return f"in `domains`, {problem}"
     each, needed = domains["each"], {"name", "pairs", "error", "coverage", "risk"}
-    if (
-        not isinstance(each, Sequence)
-        or len(each) != domains["n"]
-        or any(_lacks(one, needed) for one in each)
-    ):
+    counted = isinstance(each, Sequence) and len(each) == domains["n"]
+    if not counted or any(_lacks(one, needed) for one in each):
         return f"in `domains`, `each` has {domains['n']} rows of {', '.join(sorted(needed))}"
     return None
 

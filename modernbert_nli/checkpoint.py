@@ -155,12 +155,12 @@ def explained(name: str, config: PretrainedConfig, stored_labels: Callable[[], i
 def replacing(folder: Path, variant: str | None) -> Iterator[Path]:
     """A folder for the files of a checkpoint, which then replace those of the one in `folder`.
 
-    Weights come last but for the configuration, which says what they are; what is left of weights in another
-    form, which would be loaded instead, goes.
+    Weights come last but for the configuration, which says what they are. What is left of others goes:
+    weights in another form, which would be loaded instead, and the report of an adaptation.
     """
     named = re.escape(f".{variant}") if variant else ""
-    weights = re.compile(
-        rf"(pytorch_)?model({named}(-\d{{5}}-of-\d{{5}})?\.(safetensors|bin)|\.(safetensors|bin)\.index{named}\.json)"
+    of_heads = re.compile(
+        rf"adaptation\.json|(pytorch_)?model({named}(-\d{{5}}-of-\d{{5}})?\.(safetensors|bin)|\.(safetensors|bin)\.index{named}\.json)"
     )
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as name:
@@ -172,13 +172,13 @@ def replacing(folder: Path, variant: str | None) -> Iterator[Path]:
                 raise OSError(f"Nothing was saved to {folder}, which stays as it is: {error}") from error
             raise
         names = sorted(str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file())
-        heads = [name for name in names if weights.fullmatch(name)]
+        heads = [name for name in names if of_heads.fullmatch(name)]
         last = [CONFIG_NAME] if CONFIG_NAME in names else []
         for name in [name for name in names if name not in (*heads, *last)] + heads + last:
             if name == CONFIG_NAME and heads:
-                for path in [path for path in folder.iterdir() if weights.fullmatch(path.name)]:
-                    if path.name not in heads:
-                        path.unlink()
+                found = {path.name for path in folder.iterdir() if of_heads.fullmatch(path.name)}
+                for left in found - {*heads}:
+                    (folder / left).unlink()
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (aside / name).replace(folder / name)
 

@@ -1,5 +1,6 @@
 """Configuration of ModernBERT-NLI: which frozen encoder carries the heads, and how the heads are built."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, cached_file
 
 LABELS = ("entailment", "neutral", "contradiction")
 ENCODINGS = ("joint", "separate")
@@ -27,6 +28,9 @@ CUSTOM_PIPELINES = {TASK: {"impl": "pipeline_modernbert_nli.NliAbstentionPipelin
 
 # Widths of alignment and comparison, on a narrow base and on a wide one.
 _NARROW, _WIDE = (256, 224), (224, 160)
+
+ADAPTATION = "adaptation.json"  # the file of an adaptation, which config.json then names
+_LABELS = ("id2label", "label2id", "num_labels")  # arguments
 
 # Arguments that say where a checkpoint is, and how to reach it.
 LOCATION = ("cache_dir", "local_files_only", "token", "proxies", "revision", "subfolder")
@@ -100,7 +104,7 @@ class ModernBertNliConfig(PretrainedConfig):
         routing (`dict`, *optional*):
             By encoding, how `route` decides: see `routing.py`.
         adaptation (`dict`, *optional*):
-            What is known of heads that `nli.adapt` made: see `adapting.py`.
+            What is known of heads that `nli.adapt` made: see `adapting.py`. It is saved in a file of its own.
         adapter (`dict`, *optional*):
             Which layers of the base have a low-rank update for NLI: see `lora.py`.
         sep_token_id, pad_token_id (`int`, *optional*):
@@ -132,7 +136,7 @@ class ModernBertNliConfig(PretrainedConfig):
         calibrated_heads: str | None = None,
         evidence: dict[str, Any] | None = None,
         routing: dict[str, dict[str, Any]] | None = None,
-        adaptation: dict[str, Any] | None = None,
+        adaptation: Any = None,
         adapter: dict[str, Any] | None = None,
         sep_token_id: int | None = None,
         pad_token_id: int | None = None,
@@ -194,15 +198,11 @@ class ModernBertNliConfig(PretrainedConfig):
         self.adaptation = adaptation
         self.adapter = adapter
         self.initializer_range = initializer_range
-        self.sep_token_id = (
-            sep_token_id if sep_token_id is not None else _token_id(encoder_config, "sep", "eos")
-        )
+        self.sep_token_id = _token_id(sep_token_id, encoder_config, "sep", "eos")
         # on the top config, or Trainer "aligns" it
-        self.pad_token_id = pad_token_id if pad_token_id is not None else _token_id(encoder_config, "pad")
+        self.pad_token_id = _token_id(pad_token_id, encoder_config, "pad")
 
-        kwargs.update(
-            _labels(**{key: kwargs.pop(key, None) for key in ("id2label", "label2id", "num_labels")})
-        )
+        kwargs.update(_labels(**{key: kwargs.pop(key, None) for key in _LABELS}))
         if kwargs.get("problem_type") not in PROBLEM_TYPES:
             raise ValueError(
                 f"`problem_type` can only be {PROBLEM_TYPES[1]!r}: each pair has one label, got "
@@ -286,8 +286,7 @@ class ModernBertNliConfig(PretrainedConfig):
             from .calibration import read_calibration
 
             name, location = self._calibration_source
-            found = read_calibration(name, ENCODINGS, self.calibrated_heads, **location)
-            self.calibration = self._calibration or found
+            self.calibration = read_calibration(name, ENCODINGS, self.calibrated_heads, **location)
         return self._calibration
 
     @calibration.setter
@@ -295,15 +294,17 @@ class ModernBertNliConfig(PretrainedConfig):
         self._calibration, self._calibration_source = calibration, None
 
     def found_in(self, name: str, location: dict[str, Any]) -> None:
-        """Note where a calibration that nobody has asked for is, unless there is one already.
+        """Read an adaptation, and note where a calibration is that nobody has asked for, unless there is one.
 
         Args:
             name (`str`): The checkpoint: folder or repository id.
             location (`dict`): How to reach it: `revision`, `subfolder`, `token`, `cache_dir`, …
         """
-        known = self._calibration_source
-        if self._calibration is None and (known is None or known[0] == name):
+        if self._calibration is None and (self._calibration_source or (name,))[0] == name:
             self._calibration_source = (name, location)
+        if self.adaptation == ADAPTATION:
+            path = cached_file(name, ADAPTATION, _raise_exceptions_for_missing_entries=False, **location)
+            self.adaptation = path and json.loads(Path(path).read_text(encoding="utf-8"))
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied or pickled: all but access tokens."""
@@ -334,8 +335,7 @@ class ModernBertNliConfig(PretrainedConfig):
                 f"A model of type {model_type!r} is no checkpoint of heads. To put new heads on such a base: "
                 "`ModernBertNliModel.from_base(ModernBertNliConfig.from_base(<its name or folder>))`."
             )
-        names = ("id2label", "label2id", "num_labels")
-        labels: dict[str, Any] = {key: kwargs.pop(key) for key in names if key in kwargs}
+        labels: dict[str, Any] = {key: kwargs.pop(key) for key in _LABELS if key in kwargs}
         if any(value is not None for value in labels.values()):
             known = {key: config_dict.get(key) for key in ("id2label", "label2id")}
             if set(labels) == {"num_labels"} and labels["num_labels"] == len(known["id2label"] or LABELS):
@@ -358,16 +358,14 @@ class ModernBertNliConfig(PretrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """Serialisable form: the identity of the base, never a local path or a load-time choice."""
         output = super().to_dict()
-        encoder_config = self.encoder_config.to_diff_dict()
-        for key in _LOAD_TIME_KEYS:
-            encoder_config.pop(key, None)
+        of_base = self.encoder_config.to_diff_dict().items()
+        encoder_config = {key: value for key, value in of_base if key not in _LOAD_TIME_KEYS}
         output["encoder_config"] = {**encoder_config, "model_type": self.encoder_config.model_type}
-        for key in ("_base_override", "_calibration", "_calibration_source"):
+        # The base's dtype is chosen when it is loaded and the heads are always float32, so none is stored.
+        for key in ("_base_override", "_calibration", "_calibration_source", "dtype"):
             output.pop(key, None)
         if self.calibrated_heads is None and self._calibration is not None:  # of no heads: in no file
             output["calibration"] = self._calibration
-        # The base's dtype is chosen when it is loaded and the heads are always float32, so none is stored.
-        output.pop("dtype", None)
         # `pipeline(config=...)` swaps strings for classes in place, which no longer serialise.
         output["auto_map"], output["custom_pipelines"] = dict(AUTO_MAP), dict(CUSTOM_PIPELINES)
         # sentence_transformers forces one label unless an entry ends in ForSequenceClassification.
@@ -375,11 +373,15 @@ class ModernBertNliConfig(PretrainedConfig):
         return output
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """As in transformers, but the labels are always there: two without names would be left out."""
-        return {**super().to_diff_dict(), "id2label": self.id2label, "label2id": self.label2id}
+        """As in transformers, but the labels are always there: two without names would be left out.
+
+        Of an adaptation there is the name of its file.
+        """
+        always = {"id2label": self.id2label, "label2id": self.label2id}
+        return {**super().to_diff_dict(), **always, "adaptation": self.adaptation and ADAPTATION}
 
     def to_json_file(self, json_file_path: Any, use_diff: bool = True) -> None:
-        """As in transformers; beside a config.json goes its calibration."""
+        """As in transformers; beside a config.json go its calibration and its adaptation."""
         calibration = None if self.calibrated_heads is None else self.calibration  # read before it is lost
         super().to_json_file(json_file_path, use_diff)
         path = Path(json_file_path)
@@ -387,6 +389,8 @@ class ModernBertNliConfig(PretrainedConfig):
             from .calibration import FILE, write_calibration
 
             write_calibration(path.with_name(FILE), calibration, self.calibrated_heads)
+            if isinstance(self.adaptation, dict):
+                path.with_name(ADAPTATION).write_text(json.dumps(self.adaptation, indent=2), encoding="utf-8")
 
     @property
     def base_place(self) -> tuple[str, str | None]:
@@ -495,8 +499,8 @@ def _modernbert_large() -> ModernBertConfig:
     )
 
 
-def _token_id(encoder_config: PretrainedConfig, *names: str) -> int | None:
-    ids = (getattr(encoder_config, f"{name}_token_id", None) for name in names)
+def _token_id(given: int | None, encoder_config: PretrainedConfig, *names: str) -> int | None:
+    ids = (given, *(getattr(encoder_config, f"{name}_token_id", None) for name in names))
     return next((token_id for token_id in ids if isinstance(token_id, int)), None)
 
 

@@ -1,5 +1,8 @@
 """Adapting to a few labelled pairs: learnt, cross-validated, calibrated, saved, and little forgotten."""
 
+import copy
+import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from scipy.stats import binom
 from transformers import pipeline
 
 from modernbert_nli.adapting import classes_of
+from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.replay import FILES, MOST_BYTES, ReplaySample
 from modernbert_nli.risk_control import binomial_tail, pairs_needed
@@ -142,11 +146,50 @@ def test_it_is_saved_like_any_other(mine, tiny_modernbert, tmp_path):
     )
     pairs, _ = own_pairs(20, seed=3)
     assert loaded(pairs) == mine(pairs)
+    assert "message" not in (tmp_path / "mine" / "config.json").read_text()  # the report has its own file
     assert loaded.model.config.adaptation == mine.model.config.adaptation
     assert len(loaded.model.replay_sample) == len(mine.model.replay_sample)
     further = loaded.adapt(*own_pairs(40, seed=4))
     assert type(further) is type(loaded)
     assert further.model.config.adaptation["pairs"] == 40
+
+
+@pytest.mark.parametrize("how", ["copied", "pickled", "saved again", "of an earlier version", "registered"])
+def test_its_report_is_found_wherever_its_configuration_goes(mine, tiny_modernbert, tmp_path, how):
+    """From its own file, or from config.json, where version 0.2 has it."""
+    expected, folder = mine.model.config.adaptation, tmp_path / "mine"
+    mine.save_pretrained(folder)
+    if how == "of an earlier version":
+        stored = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**stored, "adaptation": expected}))
+        (folder / "adaptation.json").unlink()
+    config = ModernBertNliConfig.from_pretrained(folder)
+    assert expected["message"] not in repr(config)
+    if how == "copied":
+        config = copy.deepcopy(config)
+    elif how == "pickled":
+        config = pickle.loads(pickle.dumps(config))
+    elif how == "saved again":
+        config.save_pretrained(tmp_path / "again")
+        shutil.rmtree(folder)
+        config = ModernBertNliConfig.from_pretrained(tmp_path / "again")
+    elif how == "registered":  # AutoConfig then makes it of the contents of config.json alone
+        config = ModernBertNliConfig.from_dict(json.loads((folder / "config.json").read_text()))
+        where = {"config": config, "base_model_name_or_path": tiny_modernbert}
+        config = ModernBertNliModel.from_pretrained(folder, **where).config
+    assert config.adaptation == expected
+
+
+def test_no_report_of_other_heads_stays_beside_a_checkpoint(mine, nli, tmp_path):
+    """Heads that were not adapted have none, in a folder of some that were."""
+    mine.save_pretrained(tmp_path)
+    assert (tmp_path / "adaptation.json").is_file()
+    (tmp_path / "adaptation.json").rename(tmp_path / "elsewhere")
+    assert ModernBertNliConfig.from_pretrained(tmp_path).adaptation is None
+    (tmp_path / "elsewhere").rename(tmp_path / "adaptation.json")
+    nli.save_pretrained(tmp_path)
+    assert not (tmp_path / "adaptation.json").exists()
+    assert ModernBertNliConfig.from_pretrained(tmp_path).adaptation is None
 
 
 def known_pairs(pipe, count: int) -> tuple[list[tuple[str, str]], list[str]]:

@@ -18,6 +18,7 @@ TAKEN = (
     "vocab.json",
     "merges.txt",
     "calibration.json",
+    "adaptation.json",
     "results.json",
     "replay.safetensors",
     *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
@@ -26,8 +27,11 @@ TAKEN = (
 PICTURES = ("risk_coverage.png", "reliability.png", "scores.png")
 HANDLER = Path(__file__).parent / "handler.py"  # what Inference Endpoints call
 # Of earlier versions, which shipped files that later ones do not (the page lists all that is run), or of a
-# checkpoint that was calibrated.
-STALE = ("*_modernbert_nli.py", "calibration.json", *sorted(path.name for path in PACKAGE.glob("[!_]*.py")))
+# checkpoint that was calibrated or adapted.
+STALE = (
+    *("*_modernbert_nli.py", "calibration.json", "adaptation.json"),
+    *sorted(path.name for path in PACKAGE.glob("[!_]*.py")),
+)
 
 
 def assemble(checkpoint: Path, evaluation: Path, folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -22,10 +23,13 @@ import onnx
 
 from modernbert_nli import guards, routing
 from modernbert_nli.calibrating import command as calibrate
+from modernbert_nli.calibrating.over_domains import domain_guarantee
 from modernbert_nli.claims import read_parts
 from modernbert_nli.coverage import best_matches, cosines, of_passages
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliModel
 from modernbert_nli.onnx_backend import METADATA, graph_identity
+from modernbert_nli.page import answers, documents
+from modernbert_nli.page.guarantee import limit
 from modernbert_nli.publishing import command as push_to_hub
 from modernbert_nli.publishing import static
 from modernbert_nli.reading import statements
@@ -425,6 +429,41 @@ def test_routes_come_to_the_same_in_node(tmp_path):
         )
     assert {one["category"] is None for one in expected} == {True, False}
     assert {str(one["reason"])[:3] for one in expected} == {"Non", "too", "not"}
+
+
+def test_the_page_has_what_python_has(tmp_path):
+    """Texts, limits and signs that both need stand in Python alone; what a module takes of them is there."""
+    (tmp_path / static.CONSTANTS).write_text(static.constants())
+    known = in_node(tmp_path, static.CONSTANTS, "{ ...module }", None)
+    assert (known["MEANINGS"], known["MAX_CHARACTERS"]) == (answers.MEANINGS, answers.MAX_CHARACTERS)
+    assert list(known["TONES"].items()) == list(documents.TONES.items())
+    assert not known["SPACES"].strip()
+    assert known["LINE_BREAKS"] == "".join(sign for sign in known["SPACES"] if sign != sign.splitlines()[0])
+    taken = set()
+    for path in static.WEB.glob("*.js"):
+        for names in re.findall(rf'import {{ (.*?) }} from "./{static.CONSTANTS}"', path.read_text()):
+            taken |= set(names.split(", "))
+    assert taken == set(known)
+
+
+@pytest.mark.parametrize("of_domains", [False, True])
+def test_a_guarantee_is_worded_alike_in_node(tmp_path, tiny_bert, of_domains):
+    """For pairs like calibration's, and for kinds of text never seen."""
+    (tmp_path / static.CONSTANTS).write_text(static.constants())
+    shutil.copy(static.WEB / "guarantee.js", tmp_path)
+    model = make_model(tiny_bert, "separate")
+    calibration = {"separate": entry({0.05: None, 0.1: 0.4})}
+    if of_domains:
+        draw = np.random.default_rng(0)
+        uncertainty = [draw.uniform(0, 0.5, 300) for _ in range(12)]
+        kinds = {f"kind {row}": (draw.random(300) < 0.5 * one, one) for row, one in enumerate(uncertainty)}
+        calibration["separate"]["domains"] = domain_guarantee(kinds)
+    model.set_calibration(calibration, 0.4)
+    pipe = model.as_pipeline(device="cpu")
+    offered = in_node(tmp_path, "guarantee.js", "module.choices(given)", {"calibration": calibration})
+    assert offered
+    for one in offered:
+        assert (one["threshold"], one["guarantee"], one["detail"]) == limit(pipe, one["risk"])
 
 
 def in_quotes(result: dict) -> str:

@@ -1,16 +1,7 @@
 // Pieces of the page, as elements: whatever was typed becomes text in them, never markup.
 // They look as those of `modernbert_nli/page/drawing.py` and `modernbert_nli/page/documents.py`.
 
-const QUOTED = 160; // characters of a text that are shown again
-const SHOWN = 8; // categories of a ranking that are seen without opening the rest
-
-const TONES = {
-  supported: "entailment",
-  contradicted: "contradiction",
-  "not supported": "neutral",
-  uncertain: "abstained",
-  "no claim": "abstained",
-};
+import { QUOTED, SHOWN, TONES } from "./constants.js";
 
 // An element with attributes and children (elements or texts).
 export function element(name, attributes = {}, ...children) {

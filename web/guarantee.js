@@ -1,11 +1,6 @@
 // What the checkpoint guarantees of its risk, in words: as `modernbert_nli/page/guarantee.py` says it of `calibration`.
 
-const NOT_COVERED =
-  "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of pair " +
-  "by itself, and not for the best of several categories or passages.";
-const NOT_COVERED_BY_DOMAINS =
-  "It is for a kind of text as a whole, and not for the best of several categories or passages; of the kinds " +
-  "that it fails for, the risk may be any.";
+import { NOT_COVERED, NOT_COVERED_BY_DOMAINS } from "./constants.js";
 
 export const percent = (value) => `${Number((100 * value).toFixed(1))}%`;
 

@@ -1,6 +1,7 @@
 // The page: fields, answers, progress. All that it computes, it computes here, in the visitor's browser.
 
 import { check } from "./check.js";
+import { LINE_BREAKS, MAX_CATEGORIES, MAX_CHARACTERS, MEANINGS, TEMPLATE } from "./constants.js";
 import * as draw from "./drawing.js";
 import { loadModel } from "./graphs.js";
 import { judgePairs } from "./judge.js";
@@ -8,14 +9,6 @@ import { choices, nothing, percent } from "./guarantee.js";
 import { route } from "./route.js";
 import { TextError } from "./tokens.js";
 
-const MAX_CHARACTERS = 100_000; // of a field
-const MAX_CATEGORIES = 500;
-const MEANINGS = {
-  entailment: "It follows from the premise.",
-  neutral: "The premise does not say whether it is so.",
-  contradiction: "The premise contradicts it.",
-  verbatim: "The premise says so word for word.",
-};
 const ASKED = { pair: judged, route: routed, check: checked };
 
 const find = (selector) => document.querySelector(selector);
@@ -83,7 +76,7 @@ function cutNote({ truncated }, what) {
 // Lines such as "delivery: This is about a delivery." or just "delivery" to hypotheses by name.
 function parseCategories(lines) {
   const categories = new Map();
-  lines.split(/\r\n|[\n\r\u2028\u2029\x85]/).forEach((line, row) => {
+  lines.split(new RegExp(`\r\n|[${LINE_BREAKS}]`)).forEach((line, row) => {
     const [, before, , after] = /^([^:]*)(:?)(.*)$/s.exec(line);
     const [name, hypothesis] = [before.trim(), after.trim()];
     if (!name && !hypothesis) return;
@@ -94,7 +87,7 @@ function parseCategories(lines) {
       const shown = draw.quote(name, 60);
       throw new TextError(`The category “${shown}” is there twice, again in line ${row + 1}: name each one once.`);
     }
-    categories.set(name, hypothesis || `This is about ${name}.`);
+    categories.set(name, hypothesis || TEMPLATE.replace("{}", () => name));
   });
   if (!categories.size) {
     throw new TextError("There is no category yet: write one a line, such as “delivery: This is about a delivery.”");

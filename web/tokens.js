@@ -1,12 +1,11 @@
 // Text to tokens, as `tokenization.py` does: "[CLS] text [SEP]", cut to the encoder's window.
 
+import { SPACES } from "./constants.js";
 import { Tokenizer } from "./vendor/tokenizers/tokenizers.min.mjs";
 
-// What Python calls white space, for classes of regular expressions.
-const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-const BLANK = new RegExp(`^[${SPACE}]*$`, "u");
+const BLANK = new RegExp(`^[${SPACES}]*$`, "u");
 // No token reaches from one of these into another.
-const APART = new RegExp(`[^${SPACE}\\p{P}$+<=>^\`|~]+|[^${SPACE}]`, "gu");
+const APART = new RegExp(`[^${SPACES}\\p{P}$+<=>^\`|~]+|[^${SPACES}]`, "gu");
 
 // Something that cannot be judged; the message says what is wrong and what to do.
 export class TextError extends Error {}

@@ -10,6 +10,7 @@ from functools import wraps
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ..categories import TEMPLATE
 from ..guards import UNCERTAIN
 from ..tokenization import PairError, max_pair_length
 from . import documents
@@ -132,7 +133,7 @@ def parse_categories(lines: str) -> dict[str, str]:
             raise ValueError(
                 f"The category “{name[:60]}” is there twice, again in line {number}: name each one once."
             )
-        categories[name] = hypothesis or f"This is about {name}."
+        categories[name] = hypothesis or TEMPLATE.format(name)
     if not categories:
         raise ValueError(
             "There is no category yet: write one a line, such as “delivery: This is about a delivery.”"

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 NOT_COVERED = (
     "It is for pairs like those, all of them together: not for other kinds of text, not for each kind of "
-    "pair by itself, and not for the best of several categories."
+    "pair by itself, and not for the best of several categories or passages."
 )
 NOT_COVERED_BY_DOMAINS = (
-    "It is for a kind of text as a whole, and not for the best of several categories; of the kinds that it "
-    "fails for, the risk may be any."
+    "It is for a kind of text as a whole, and not for the best of several categories or passages; of the "
+    "kinds that it fails for, the risk may be any."
 )
 
 

@@ -2,6 +2,7 @@
 
     folder/
       index.html, *.js, *.css   of `web/` and `modernbert_nli/page/style.css`
+      constants.js              what the modules of the page have in common with the package's
       index.json                which files are read, with their sizes; examples; what the page is about
       model/                    configuration, tokenizer, graphs
       python/                   `web/bridge.py`, and the modules of the package that it imports, as they are
@@ -15,21 +16,24 @@ import ast
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..calibration import expanded
+from ..categories import TEMPLATE
 from ..loading import stored_config
 from ..onnx_backend import FOLDER, INT8_GUARANTEE, graph_file
-from ..page import examples
+from ..page import answers, documents, drawing, examples, guarantee
 from ..repository import PACKAGE, ROOT, is_clone, licence
 from .graphs import check_graph
 from .upload import REPOSITORY, refuse_others
 
 WEB = ROOT / "web"
 BRIDGE = WEB / "bridge.py"
+CONSTANTS = "constants.js"
 LOCK = "package-lock.json"
 PACKAGES = ROOT / "build" / "npm"  # where npm installs them, once for each lock
 GRAPHS = (graph_file("encoder", int8=True), graph_file("heads", int8=True))
@@ -100,18 +104,19 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
     files |= {packages / "node_modules" / package / file: at for at, (package, file) in VENDORED.items()}
     read = {checkpoint / name: f"model/{name}" for name in _TEXTS}
     read |= {checkpoint / FOLDER / name: f"model/{FOLDER}/{name}" for name in GRAPHS}
-    if (guarantee := checkpoint / FOLDER / INT8_GUARANTEE).is_file():
-        read[guarantee] = f"model/{FOLDER}/{guarantee.name}"
+    if (int8 := checkpoint / FOLDER / INT8_GUARANTEE).is_file():
+        read[int8] = f"model/{FOLDER}/{int8.name}"
     read |= {path: f"python/{name}" for name, path in python_files().items()}
     for path, name in (files | read).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     # What it guarantees is read there with the rest, as it is used, not as it is stored.
     _write_json(folder / "model/config.json", config)
-    if guarantee.is_file():
-        stored = json.loads(guarantee.read_text(encoding="utf-8"))
+    if int8.is_file():
+        stored = json.loads(int8.read_text(encoding="utf-8"))
         calibration = expanded(stored.get("calibration") or {}) or None
-        _write_json(folder / read[guarantee], {**stored, "calibration": calibration})
+        _write_json(folder / read[int8], {**stored, "calibration": calibration})
+    (folder / CONSTANTS).write_text(constants(), encoding="utf-8")
     package = "python/modernbert_nli/__init__.py"
     (folder / package).write_text("")  # the real one is for what is not here
     loaded = [*read.values(), package, _RUNTIME]
@@ -129,6 +134,26 @@ def write_static(folder: Path, checkpoint: Path, model_id: str | None = None) ->
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def constants() -> str:
+    """What the page's modules have in common with the package's, as a module of JavaScript."""
+    spaces = "".join(sign for sign in map(chr, range(sys.maxunicode + 1)) if sign.isspace())
+    values = {
+        "MAX_CHARACTERS": answers.MAX_CHARACTERS,
+        "MAX_CATEGORIES": answers.MAX_CATEGORIES,
+        "MEANINGS": answers.MEANINGS,
+        "SHOWN": answers.SHOWN,
+        "QUOTED": drawing.QUOTED,
+        "TONES": documents.TONES,
+        "NOT_COVERED": guarantee.NOT_COVERED,
+        "NOT_COVERED_BY_DOMAINS": guarantee.NOT_COVERED_BY_DOMAINS,
+        "TEMPLATE": TEMPLATE,
+        "SPACES": spaces,  # what Python calls white space
+        "LINE_BREAKS": "".join(sign for sign in spaces if len(f"a{sign}b".splitlines()) == 2),
+    }
+    lines = [f"export const {name} = {json.dumps(value)};\n" for name, value in values.items()]
+    return "".join(["// Written by `modernbert_nli/publishing/static.py`.\n\n", *lines])
 
 
 def python_files() -> dict[str, Path]:

@@ -155,3 +155,12 @@ def test_no_class_reaches_into_another():
 def test_the_top_level():
     """Someone new finds their way from the file list."""
     assert len(list(ROOT.glob("*.py"))) <= 14
+
+
+def test_the_picture_of_the_architecture_names_files_that_are_there():
+    """Those of the package; "…" stands for what three names have in common."""
+    picture = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    named = re.findall(r"\w+\.py|\w+_…", re.sub("<style>.*?</style>", "", picture, flags=re.DOTALL))
+    names = {name.replace("_…", "_modernbert_nli.py") for name in named}
+    assert names - {"modernbert_nli.py"} <= {path.name for path in PACKAGE.glob("*.py")}
+    assert len(names) > 10

@@ -121,7 +121,7 @@ class ModernBertNliConfig(PretrainedConfig):
         base_model_name_or_path: str = DEFAULT_BASE,
         base_model_revision: str | None = None,
         encoder_config: Any = None,
-        head_type: Literal["cls", "alignment"] = "cls",
+        head_type: str = "cls",
         encoding: Literal["joint", "separate"] = "joint",
         encoder_layers: dict[str, list[int]] | None = None,
         nli_hidden_size: int | None = None,
@@ -163,8 +163,10 @@ class ModernBertNliConfig(PretrainedConfig):
         # (name or folder, revision) to load the base from this once, instead of the two above
         self._base_override: tuple[str, str | None] | None = None
 
-        if head_type not in ("cls", "alignment"):
-            raise ValueError(f"`head_type` must be 'cls' or 'alignment', got {head_type!r}.")
+        from .heads import HEADS
+
+        if head_type not in HEADS:
+            raise ValueError(f"`head_type` must be one of {', '.join(HEADS)}, got {head_type!r}.")
         self.head_type = head_type
         self.encoder_layers = encoder_layers or _default_layers(head_type, encoder_config.num_hidden_layers)
         self.encoding = encoding

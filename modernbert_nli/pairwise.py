@@ -39,7 +39,7 @@ class PreparedSide(NamedTuple):
 
 def can_share(head: AlignmentHead) -> bool:
     """Whether its sums can be taken apart: not with an adapter, hooks or weights that wait elsewhere."""
-    return is_plain(head.comparison[0])
+    return isinstance(head, AlignmentHead) and is_plain(head.comparison[0])
 
 
 def prepare_side(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tensor) -> PreparedSide:
@@ -50,11 +50,11 @@ def prepare_side(head: AlignmentHead, tokens: torch.Tensor, present: torch.Tenso
         tokens (`torch.Tensor` of shape `(texts, tokens, alignment_size)`): As the head projects them.
         present (`torch.BoolTensor` of shape `(texts, tokens)`): False for padding.
     """
-    linear: Any = head.comparison[0]
     share = present.to(tokens.dtype) / present.sum(dim=1, keepdim=True).clamp(min=1)
     least = torch.zeros_like(share).masked_fill(~present, torch.finfo(tokens.dtype).min)
     if not can_share(head):
         return PreparedSide(tokens, share, least, tokens[..., :0], tokens[..., :0])
+    linear: Any = head.comparison[0]
     of_x, of_y, of_difference, _ = linear.weight.chunk(4, dim=1)
     compared = functional.linear(tokens, of_x + of_difference, linear.bias)
     offered = torch.cat([tokens, functional.linear(tokens, of_y - of_difference)], dim=-1)

@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from conftest import PAIRS, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
 
+import modernbert_nli
 from modernbert_nli.configuration_modernbert_nli import ModernBertNliConfig
-from modernbert_nli.heads import HYPOTHESIS, PREMISE, AlignmentHead, label_loss
+from modernbert_nli.heads import HEADS, HYPOTHESIS, PREMISE, AlignmentHead, label_loss
+from modernbert_nli.training import command as train
 from modernbert_nli.training.on_states import QuickDropout
 
 
@@ -115,3 +119,67 @@ def test_the_loss_of_not_entailment_is_that_of_all_other_labels_together(entailm
     assert_close(
         label_loss(logits, mixed, entailment), label_loss(logits[counted], mixed[counted], entailment)
     )
+
+
+# A head of one's own ----------------------------------------------------------------------------------------
+
+
+class MeanHead(nn.Module):
+    """The means of both texts in the last layer that is read, and their difference."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.output = nn.Linear(3 * config.hidden_size, config.nli_hidden_size)
+
+    def project(self, states, encoding):
+        return states[-1].float()
+
+    def forward(self, tokens, segments):
+        return self.conclude(self.summary(tokens, segments))
+
+    def summary(self, tokens, segments):
+        sides = [(segments == side).float() for side in (PREMISE, HYPOTHESIS)]
+        means = [
+            (side[:, None] @ tokens)[:, 0] / side.sum(dim=1, keepdim=True).clamp(min=1) for side in sides
+        ]
+        return torch.cat([*means, means[0] - means[1]], dim=-1)
+
+    def conclude(self, summary):
+        return self.output(summary)
+
+    @property
+    def concluding(self):
+        return [self.output]
+
+
+def test_a_head_takes_one_class_and_one_entry(tiny_modernbert, tmp_path, monkeypatch):
+    """By what CONTRIBUTING says: trained, saved, loaded, and asked in every way; nothing else knows of it."""
+    monkeypatch.setitem(HEADS, "mean", MeanHead)
+    options = {
+        "--head_type": "mean",
+        "--train_data": write(tmp_path / "train.jsonl", rows(200)),
+        "--output_dir": str(tmp_path / "checkpoint"),
+        "--base_model": "tester/tiny-base",
+        "--base_folder": tiny_modernbert,
+        "--learning_rate": "5e-3",
+        "--num_train_epochs": "2",
+    }
+    train.main([word for option in options.items() for word in option])
+    nli = modernbert_nli.load(tmp_path / "checkpoint", base=tiny_modernbert, device="cpu")
+    assert isinstance(nli.model.nli_hidden, MeanHead)
+    for encoding in ("joint", "separate"):
+        one, many = nli(*PAIRS[0], encoding=encoding), nli(PAIRS, encoding=encoding)
+        assert many[0]["uncertainty"] == pytest.approx(one["uncertainty"], abs=1e-4)
+    texts, claims = nli.model.encode([one for one, _ in PAIRS]), nli.model.encode([two for _, two in PAIRS])
+    judged = nli.model.classify(nli.model.project_states(texts), claims).uncertainty
+    torch.testing.assert_close(
+        judged, torch.tensor([row["uncertainty"] for row in nli(PAIRS)]), atol=2e-3, rtol=0
+    )
+    assert set(nli.route("the cat sleeps .", ["cat", "food"])["scores"]) == {"cat", "food"}
+    assert nli.check("The cat sleeps.", "The cat sleeps. It runs.")["verdict"] == "supported"
+    mine = nli.adapt(
+        [(row["premise"], row["hypothesis"]) for row in rows(40)], [row["label"] for row in rows(40)]
+    )
+    assert mine.model.config.adaptation["pairs"] == 40
+    with pytest.raises(ValueError, match="one of cls, alignment, mean, got 'median'"):
+        ModernBertNliConfig(head_type="median")

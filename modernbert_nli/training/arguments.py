@@ -123,7 +123,7 @@ class HeadArguments:
         metadata={"help": "Precision of the base: auto (its own), float32, bfloat16, float16."},
     )
     head_type: str = field(
-        default="alignment", metadata={"help": "Head family.", "choices": ["alignment", "cls"]}
+        default="alignment", metadata={"help": "Head family: alignment, cls, or another of `heads.HEADS`."}
     )
     encodings: list[str] = field(
         default_factory=lambda: ["separate", "joint"],

@@ -45,7 +45,7 @@ from .passages import (
     token_count,
 )
 from .sentences import Span, Splitter
-from .separate import judge_every, known_texts, prepare, tokens_at_once
+from .separate import judge_each, known_texts, prepare, tokens_at_once
 from .states import Text, TokenStates
 from .tokenization import PairError, check_text, max_pair_length
 
@@ -448,38 +448,32 @@ def _judge_states(
     passages: Sequence[Span],
     chosen: torch.Tensor,
 ) -> Judgements:
-    """The chosen passages, those together that the same claims meet; the rest stays 0."""
+    """The chosen passages, those of like length together; the rest stays 0."""
     lengths = [sum(len(sentences[row].tokens) for row in range(*passage)) for passage in passages]
     judged = Judgements.nothing(chosen, model.config.num_labels)
-    everyone = prepare(model, claims)
-    together: dict[tuple[int, ...], list[int]] = {}
-    for row in chosen.any(dim=0).nonzero().flatten().tolist():
-        together.setdefault(tuple(chosen[:, row].nonzero().flatten().tolist()), []).append(row)
-    for who, order in together.items():
-        some = everyone.select(torch.tensor(who))
-        longest, most = max(len(claims[claim].tokens) for claim in who), tokens_at_once(model)
-        order.sort(key=lengths.__getitem__)
-        at = 0
-        while at < len(order):
-            rows = [order[at]]
-            while (at := at + 1) < len(order) and (
-                (len(rows) + 1) * len(who) * (lengths[order[at]] + longest) <= most
-            ):
-                rows.append(order[at])
-            texts = []
-            for row in rows:
-                inside = sentences[slice(*passages[row])]
-                # A passage of which a sentence is read is read.
-                familiarity = torch.stack([text.familiarity for text in inside]).amax()
-                tokens = torch.cat([text.tokens for text in inside])
-                texts.append(Text(tokens, inside[0].vector, familiarity))
-            output = judge_every(model, prepare(model, texts), some)
-            pairs = torch.tensor(who)[:, None], torch.tensor(rows)
-            judged.probs[pairs] = output.logits.float().softmax(dim=-1).transpose(0, 1).cpu()
-            judged.uncertainty[pairs] = output.uncertainty.float().T.cpu()
-            if output.familiarity is not None:
-                judged.unread[pairs] = model.unread(output.familiarity).any(dim=-1).T.cpu()
+    prepared, longest = prepare(model, claims), max(len(claim.tokens) for claim in claims)
+    pairs = sorted(chosen.T.nonzero().tolist(), key=lambda pair: lengths[pair[0]])
+    while pairs:
+        size = max(1, tokens_at_once(model) // (longest + lengths[pairs[0][0]]))
+        while size > 1 and size * (longest + lengths[pairs[:size][-1][0]]) > tokens_at_once(model):
+            size -= 1
+        rows, who = zip(*pairs[:size], strict=True)
+        place = {row: number for number, row in enumerate(dict.fromkeys(rows))}
+        passage = prepare(model, [_together(sentences[slice(*passages[row])]) for row in place])
+        beside = passage.select(torch.tensor([place[row] for row in rows]))
+        output = judge_each(model, beside, prepared.select(torch.tensor(who)))
+        judged.probs[who, rows] = output.logits.float().softmax(dim=-1).cpu()
+        judged.uncertainty[who, rows] = output.uncertainty.float().cpu()
+        if output.familiarity is not None:
+            judged.unread[who, rows] = model.unread(output.familiarity).any(dim=-1).cpu()
+        pairs = pairs[size:]
     return judged
+
+
+def _together(sentences: Sequence[Text]) -> Text:
+    """A passage: one of which any sentence is read is read."""
+    familiarity = torch.stack([text.familiarity for text in sentences]).amax()
+    return Text(torch.cat([text.tokens for text in sentences]), sentences[0].vector, familiarity)
 
 
 def _judge_texts(

@@ -1,4 +1,4 @@
-"""Every premise against every hypothesis: an alignment head's sums, in the order that shares most of them.
+"""Many premises and hypotheses: an alignment head's sums, in the order that shares most of them.
 
 Most of what the head computes of a token does not depend on the other text, and a weighted mean may be
 taken before or after a linear layer. So each text is prepared once, for all texts that it meets; a pair
@@ -73,22 +73,27 @@ def cross(head: AlignmentHead, premises: PreparedSide, hypotheses: PreparedSide)
     # Matrix products without copies of what the pairs share.
     from_hypothesis = to_hypothesis.permute(2, 0, 1, 3).reshape(others, count * x_tokens, y_tokens)
     met = (from_hypothesis @ hypotheses.offered).view(others, count, x_tokens, -1).transpose(0, 1)
-    of_premises = _pooled(head, premises, met, 1)
+    of_premises = _pooled(head, PreparedSide(*(part[:, None] for part in premises)), met)
     from_premise = to_premise.permute(0, 2, 3, 1).reshape(count, others * y_tokens, x_tokens)
     met = (from_premise @ premises.offered).view(count, others, y_tokens, -1)
-    of_hypotheses = _pooled(head, hypotheses, met, 0)
+    of_hypotheses = _pooled(head, PreparedSide(*(part[None] for part in hypotheses)), met)
     return head.aggregation(torch.cat([*of_premises, *of_hypotheses], dim=-1))
 
 
-def _pooled(
-    head: AlignmentHead, side: PreparedSide, met: torch.Tensor, at: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The comparisons of a side's tokens with what they met, (premises, hypotheses, tokens, …), pooled.
+def beside(head: AlignmentHead, premises: PreparedSide, hypotheses: PreparedSide) -> torch.Tensor:
+    """The same of each premise and the hypothesis in its place alone, (pairs, hidden_size)."""
+    scale = head.sharpness.exp() * premises.tokens.shape[-1] ** -0.5
+    scores = (premises.tokens * scale) @ hypotheses.tokens.mT
+    to_hypothesis = (scores + hypotheses.least[:, None]).softmax(dim=-1)
+    to_premise = (scores + premises.least[:, :, None]).softmax(dim=1)
+    of_premises = _pooled(head, premises, to_hypothesis @ hypotheses.offered)
+    of_hypotheses = _pooled(head, hypotheses, to_premise.mT @ premises.offered)
+    return head.aggregation(torch.cat([*of_premises, *of_hypotheses], dim=-1))
 
-    Args:
-        at (`int`): The dimension of the pairs in which the side has 1.
-    """
-    tokens, share, least, compared, _ = (part.unsqueeze(at) for part in side)
+
+def _pooled(head: AlignmentHead, side: PreparedSide, met: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The comparisons of a side's tokens with what they met, (…, tokens, …), pooled."""
+    tokens, share, least, compared, _ = side
     linear: Any = head.comparison[0]
     of_product = linear.weight.chunk(4, dim=1)[3]
     counterparts, offered = met.split([tokens.shape[-1], compared.shape[-1]], dim=-1)

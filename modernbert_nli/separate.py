@@ -12,7 +12,7 @@ from torch import nn
 
 from .fingerprint import precision_of
 from .heads import HYPOTHESIS, PREMISE
-from .pairwise import PreparedSide, can_share, cross, prepare_side
+from .pairwise import PreparedSide, beside, can_share, cross, prepare_side
 from .states import Text, TokenStates, half, mean_vector, pair_rows
 from .tokenization import encode_texts, items_of, max_pair_length, split_pairs
 
@@ -224,14 +224,31 @@ def judge_every(
     Returns:
         [`ModernBertNliOutput`], with `(premises, hypotheses)` in the place of the batch.
     """
-    if not can_share(model.nli_hidden):
-        return _judge_pair_by_pair(model, premises, hypotheses)
-    familiarity = _of_every_pair(premises, hypotheses)
-    return model.conclude(cross(model.nli_hidden, premises.side, hypotheses.side), familiarity)
+    if can_share(model.nli_hidden):
+        scores = torch.broadcast_tensors(premises.familiarity[:, None], hypotheses.familiarity)
+        hidden = cross(model.nli_hidden, premises.side, hypotheses.side)
+        return model.conclude(hidden, torch.stack(scores, dim=-1))
+    counts = len(premises.vectors), len(hypotheses.vectors)
+    first, second = torch.cartesian_prod(*(torch.arange(count) for count in counts)).unbind(dim=1)
+    output = judge_each(model, premises.select(first), hypotheses.select(second))
+    return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
+
+
+@torch.no_grad()
+def judge_each(
+    model: "ModernBertNliModel", premises: PreparedTexts, hypotheses: PreparedTexts
+) -> "ModernBertNliOutput":
+    """Each premise against the hypothesis in its place, `[ModernBertNliOutput]`."""
+    familiarity = torch.stack([premises.familiarity, hypotheses.familiarity], dim=-1)
+    if can_share(model.nli_hidden):
+        return model.conclude(beside(model.nli_hidden, premises.side, hypotheses.side), familiarity)
+    sides = ((premises.side, PREMISE), (hypotheses.side, HYPOTHESIS))
+    segments = torch.cat([(side.share > 0) * number for side, number in sides], dim=1)
+    return model.judge(torch.cat([side.tokens for side, _ in sides], dim=1), segments, familiarity)
 
 
 def tokens_at_once(model: "ModernBertNliModel") -> int:
-    """Tokens of pairs, padding included, that `judge_every` is best given in one call."""
+    """Tokens of pairs, padding included, that heads are best given in one call."""
     return _AT_ONCE.get(model.heads_device.type, 2**15)
 
 
@@ -261,26 +278,6 @@ def texts_of(
         states = dict(_encoded(model, batch))
         known |= zip(states, _as_known(model, list(states.values())), strict=True)
     return [(known[premise], known[hypothesis]) for premise, hypothesis in zip(*sides, strict=True)]
-
-
-def _judge_pair_by_pair(
-    model: "ModernBertNliModel", premises: PreparedTexts, hypotheses: PreparedTexts
-) -> "ModernBertNliOutput":
-    counts = len(premises.vectors), len(hypotheses.vectors)
-    rows = torch.cartesian_prod(*(torch.arange(count) for count in counts)).unbind(dim=1)
-    tokens, segments = [], []
-    for known, some, number in zip((premises, hypotheses), rows, (PREMISE, HYPOTHESIS), strict=True):
-        tokens.append(known.side.tokens[some])
-        segments.append((known.side.share[some] > 0) * number)
-    familiarity = _of_every_pair(premises, hypotheses)
-    output = model.judge(torch.cat(tokens, dim=1), torch.cat(segments, dim=1), familiarity.flatten(0, 1))
-    return type(output)(**{key: value.unflatten(0, counts) for key, value in output.items()})
-
-
-def _of_every_pair(premises: PreparedTexts, hypotheses: PreparedTexts) -> torch.Tensor:
-    """Familiarity of every premise beside that of every hypothesis, `(premises, hypotheses, 2)`."""
-    sides = torch.broadcast_tensors(premises.familiarity[:, None], hypotheses.familiarity)
-    return torch.stack(sides, dim=-1)
 
 
 def side_by_side(

@@ -99,13 +99,13 @@ def test_support_is_the_best_passage_less_what_contradicts_it(tiny):
 def test_few_passages_meet_the_heads(tiny, monkeypatch, count):
     """However many there are: as many of each size as the rules say, for each claim."""
     met = []
-    judge_every = documents.judge_every
+    judge_each = documents.judge_each
 
     def watch(model, premises, hypotheses):
-        met.append(len(premises.vectors) * len(hypotheses.vectors))
-        return judge_every(model, premises, hypotheses)
+        met.append(len(premises.vectors))
+        return judge_each(model, premises, hypotheses)
 
-    monkeypatch.setattr(documents, "judge_every", watch)
+    monkeypatch.setattr(documents, "judge_each", watch)
     text = " ".join(f"The cat number {number} sleeps on the mat {number + 7}." for number in range(count))
     answer = "The cat number 3 sleeps. Somebody eats. A dog runs in the park."
     tiny.check(answer, text)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modernbert_nli.heads import AlignmentHead
 from modernbert_nli.modeling_modernbert_nli import ModernBertNliForSequenceClassification, ModernBertNliModel
+from modernbert_nli.separate import judge_each, judge_texts, prepare, read
 from modernbert_nli.states import StateCache, StatesMismatch, TokenStates
 from modernbert_nli.tokenization import PairError
 
@@ -372,3 +373,20 @@ def test_the_cache_forgets_the_oldest(separate):
     assert [cache.get((number,)) is not None for number in range(4)] == [True, False, False, True]
     cache.put((9,), torch.zeros(100))
     assert cache.bytes == 0
+
+
+def test_each_pair_of_prepared_texts_is_judged_as_by_itself(separate):
+    """Whatever is padded beside it, and also by heads whose sums cannot be taken apart."""
+    texts = read(separate, [*PREMISES, *HYPOTHESES])
+    rows = torch.tensor([[0, 4], [2, 3], [1, 1], [5, 0], [0, 4]])
+    expected = judge_texts(separate, [(texts[one], texts[other]) for one, other in rows.tolist()])
+    prepared = prepare(separate, texts)
+    sides = [prepared.select(column) for column in rows.unbind(dim=1)]
+    for name in ("logits", "uncertainty"):
+        torch.testing.assert_close(judge_each(separate, *sides)[name], expected[name], atol=1e-5, rtol=0)
+    hook = separate.nli_hidden.comparison[0].register_forward_hook(lambda *_: None)
+    try:
+        sides = [prepare(separate, texts).select(column) for column in rows.unbind(dim=1)]
+        torch.testing.assert_close(judge_each(separate, *sides).logits, expected.logits, atol=1e-5, rtol=0)
+    finally:
+        hook.remove()

@@ -425,12 +425,11 @@ def _check_familiarity(familiarity: Any, layers: Mapping[str, Sequence[int]]) ->
     """Raise a ValueError that says what is wrong with the `familiarity` of a configuration; None is fine."""
     if familiarity is None:
         return
-    if not isinstance(familiarity, Mapping) or set(familiarity) != {"layer", "threshold"}:
-        raise ValueError(f"`familiarity` has a `layer` and a `threshold`, or is None, got {familiarity!r}.")
+    share: Any = familiarity.get("threshold") if isinstance(familiarity, Mapping) else None
+    if type(share) not in (int, float) or not 0 <= share <= 1 or set(familiarity) != {"layer", "threshold"}:
+        raise ValueError(f"`familiarity` has a `layer` and a `threshold` from 0 to 1, got {familiarity!r}.")
     if any(familiarity["layer"] not in read for read in layers.values()):
         raise ValueError(f"`familiarity` needs a layer that all of {layers} have, got {familiarity!r}.")
-    if type(familiarity["threshold"]) not in (int, float) or not 0 <= familiarity["threshold"] <= 1:
-        raise ValueError(f"The threshold of `familiarity` lies between 0 and 1, got {familiarity!r}.")
 
 
 def _check_routing(routing: Any, encodings: Sequence[str]) -> None:

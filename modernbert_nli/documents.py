@@ -31,7 +31,17 @@ from .coverage import (
     shared_words,
     uncovered,
 )
-from .guards import CONTRADICTION, ENTAILMENT, UNCERTAIN, UNREADABLE, level, statements, verbatim, veto
+from .guards import (
+    CONTRADICTION,
+    ENTAILMENT,
+    UNCERTAIN,
+    UNREADABLE,
+    level,
+    statements,
+    verbatim,
+    veto,
+    wordless,
+)
 from .passages import (
     Block,
     Read,
@@ -566,7 +576,7 @@ def conclude(
             sentences.append({**place, **_UNDECIDED, "evidence": [], "unsupported": []})
             continue
         candidates, text = next(judged), part.plain.text
-        verdict, shown = decide(text, candidates, rules, limit, pipe.tokenizer)
+        verdict, shown = decide(text, candidates, rules, limit, pipe.tokenizer, pipe.model.tells)
         if part.kind == ABOUT_SOURCE and verdict["verdict"] != "supported":
             verdict.update(verdict="uncertain", abstain=True, reason=ABSENT, uncertainty=1.0)
         unsupported = []
@@ -606,7 +616,7 @@ def _weigh(support: float, contradiction: float, rules: Mapping[str, Any]) -> tu
 
 
 def decide(
-    claim: str, candidates: Candidates, rules: Mapping[str, Any], limit: float, tokenizer: Any
+    claim: str, candidates: Candidates, rules: Mapping[str, Any], limit: float, tokenizer: Any, told: bool
 ) -> tuple[dict[str, Any], list[tuple[Passage, float]]]:
     """Verdict on one claim, and the passages that it rests on, each with the probability that it says so.
 
@@ -656,7 +666,7 @@ def decide(
     if conflict and not passages[pro].overlaps(passages[contra]):
         evidence = [(passages[pro], alone[pro][0]), (passages[contra], alone[contra][1])]
         reason, uncertainty = CONFLICT, 1.0
-    elif not same and deciding.unread:
+    elif not same and (deciding.unread or (not told and wordless(deciding.said, claim, tokenizer))):
         reason, uncertainty = UNREADABLE, 1.0
     elif not same and (ground := veto(deciding.said, claim, label, tokenizer)) is not None:
         reason, uncertainty = ground, 1.0

@@ -165,9 +165,8 @@ def heads_digest(heads: Mapping[str, torch.Tensor], config: Any) -> str:
     """
     how = {"abstention_weight": float(config.abstention_weight), "encoder_layers": config.encoder_layers}
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
-    for name, tensor in sorted(heads.items()):
-        if name.startswith("familiarity."):
-            continue
+    judging = [item for item in heads.items() if not item[0].startswith("familiarity.")]
+    for name, tensor in sorted(judging):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

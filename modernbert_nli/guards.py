@@ -147,9 +147,13 @@ def verbatim(premise: str, hypothesis: str) -> bool:
 
 
 def overruled(
-    premise: str, hypothesis: str, result: dict[str, Any], threshold: float, tokenizer: Any
+    premise: str, hypothesis: str, result: dict[str, Any], threshold: float, tokenizer: Any, told: bool
 ) -> dict[str, Any]:
-    """A result of heads, or what is known without them; no threshold lets through what has a veto."""
+    """A result of heads, or what is known without them; no threshold lets through what has a veto.
+
+    Args:
+        told (`bool`): Whether the heads tell which text is not read: the tokenizer is then not asked.
+    """
     label = result["label"]
     if verbatim(premise, hypothesis):
         probs = {name: float(name == ENTAILMENT) for name in result["probs"]}
@@ -159,7 +163,8 @@ def overruled(
         return {**result, **sure, **known}
     if result.get("reason") == UNREADABLE:
         return result
-    reason = veto(premise, hypothesis, label, tokenizer)
+    reason = UNREADABLE if not told and wordless(premise, hypothesis, tokenizer) else None
+    reason = reason or veto(premise, hypothesis, label, tokenizer)
     if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
         reason = CUT  # what was not read may say it
     return {**result, "abstain": True, "uncertainty": 1.0, "reason": reason} if reason else result
@@ -173,8 +178,6 @@ def veto(premise: str, hypothesis: str, label: str, tokenizer: Any) -> str | Non
         label (`str`): What the heads say.
         tokenizer (`PreTrainedTokenizerBase`): That of the base.
     """
-    if not (readable(premise, tokenizer) and readable(hypothesis, tokenizer)):
-        return UNREADABLE
     if label == ENTAILMENT and excepted(premise, hypothesis):
         return OPPOSITE
     found = difference(premise, hypothesis)
@@ -206,6 +209,11 @@ def readable(text: str, tokenizer: Any) -> bool:
     if 2 * known >= len(words) > 0 or not _has_words(tokenizer):
         return True
     return not _is_broken(text, tokenizer)
+
+
+def wordless(premise: str, hypothesis: str, tokenizer: Any) -> bool:
+    """Whether one of two texts is not `readable`: a rough guess, of heads that cannot tell by states."""
+    return not (readable(premise, tokenizer) and readable(hypothesis, tokenizer))
 
 
 def _is_broken(text: str, tokenizer: Any) -> bool:

@@ -48,7 +48,7 @@ Encoding = Literal["joint", "separate"]
 Mode = Literal["embed", "late_interaction", "nli", "abstention", "judgement"]
 MODES = ("embed", "late_interaction", "nli", "abstention", "judgement")
 # Small, and confidences are calibrated in float32.
-IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head", "familiarity")
+IN_FLOAT32 = ("nli_hidden", "nli_output", "abstention_head", "familiarity", "adapter")
 
 # Arguments of `from_pretrained` that concern base and heads, or the base alone.
 _PLACEMENT_ARGUMENTS = (
@@ -106,7 +106,7 @@ class ModernBertNliModel(PreTrainedModel):
     _no_split_modules: Any = None
     supports_gradient_checkpointing = False  # nothing flows back through the encoder
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
-    _keep_in_fp32_modules_strict = list(IN_FLOAT32)
+    _keep_in_fp32_modules_strict = list(IN_FLOAT32[:3])  # and the others, where there are any
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class ModernBertNliModel(PreTrainedModel):
             from .lora import LowRankAdapter
 
             self.adapter = LowRankAdapter(**config.adapter)
-            self._keep_in_fp32_modules_strict = [*IN_FLOAT32, "adapter"]
+        self._keep_in_fp32_modules_strict = [name for name in IN_FLOAT32 if getattr(self, name) is not None]
         random = encoder is None and not _without_encoder
         if random:
             encoder = AutoModel.from_config(config.encoder_config)
@@ -395,9 +395,8 @@ class ModernBertNliModel(PreTrainedModel):
         logits = self.nli_output(hidden)
         abstention_logits = self.abstention_head(torch.cat([hidden, logits], dim=-1))
         uncertainty = self.uncertainty(logits, abstention_logits)
-        if self.familiarity is None:
-            familiarity = None
-        elif familiarity is not None:
+        familiarity = familiarity if self.tells else None
+        if familiarity is not None:
             uncertainty = uncertainty.masked_fill(self.unread(familiarity).any(dim=-1), 1.0)
         return ModernBertNliOutput(
             logits=logits,
@@ -405,6 +404,11 @@ class ModernBertNliModel(PreTrainedModel):
             uncertainty=uncertainty,
             familiarity=familiarity,
         )
+
+    @property
+    def tells(self) -> bool:
+        """Whether these heads tell text that the encoder does not read."""
+        return self.familiarity is not None
 
     def unread(self, familiarity: torch.Tensor) -> torch.Tensor:
         """Which texts the encoder does not read, by what `familiarity_of` says of them."""

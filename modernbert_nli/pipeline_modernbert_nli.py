@@ -415,7 +415,7 @@ class NliAbstentionPipeline(Pipeline):
             limit = postprocess["threshold"]
             for (premise, hypothesis), result in zip(pairs, results, strict=True):
                 if guarded:
-                    result = overruled(premise, hypothesis, result, limit, self.tokenizer)
+                    result = overruled(premise, hypothesis, result, limit, self.tokenizer, self.model.tells)
                 yield result
             if isinstance(failure, PairError):
                 raise PairError(done + failure.row, failure.reason) from None

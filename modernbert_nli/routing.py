@@ -190,7 +190,10 @@ def routes(decision: Decision, names: Sequence[str], threshold: float, several: 
 
 
 def is_read(text: str, own: set[str], tokenizer: Any) -> bool:
-    """Whether the encoder reads a text, or it has one of the categories' own words, by `words_of`."""
+    """Whether a text is worth asking heads about: it has known words, or one of the categories' own.
+
+    Heads that tell which text is not read are too lenient here alone: of keyboard mash any word will do.
+    """
     return any(map(str.isalnum, text)) and (
         is_readable(text, tokenizer) or not own.isdisjoint(words_of(text))
     )

@@ -169,7 +169,7 @@ def project_states(model: "ModernBertNliModel", states: TokenStates, batch_size:
         raise ValueError("There are no texts to project.")
     projected = TokenStates.gather([text.tokens for text in texts], source)
     projected.vectors = torch.stack([text.vector for text in texts])
-    projected.familiarity = _scores(texts) if model.familiarity is not None else None
+    projected.familiarity = _scores(texts).cpu() if model.tells else None
     return projected
 
 

@@ -24,6 +24,7 @@ from modernbert_nli.guards import (
     excepted,
     is_question,
     level,
+    overruled,
     readable,
     statements,
     unknown,
@@ -265,8 +266,10 @@ def test_equal_ones_and_those_of_the_premise_alone_are_none_of_it(tokenizer, pre
 )
 def test_what_is_no_english_is_not_read(tokenizer, text):
     assert not readable(text, tokenizer)
+    result = {"label": "neutral", "probs": {}, "reason": None, "uncertainty": 0.0, "abstain": False}
     for pair in ((text, "The cat sleeps."), ("The cat sleeps.", text)):
-        assert {veto(*pair, label, tokenizer) for label in LABELS} == {UNREADABLE}
+        assert overruled(*pair, result, 0.5, tokenizer, told=False)["reason"] == UNREADABLE
+        assert overruled(*pair, result, 0.5, tokenizer, told=True) == result  # whose heads read it
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ def connect(tokens: Any, config: str) -> int:
     values["encoder_config"] = SimpleNamespace(**values["encoder_config"])
     values["id2label"] = {int(number): label for number, label in values["id2label"].items()}
     _model.config, _model.tokenizer = SimpleNamespace(**values), _Tokenizer(tokens)
+    _model.tells = values.get("familiarity") is not None
     return max_pair_length(_model.config.encoder_config, _model.tokenizer)
 
 
@@ -152,7 +153,7 @@ def decide_pair(premise: str, hypothesis: str, said: dict[str, Any], threshold: 
         "reason": guards.UNREADABLE if said["unread"] else guards.UNCERTAIN if abstain else None,
         "truncated": said["truncated"],
     }
-    return guards.overruled(premise, hypothesis, result, threshold, _model.tokenizer)
+    return guards.overruled(premise, hypothesis, result, threshold, _model.tokenizer, _model.tells)
 
 
 def compare(answer: str, document: str) -> dict[str, Any]:

@@ -613,7 +613,7 @@ def _verdicts(
         for text, one in zip(row.texts, row.found, strict=True):
             passages = _of_sizes(one, sizes, every)
             met = Candidates([[p for p in passages if p.size == size] for size in range(len(every))])
-            said.append(decide(text, met, rules, ABSTAIN_FROM, pipe.tokenizer)[0])
+            said.append(decide(text, met, rules, ABSTAIN_FROM, pipe.tokenizer, pipe.model.tells)[0])
         kind = row.kind if row.kind != "natural" else "supported" if row.supported else "not supported"
         counts = found.setdefault(kind, Counter())
         counts[min((one["verdict"] for one in said), key=ranks.index)] += 1

@@ -91,7 +91,7 @@ def _shown(
     limit = pipe.threshold
     shown = []
     for passage, one in zip(index.passages([one.row for one in found]), found, strict=True):
-        result = overruled(passage["text"], claim, one.judged, limit, pipe.tokenizer)
+        result = overruled(passage["text"], claim, one.judged, limit, pipe.tokenizer, pipe.model.tells)
         shown.append({**passage, **result})
     return shown
 

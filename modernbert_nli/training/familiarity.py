@@ -32,8 +32,7 @@ from tqdm import tqdm
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from ..files import write_aside
-from ..guards import readable as has_words
-from ..guards import verbatim, veto
+from ..guards import verbatim, veto, wordless
 from ..heads import HYPOTHESIS, PREMISE, Familiarity
 from ..repository import ROOT
 from ..tokenization import max_pair_length
@@ -62,7 +61,7 @@ class Kind:
         pairs (`list[Pair]`): The texts.
         sides (`dict[str, torch.Tensor]`): By encoding, `statistics` of premises and hypotheses,
             `(pairs, 2, 2 * hidden_size)`.
-        undecided (`np.ndarray` of shape `(pairs,)`): Whether the pipeline leaves it undecided as it is.
+        undecided (`np.ndarray` of shape `(pairs,)`): Whether it is so where both texts are read.
         wordless (`np.ndarray` of shape `(pairs,)`): Whether the tokenizer alone tells that one is unreadable.
     """
 
@@ -169,10 +168,8 @@ def _kinds(pipe: "NliAbstentionPipeline", layer: int, args: argparse.Namespace) 
     everything = learnt | {name: others[name] for name in measured if name in others}
     for name, pairs in tqdm(everything.items(), unit="kind", disable=None):
         sides, undecided = encoded(pipe, pairs, layer)
-        wordless = [not all(has_words(text, pipe.tokenizer) for text in pair) for pair in pairs]
-        yield Kind(
-            name, name in learnt and name not in args.without, pairs, sides, undecided, np.array(wordless)
-        )
+        unknown = np.array([wordless(pair[0], pair[1], pipe.tokenizer) for pair in pairs])
+        yield Kind(name, name in learnt and name not in args.without, pairs, sides, undecided, unknown)
 
 
 def _as_read(kind: str, languages: Collection[str]) -> str:
@@ -195,11 +192,13 @@ def encoded(
     if "joint" in layers:
         sides["joint"] = _in_one_sequence(model, pairs, layers["joint"].index(layer))
     if "separate" not in layers:
-        return sides, np.array([row["abstain"] for row in pipe([tuple(pair) for pair in pairs])])
+        said = pipe.judge_pairs([(one, other) for one, other in pairs], "joint")
+        return sides, _undecided(pipe, pairs, [(row["label"], row["abstain"]) for row in said])
     states = model.encode([text for pair in pairs for text in pair])
     sides["separate"] = _alone(states, layers["separate"].index(layer)).unflatten(0, (len(pairs), 2))
     rows = torch.arange(len(states)).unflatten(0, (len(pairs), 2))
-    return sides, _undecided(pipe, pairs, model.classify(states, states, rows))
+    said = pipe.decide(model.classify(states, states, rows), pipe.threshold)
+    return sides, _undecided(pipe, pairs, [(row["label"], row["abstain"]) for row in said])
 
 
 def _alone(states: Any, place: int) -> torch.Tensor:
@@ -229,15 +228,15 @@ def _in_one_sequence(model: "ModernBertNliModel", pairs: Sequence[Pair], place: 
     return torch.stack([parts[row] for row in range(len(pairs))])
 
 
-def _undecided(pipe: "NliAbstentionPipeline", pairs: Sequence[Pair], output: Any) -> np.ndarray:
-    """As the pipeline does, of pairs that are judged already."""
-    labels = [pipe.model.config.id2label[place] for place in output.logits.argmax(dim=-1).tolist()]
-    unsure = (output.uncertainty >= pipe.threshold).tolist()
-    rows = zip(pairs, labels, unsure, strict=True)
+def _undecided(
+    pipe: "NliAbstentionPipeline", pairs: Sequence[Pair], said: Sequence[tuple[str, bool]]
+) -> np.ndarray:
+    """As the pipeline does where both texts are read, by the label and the doubt of heads."""
+    rows = zip(pairs, said, strict=True)
     return np.array(
         [
             not verbatim(*pair) and (doubt or veto(*pair, label, pipe.tokenizer) is not None)
-            for pair, label, doubt in rows
+            for pair, (label, doubt) in rows
         ]
     )
 
@@ -340,12 +339,12 @@ def figures(kind: Kind, runs: Sequence[dict[str, np.ndarray]]) -> dict[str, Any]
     """Shares of a kind's pairs, of each seed's judgement: see the table."""
     found: dict[str, Any] = {
         "pairs": len(kind.pairs),
-        "undecided before": float(kind.undecided.mean()),
+        "undecided before": float((kind.undecided | kind.wordless).mean()),
         "told by its words": float(kind.wordless.mean()),
     }
     for encoding in runs[0]:
         unread = [run[encoding] for run in runs]
-        after = [float((kind.undecided | kind.wordless | row).mean()) for row in unread]
+        after = [float((kind.undecided | row).mean()) for row in unread]
         flagged = [float(row.mean()) for row in unread]
         found[encoding] = {
             "unread": {"mean": statistics.mean(flagged), "sd": _spread(flagged)},

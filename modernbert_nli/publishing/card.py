@@ -160,6 +160,7 @@ def render(
         labels=[config["id2label"][key] for key in sorted(config["id2label"], key=int)],
         head_type=config["head_type"],
         by_max_prob=config.get("abstention_weight") == 0,
+        tells=config.get("familiarity") is not None,
         threshold=config["abstention_threshold"],
         examples=examples,
         pictures=sorted(path.name for path in folder.glob("*.png")),

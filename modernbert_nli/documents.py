@@ -40,7 +40,6 @@ from .guards import (
     statements,
     verbatim,
     veto,
-    wordless,
 )
 from .passages import (
     Block,
@@ -666,9 +665,9 @@ def decide(
     if conflict and not passages[pro].overlaps(passages[contra]):
         evidence = [(passages[pro], alone[pro][0]), (passages[contra], alone[contra][1])]
         reason, uncertainty = CONFLICT, 1.0
-    elif not same and (deciding.unread or (not told and wordless(deciding.said, claim, tokenizer))):
+    elif not same and deciding.unread:
         reason, uncertainty = UNREADABLE, 1.0
-    elif not same and (ground := veto(deciding.said, claim, label, tokenizer)) is not None:
+    elif not same and (ground := veto(deciding.said, claim, label, tokenizer, told)) is not None:
         reason, uncertainty = ground, 1.0
     found = {
         "verdict": verdict if reason is None else "uncertain",

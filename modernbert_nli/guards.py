@@ -163,21 +163,23 @@ def overruled(
         return {**result, **sure, **known}
     if result.get("reason") == UNREADABLE:
         return result
-    reason = UNREADABLE if not told and wordless(premise, hypothesis, tokenizer) else None
-    reason = reason or veto(premise, hypothesis, label, tokenizer)
+    reason = veto(premise, hypothesis, label, tokenizer, told)
     if reason is None and result.get("truncated") and label not in (ENTAILMENT, CONTRADICTION):
         reason = CUT  # what was not read may say it
     return {**result, "abstain": True, "uncertainty": 1.0, "reason": reason} if reason else result
 
 
-def veto(premise: str, hypothesis: str, label: str, tokenizer: Any) -> str | None:
+def veto(premise: str, hypothesis: str, label: str, tokenizer: Any, told: bool = False) -> str | None:
     """Why a label that heads found must not stand, one of `REASONS`, or `None`.
 
     Args:
         premise, hypothesis (`str`): The pair; one that is `verbatim` needs no veto.
         label (`str`): What the heads say.
         tokenizer (`PreTrainedTokenizerBase`): That of the base.
+        told (`bool`): As for `overruled`.
     """
+    if not told and wordless(premise, hypothesis, tokenizer):
+        return UNREADABLE
     if label == ENTAILMENT and excepted(premise, hypothesis):
         return OPPOSITE
     found = difference(premise, hypothesis)

@@ -236,7 +236,7 @@ def guaranteed(
             "The routes of this checkpoint are not calibrated. Its `calibration`, if it has one, "
             "guarantees a risk of judgements on pairs, and no such guarantee covers the best of several "
             f"categories: `target_risk` cannot be kept. Calibrate on labelled texts of yours, {_HOW}, or "
-            f"give a `threshold`, which guarantees nothing."
+            "give a `threshold`, which guarantees nothing."
         )
     if calibration["categories"] != categories.digest():
         raise ValueError(

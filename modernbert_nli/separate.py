@@ -111,6 +111,11 @@ def read(
 @torch.no_grad()
 def project_ids(model: "ModernBertNliModel", texts: Sequence[Ids], batch_size: int = 32) -> dict[Ids, Text]:
     """Each distinct text as the heads know it."""
+    return _project(model, texts, batch_size)
+
+
+def _project(model: "ModernBertNliModel", texts: Sequence[Ids], batch_size: int) -> dict[Ids, Text]:
+    """The same, for heads that may be learning."""
     known: dict[Ids, Text] = {}
     for batch in _batches(list(dict.fromkeys(texts)), batch_size, _most_padding(model)):
         states = dict(_encoded(model, batch))
@@ -135,6 +140,11 @@ def known_texts(model: "ModernBertNliModel", states: TokenStates) -> list[Text]:
         ValueError: states of another encoder, or projected by other heads.
     """
     _require(model, states)
+    return _known(model, states)
+
+
+def _known(model: "ModernBertNliModel", states: TokenStates) -> list[Text]:
+    """The same of states that are known to fit."""
     if len(states) == 0:
         return []
     if states.vectors is None:
@@ -195,7 +205,7 @@ def classify(
         sides = []
         for side, column in zip((premises, hypotheses), batch.unbind(dim=1), strict=True):
             distinct, place = column.unique(return_inverse=True)
-            known = known_texts(model, side[distinct])
+            known = _known(model, side[distinct])
             sides.append([known[row] for row in place.tolist()])
         parts.append(judge_texts(model, list(zip(*sides, strict=True))))
     place = order.argsort().to(parts[0].logits.device)
@@ -272,11 +282,7 @@ def texts_of(
     if input_ids is None:
         raise ValueError("Texts are told apart in `input_ids`: give them too.")
     sides = split_pairs(input_ids, attention_mask, model.config.sep_token_id)
-    distinct = list(dict.fromkeys([*sides[0], *sides[1]]))
-    known: dict[Ids, Text] = {}
-    for batch in _batches(distinct, len(input_ids), _most_padding(model)):
-        states = dict(_encoded(model, batch))
-        known |= zip(states, _as_known(model, list(states.values())), strict=True)
+    known = _project(model, [*sides[0], *sides[1]], len(input_ids))
     return [(known[premise], known[hypothesis]) for premise, hypothesis in zip(*sides, strict=True)]
 
 

@@ -1,9 +1,11 @@
 """Bases and checkpoints that the tests make, small enough to train in a second. No test needs a network."""
 
 import atexit
+import copy
 import inspect
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -185,6 +187,18 @@ def make_model(base: str, head_type: str = "alignment", **kwargs) -> ModernBertN
     }
     config = ModernBertNliConfig.from_base("tester/tiny-base", None, base, **sizes)
     return ModernBertNliModel.from_base(config).eval()
+
+
+def carried(config: ModernBertNliConfig, how: str, folder: Path) -> ModernBertNliConfig:
+    """A configuration that was "copied", "pickled" or "saved again", into a folder; else itself."""
+    if how == "copied":
+        return copy.deepcopy(config)
+    if how == "pickled":
+        return pickle.loads(pickle.dumps(config))
+    if how == "saved again":
+        config.save_pretrained(folder)
+        return ModernBertNliConfig.from_pretrained(folder)
+    return config
 
 
 @pytest.fixture(scope="session", params=HEADS)

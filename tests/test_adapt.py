@@ -1,15 +1,13 @@
 """Adapting to a few labelled pairs: learnt, cross-validated, calibrated, saved, and little forgotten."""
 
-import copy
 import json
-import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import NOUNS, make_model, rows, write
+from conftest import NOUNS, carried, make_model, rows, write
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -165,12 +163,8 @@ def test_its_report_is_found_wherever_its_configuration_goes(mine, tiny_modernbe
         (folder / "adaptation.json").unlink()
     config = ModernBertNliConfig.from_pretrained(folder)
     assert expected["message"] not in repr(config)
-    if how == "copied":
-        config = copy.deepcopy(config)
-    elif how == "pickled":
-        config = pickle.loads(pickle.dumps(config))
-    elif how == "saved again":
-        config.save_pretrained(tmp_path / "again")
+    config = carried(config, how, tmp_path / "again")
+    if how == "saved again":
         shutil.rmtree(folder)
         config = ModernBertNliConfig.from_pretrained(tmp_path / "again")
     elif how == "registered":  # AutoConfig then makes it of the contents of config.json alone

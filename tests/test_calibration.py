@@ -12,7 +12,7 @@ from pathlib import Path
 import accelerate
 import numpy as np
 import pytest
-from conftest import PAIRS, fresh, make_model, rows, write
+from conftest import PAIRS, carried, fresh, make_model, rows, write
 from guarantees import answered, calibrated, calibrator, entry, judged_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -262,16 +262,11 @@ def test_a_calibration_is_found_from_anywhere(stored, tiny_modernbert, opened, t
         config = AutoModel.from_pretrained(stored, **how).config
     else:
         config = load_in(stored, tiny_modernbert).config
-    if opened == "copied":
-        config = copy.deepcopy(config)
-    elif opened == "pickled":
-        config = pickle.loads(pickle.dumps(config))
-    elif opened == "saved again":
-        config.save_pretrained(tmp_path / "again")
+    config = carried(config, opened, tmp_path / "again")
+    if opened == "saved again":
         assert (tmp_path / "again" / "calibration.json").read_bytes() == (
             stored / "calibration.json"
         ).read_bytes()
-        config = ModernBertNliConfig.from_pretrained(tmp_path / "again")
     assert config.calibration == expected
 
 

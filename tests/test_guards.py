@@ -268,6 +268,7 @@ def test_what_is_no_english_is_not_read(tokenizer, text):
     assert not readable(text, tokenizer)
     result = {"label": "neutral", "probs": {}, "reason": None, "uncertainty": 0.0, "abstain": False}
     for pair in ((text, "The cat sleeps."), ("The cat sleeps.", text)):
+        assert {veto(*pair, label, tokenizer) for label in LABELS} == {UNREADABLE}
         assert overruled(*pair, result, 0.5, tokenizer, told=False)["reason"] == UNREADABLE
         assert overruled(*pair, result, 0.5, tokenizer, told=True) == result  # whose heads read it
 

@@ -235,7 +235,7 @@ def _undecided(
     rows = zip(pairs, said, strict=True)
     return np.array(
         [
-            not verbatim(*pair) and (doubt or veto(*pair, label, pipe.tokenizer) is not None)
+            not verbatim(*pair) and (doubt or veto(*pair, label, pipe.tokenizer, told=True) is not None)
             for pair, (label, doubt) in rows
         ]
     )
@@ -435,13 +435,12 @@ def summary(results: dict[str, Any]) -> str:
         told = f"+{100 * gain(worst):.1f} points" if family == "readable" else f"{least(worst):.1%}"
         lines.append("| " + " | ".join([*cells, f"{worst.partition(':')[2] or worst}, {told}"]) + " |")
     pairs, seeds = sum(row["pairs"] for row in results["kinds"].values()), len(results["seeds"])
-    lines += [
-        "",
-        f"{pairs:,} pairs of {len(results['kinds'])} kinds, each left out of what judges it; {seeds} seeds, ",
-    ]
-    lines[-1] += f"base `{results['base']['name']}`, layer {results['layer']}, {results['date']}, "
-    lines[-1] += f"`{results['command']}`."
-    return "\n".join(lines) + "\n"
+    note = (
+        f"{pairs:,} pairs of {len(results['kinds'])} kinds, each left out of what judges it; {seeds} seeds, "
+        f"base `{results['base']['name']}`, layer {results['layer']}, {results['date']}, "
+        f"`{results['command']}`."
+    )
+    return "\n".join([*lines, "", note]) + "\n"
 
 
 if __name__ == "__main__":
